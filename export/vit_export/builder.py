@@ -1,0 +1,111 @@
+"""Records the nodes and weights of a graph; knows nothing of Vision Transformers.
+
+Weights are recorded as promises: an array is made when it is written and dropped right after, so that building a
+graph of gigabytes takes no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper
+
+Array = npt.NDArray[Any]
+Attribute: TypeAlias = int | float | str | list[int]
+Dim: TypeAlias = int | str
+"""A fixed length, or the name of a dynamic one."""
+
+OPSET: Final = 20
+"""The first with Gelu, the youngest operator used; LayerNormalization came with 17."""
+IR_VERSION: Final = 9
+"""The one that came with opset 20 (ONNX 1.15)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """An initializer whose values are made when asked for."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    make: Callable[[], Array]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the raw values in bytes."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    def array(self) -> Array:
+        """Makes the values, C-contiguous; a value that breaks the promise is a bug and raises."""
+        array = self.make()
+        if array.shape != self.shape or array.dtype != self.dtype:
+            raise AssertionError(f"{self.name}: promised {self.shape} {self.dtype}, made {array.shape} {array.dtype}")
+        return array if array.flags.c_contiguous else array.copy(order="C")
+
+
+class GraphBuilder:
+    """Collects nodes in order; every method that adds a value returns its name.
+
+    Node and value names are paths, nested by `scope`: `encoder/3/attention/scores`.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.weights: list[Weight] = []
+        self.inputs: list[ValueInfoProto] = []
+        self.outputs: list[ValueInfoProto] = []
+        self._scope: list[str] = []
+        self._names: set[str] = set()
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Prefixes the names of the nodes recorded inside."""
+        self._scope.append(name)
+        try:
+            yield
+        finally:
+            self._scope.pop()
+
+    def node(self, op: str, inputs: Sequence[str], name: str, **attributes: Attribute) -> str:
+        """Adds an operator of the standard domain with one output, which gets the node's name."""
+        path = self._unique("/".join((*self._scope, name)))
+        # mypy takes ** for the keywords that make_node has itself.
+        self.nodes.append(helper.make_node(op, list(inputs), [path], name=path, **attributes))  # type: ignore[arg-type]
+        return path
+
+    def weight(self, name: str, shape: tuple[int, ...], make: Callable[[], Array]) -> str:
+        """Adds float32 weights under a name of the checkpoint's."""
+        dtype = np.dtype(np.float32)
+        self.weights.append(Weight(name=self._unique(name), dtype=dtype, shape=shape, make=make))
+        return name
+
+    def constant(self, name: str, values: Sequence[int] | int) -> str:
+        """Adds int64 numbers, such as a shape; one value under one name is stored once."""
+        array = np.array(values, dtype=np.int64)
+        if name not in self._names:
+            self._names.add(name)
+            self.weights.append(Weight(name=name, dtype=array.dtype, shape=array.shape, make=lambda: array))
+        return name
+
+    def input(self, name: str, dtype: TensorProto.DataType, shape: Sequence[Dim]) -> str:
+        """Declares a graph input."""
+        self.inputs.append(helper.make_tensor_value_info(self._unique(name), dtype, list(shape)))
+        return name
+
+    def output(self, name: str, dtype: TensorProto.DataType, shape: Sequence[Dim]) -> None:
+        """Declares a value that was recorded before as a graph output."""
+        if name not in self._names:
+            raise AssertionError(f"output {name} was never computed")
+        self.outputs.append(helper.make_tensor_value_info(name, dtype, list(shape)))
+
+    def _unique(self, name: str) -> str:
+        if name in self._names:
+            raise AssertionError(f"the name {name} is taken")
+        self._names.add(name)
+        return name

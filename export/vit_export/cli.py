@@ -1,0 +1,189 @@
+"""`vit-export`: a Vision Transformer to one ONNX file, on the command line.
+
+torch is imported inside the commands: `--help` answers at once, and a device without it gets a clear line.
+"""
+
+from __future__ import annotations
+
+import signal
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, NoReturn, get_args
+
+import typer
+
+from vit_export.errors import UsageError
+from vit_export.request import IMAGENET_LABELS, RANDOM_WEIGHTS, ExportRequest, PreprocessingOptions
+from vit_runtime.artifact import Interpolation
+from vit_runtime.console import note, report_errors
+from vit_runtime.errors import MissingDependencyError
+
+app = typer.Typer(name="vit-export", add_completion=False)
+
+_PREPARATION = "Preparation of pictures, where it is not what the weights bring"
+
+
+@app.command(no_args_is_help=True)
+def export(
+    *,
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="vit_b_16 and others (see --list), or a checkpoint file."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar=f"NAME|{RANDOM_WEIGHTS}", help="Published weights.", show_default="torchvision's default"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help=f"Seed of --weights {RANDOM_WEIGHTS}.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Your own weights for MODEL: a state dict, .pth or .safetensors.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar=f"FILE|{IMAGENET_LABELS}", help="Class names, one a line.")
+    ] = None,
+    heads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Attention heads, where MODEL is a file.", show_default="width / 64"),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Input height and width; positions are interpolated.")
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(metavar="N|HxW", help="Shortest edge, or exact size.", rich_help_panel=_PREPARATION),
+    ] = None,
+    interpolation: Annotated[
+        str | None, typer.Option(metavar="|".join(get_args(Interpolation)), rich_help_panel=_PREPARATION)
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="On a scale of 0 to 1.", rich_help_panel=_PREPARATION)
+    ] = None,
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", rich_help_panel=_PREPARATION)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File ending in .onnx, or folder.", show_default="models/<model>.onnx"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+    list_models: Annotated[bool, typer.Option("--list", help="List models and their published weights.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Turn a Vision Transformer into one ONNX file that answers as PyTorch does."""
+    with report_errors():
+        if show_version:
+            typer.echo(f"vit-edge {version('vit-edge')}")
+            return
+        if list_models:
+            _list_models()
+            return
+        if model is None:
+            raise UsageError("MODEL", "missing", "for example: vit-export vit_b_16")
+        preparation = PreprocessingOptions(
+            resize=_parse_resize(resize),
+            interpolation=_parse_interpolation(interpolation),
+            mean=_parse_channels("--mean", mean),
+            std=_parse_channels("--std", std, above_zero=True),
+        )
+        request = ExportRequest(
+            model=model,
+            weights=weights,
+            seed=seed,
+            checkpoint=checkpoint,
+            labels=labels,
+            image_size=image_size,
+            heads=heads,
+            preprocessing=preparation,
+            output=output,
+            force=force,
+        )
+        _run(request)
+
+
+def _run(request: ExportRequest) -> None:
+    # A polite kill cleans up exactly as Ctrl-C does.
+    signal.signal(signal.SIGTERM, _interrupt)
+    _require_export_extra()
+    from vit_export.console_progress import ConsoleProgress
+    from vit_export.exporter import export as run_export
+    from vit_runtime.summary import describe_source, describe_verification, table
+
+    with ConsoleProgress() as progress:
+        exported = run_export(request, progress)
+    artifact = exported.artifact
+    assert artifact.verification is not None  # noqa: S101 - an export without it raises
+    rows = {"weights": describe_source(artifact.source), **describe_verification(artifact.verification)}
+    note(table(rows))
+    if artifact.source.is_random:
+        note("warning: random weights: this model was never trained, and its answers mean nothing")
+    if artifact.external_data is not None:
+        note(f"Copy both files to the device: {exported.path.name} and {artifact.external_data.file}")
+    typer.echo(exported.path)
+
+
+def _list_models() -> None:
+    _require_export_extra()
+    from vit_export.sources.torchvision import MODELS, default_entry, weights_entries
+
+    for model in MODELS:
+        typer.echo(model)
+        for name, entry in weights_entries(model).items():
+            size = entry.meta["min_size"][0]
+            accuracy = entry.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+            default = ", default" if name == default_entry(model) else ""
+            typer.echo(f"  {name:<26} {size} px, ImageNet top-1 {accuracy:.1f} %, {_megabytes(entry)} MB{default}")
+        typer.echo(f"  {RANDOM_WEIGHTS:<26} untrained, for trying out without a download")
+
+
+def _megabytes(entry: object) -> int:
+    return round(entry.meta["_file_size"])  # type: ignore[attr-defined,no-any-return]  # torchvision's enum, untyped
+
+
+def _require_export_extra() -> None:
+    for package in ("torch", "torchvision", "onnx", "safetensors"):
+        try:
+            __import__(package)
+        except ImportError as error:
+            if error.name != package:
+                raise
+            raise MissingDependencyError(package, "vit-edge[export,cpu]") from None
+
+
+def _parse_resize(text: str | None) -> int | tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        sizes = tuple(int(part) for part in text.lower().split("x"))
+    except ValueError:
+        sizes = ()
+    if len(sizes) not in (1, 2) or min(sizes) < 1:
+        raise UsageError("--resize", f"'{text}' is no size", "give the shortest edge (256) or height x width (224x224)")
+    return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
+
+
+def _parse_interpolation(text: str | None) -> Interpolation | None:
+    for known in get_args(Interpolation):
+        if text == known:
+            return known  # type: ignore[no-any-return]  # one of the Literal's own values
+    if text is None:
+        return None
+    raise UsageError("--interpolation", f"'{text}' is unknown", f"choose one of {', '.join(get_args(Interpolation))}")
+
+
+def _parse_channels(option: str, text: str | None, *, above_zero: bool = False) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(option, f"'{text}' is not three numbers", "for example: 0.485,0.456,0.406") from None
+    if above_zero and min(red, green, blue) <= 0:
+        raise UsageError(option, f"'{text}' should be above zero")
+    return red, green, blue
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of the `vit-export` command."""
+    app()

@@ -1,0 +1,78 @@
+"""What can go wrong on the workstation; continues the tree of `vit_runtime.errors`.
+
+VitEdgeError
+├── UnknownModelError     (ValueError)       no such model, weights entry or file
+├── UsageError            (ValueError)       options that do not go together
+├── CheckpointError       (ValueError)       weights that do not fit or cannot be read safely
+├── LabelsError           (ValueError)       a label file that does not fit
+├── DownloadError         (ConnectionError)  published weights that cannot be fetched
+├── VerificationError     (RuntimeError)     the written graph does not answer as PyTorch does
+└── OutputFileError       (OSError)          from vit_runtime: the artifact cannot be written
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from vit_runtime.errors import EXIT_USAGE, EXIT_VERIFICATION, VitEdgeError
+
+_SHOWN = 3
+
+
+class UnknownModelError(VitEdgeError, ValueError):
+    """A name that stands for nothing; the message offers the closest names."""
+
+    def __init__(self, kind: str, name: str, known: Sequence[str], remedy: str) -> None:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        offer = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}."
+        super().__init__(f"{kind} '{name}'", f"unknown; {offer} {remedy}")
+
+
+class UsageError(VitEdgeError, ValueError):
+    """Options that do not go together, or a value that an option cannot take."""
+
+    exit_code: ClassVar[int] = EXIT_USAGE
+
+
+class CheckpointError(VitEdgeError, ValueError):
+    """A checkpoint that is missing, unsafe, damaged, or made for another architecture."""
+
+    @classmethod
+    def mismatch(
+        cls,
+        where: object,
+        model: str,
+        *,
+        missing: Iterable[str],
+        unexpected: Iterable[str],
+        reshaped: Iterable[str],
+    ) -> CheckpointError:
+        """For weights whose names or shapes are not the architecture's."""
+        groups = {
+            "missing": list(missing),
+            "unexpected": list(unexpected),
+            "of another shape": list(reshaped),
+        }
+        parts = [f"{len(names)} {kind} ({_some(names)})" for kind, names in groups.items() if names]
+        return cls(where, f"does not fit {model}: {', '.join(parts)}", "name the model it was trained as")
+
+
+class LabelsError(VitEdgeError, ValueError):
+    """A label file that is missing, unreadable or of the wrong length."""
+
+
+class DownloadError(VitEdgeError, ConnectionError):
+    """Published weights that are not in the cache and cannot be downloaded."""
+
+
+class VerificationError(VitEdgeError, RuntimeError):
+    """The written graph's answers differ from PyTorch's by more than the tolerance; nothing was kept."""
+
+    exit_code: ClassVar[int] = EXIT_VERIFICATION
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,41 @@
+"""Class names from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torchvision.models import get_model_weights
+
+from vit_export.errors import LabelsError
+from vit_export.request import IMAGENET_LABELS
+
+
+def read_labels(labels: str, classes: int) -> tuple[str, ...]:
+    """Reads one class name a line, in the order of the model's outputs.
+
+    Args:
+        labels: a text file in UTF-8, or "imagenet" for the names that torchvision gives ImageNet-1k's classes.
+        classes: how many there must be.
+
+    Raises:
+        LabelsError: the file is missing, no UTF-8 text, has an empty line, or another number of names.
+    """
+    if labels == IMAGENET_LABELS:
+        names = list(get_model_weights("vit_b_16").DEFAULT.meta["categories"])
+    else:
+        names = _read_lines(Path(labels))
+    if len(names) != classes:
+        raise LabelsError(labels, f"has {len(names)} names for {classes} classes", "give one name a line")
+    if "" in names:
+        raise LabelsError(labels, f"line {names.index('') + 1} is empty", "give one name a line")
+    return tuple(names)
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise LabelsError(path, f"cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise LabelsError(path, "is no UTF-8 text", "save it as plain text in UTF-8") from error
+    return [line.strip() for line in text.rstrip().splitlines()]

@@ -1,0 +1,50 @@
+"""How pictures are prepared when the weights do not say so, and how options change it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from vit_export.request import PreprocessingOptions
+from vit_runtime.artifact import Preprocessing
+
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+_RESIZE_TO_CROP: Final = 256 / 224
+
+
+def imagenet_preset(image_size: int) -> Preprocessing:
+    """Torchvision's `ImageClassification` preset: resize 256 for a crop of 224, in proportion for other sizes."""
+    return Preprocessing(
+        resize_shortest_edge=round(image_size * _RESIZE_TO_CROP),
+        resize_hw=None,
+        crop_hw=(image_size, image_size),
+        interpolation="bilinear",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+
+
+def at_image_size(preprocessing: Preprocessing, image_size: int) -> Preprocessing:
+    """The same part of the picture at another size: the resize keeps its proportion to the crop."""
+    edge = preprocessing.resize_shortest_edge
+    scale = image_size / preprocessing.crop_hw[0]
+    return replace(
+        preprocessing,
+        resize_shortest_edge=None if edge is None else round(edge * scale),
+        crop_hw=(image_size, image_size),
+    )
+
+
+def with_options(preprocessing: Preprocessing, options: PreprocessingOptions) -> Preprocessing:
+    """Replaces what the user has asked for otherwise."""
+    if isinstance(options.resize, int):
+        preprocessing = replace(preprocessing, resize_shortest_edge=options.resize, resize_hw=None)
+    elif options.resize is not None:
+        preprocessing = replace(preprocessing, resize_shortest_edge=None, resize_hw=options.resize)
+    return replace(
+        preprocessing,
+        interpolation=options.interpolation or preprocessing.interpolation,
+        mean=options.mean or preprocessing.mean,
+        std=options.std or preprocessing.std,
+    )

@@ -1,0 +1,31 @@
+"""How a long export tells what it is doing; the command line shows it, libraries may ignore it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Receives the stages of an export, one after the other."""
+
+    def stage(self, description: str, total: int | None = None) -> None:
+        """A stage begins; `total` is its amount of work in any unit, where that is known."""
+
+    def advance(self, amount: int) -> None:
+        """So much more of the stage's work is done."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know, one line."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def stage(self, description: str, total: int | None = None) -> None:
+        """Ignored."""
+
+    def advance(self, amount: int) -> None:
+        """Ignored."""
+
+    def note(self, text: str) -> None:
+        """Ignored."""

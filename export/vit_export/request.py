@@ -1,0 +1,50 @@
+"""What a user asks an export for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from vit_runtime.artifact import Interpolation
+
+RANDOM_WEIGHTS: Final = "random"
+IMAGENET_LABELS: Final = "imagenet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessingOptions:
+    """What differs from the preprocessing that the weights bring along; None keeps theirs."""
+
+    resize: int | tuple[int, int] | None = None
+    """Length of the shortest edge, or exact (height, width)."""
+    interpolation: Interpolation | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """Everything that decides what an export writes.
+
+    `model` is a torchvision name, or the path of a checkpoint whose architecture is then read off its shapes.
+    """
+
+    model: str
+    weights: str | None = None
+    """Name of a published weights entry, "random", or None for the model's default entry."""
+    seed: int | None = None
+    """Seed of random weights; None is 0."""
+    checkpoint: Path | None = None
+    """A state dict of the user's own, for a torchvision name."""
+    labels: str | None = None
+    """File with one class name a line, or "imagenet" for the 1000 names of ImageNet-1k."""
+    image_size: int | None = None
+    """Height and width of the model's input; None keeps the weights' own."""
+    heads: int | None = None
+    """Attention heads of a checkpoint that is given by itself; None is width / 64."""
+    preprocessing: PreprocessingOptions = field(default_factory=PreprocessingOptions)
+    output: Path | None = None
+    """File ending in .onnx, or folder; None is models/<model>.onnx."""
+    force: bool = False
+    """Whether an existing output may be replaced."""

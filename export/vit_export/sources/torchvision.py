@@ -1,0 +1,274 @@
+"""torchvision's Vision Transformers: published weights, a user's own checkpoints, and random weights."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import isqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.error import URLError
+
+import torch
+from torchvision.models import WeightsEnum, get_model, get_model_weights
+from torchvision.transforms import InterpolationMode
+
+from vit_export.errors import CheckpointError, DownloadError, UnknownModelError, UsageError
+from vit_export.preprocessing import at_image_size, imagenet_preset, with_options
+from vit_export.progress import Progress
+from vit_export.request import RANDOM_WEIGHTS, ExportRequest
+from vit_export.sources.torchvision_state import (
+    canonical_names,
+    random_state,
+    read_architecture,
+    reference_model,
+    resize_positions,
+)
+from vit_export.state_dict import StateDict, read_state_dict, sha256
+from vit_runtime.artifact import Architecture, Preprocessing, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torchvision.models import VisionTransformer
+
+MODELS: Final = ("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14")
+
+_CONNECT_SECONDS: Final = 30.0
+_INTERPOLATIONS: Final[Mapping[InterpolationMode, Any]] = {
+    InterpolationMode.BILINEAR: "bilinear",
+    InterpolationMode.BICUBIC: "bicubic",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """What every source hands over: all that a graph, its artifact and its verification need."""
+
+    name: str
+    source: Source
+    architecture: Architecture
+    preprocessing: Preprocessing
+    labels: tuple[str, ...] | None
+    """The class names that come with the weights; None where they bring none."""
+    reference: VisionTransformer
+    """PyTorch's own model with the weights, in evaluation mode."""
+
+
+def weights_entries(model: str) -> dict[str, WeightsEnum]:
+    """The published weights of a model by name, in torchvision's order."""
+    return {entry.name: entry for entry in get_model_weights(model)}
+
+
+def default_entry(model: str) -> str:
+    """The entry that torchvision itself takes when none is named."""
+    return str(get_model_weights(model).DEFAULT.name)
+
+
+def load(request: ExportRequest, progress: Progress) -> LoadedModel:
+    """Finds weights, architecture, preprocessing and labels for a request.
+
+    Raises:
+        VitEdgeError: of `vit_export.errors`, for whatever cannot be found or does not fit.
+    """
+    if request.model in MODELS:
+        if request.heads is not None:
+            raise UsageError("--heads", f"{request.model} has its own number of heads", "leave it out")
+        if request.checkpoint is not None:
+            return _from_checkpoint(request, request.checkpoint, progress)
+        if request.weights == RANDOM_WEIGHTS:
+            return _from_seed(request, progress)
+        return _from_entry(request, progress)
+    path = Path(request.model)
+    if path.suffix or path.exists():
+        for option, value in (("--weights", request.weights), ("--checkpoint", request.checkpoint)):
+            if value is not None:
+                raise UsageError(option, f"does not go with {path}, which holds the weights itself", "leave it out")
+        return _from_checkpoint(request, path, progress)
+    raise UnknownModelError("model", request.model, MODELS, "or give the path of a checkpoint file")
+
+
+def _from_entry(request: ExportRequest, progress: Progress) -> LoadedModel:
+    """A published entry of the model's weights, downloaded to torch.hub's cache if it is not there."""
+    entries = weights_entries(request.model)
+    name = request.weights or default_entry(request.model)
+    if name not in entries:
+        raise UnknownModelError(
+            f"weights of {request.model}", name, [*entries, RANDOM_WEIGHTS], "see: vit-export --list"
+        )
+    entry = entries[name]
+    path = _cached_file(request.model, entry, progress)
+    progress.stage(f"reading {path.name}")
+    digest = sha256(path)
+    if not digest.startswith(_hash_prefix(entry)):
+        raise CheckpointError(path, f"damaged: its SHA-256 starts with {digest[:8]}", "delete it and run again")
+    return _finish(
+        request,
+        canonical_names(read_state_dict(path)),
+        where=path,
+        name=request.model,
+        architecture=replace(
+            _named_architecture(request.model),
+            image_size=entry.meta["min_size"][0],
+            classes=len(entry.meta["categories"]),
+        ),
+        preprocessing=entry_preprocessing(entry),
+        source=Source(family="torchvision", weights=name, sha256=digest, licence=entry.meta.get("license"), seed=None),
+        labels=tuple(entry.meta["categories"]),
+    )
+
+
+def entry_preprocessing(entry: WeightsEnum) -> Preprocessing:
+    """The transforms that were used to measure a published entry's accuracy."""
+    transforms = entry.transforms()
+    return Preprocessing(
+        resize_shortest_edge=transforms.resize_size[0],
+        resize_hw=None,
+        crop_hw=(transforms.crop_size[0], transforms.crop_size[0]),
+        interpolation=_INTERPOLATIONS[transforms.interpolation],
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+    )
+
+
+def _from_checkpoint(request: ExportRequest, path: Path, progress: Progress) -> LoadedModel:
+    """A user's own state dict: for a named model, or by itself."""
+    progress.stage(f"reading {path.name}")
+    state = canonical_names(read_state_dict(path))
+    if request.model in MODELS:
+        name, architecture = request.model, _fitted_to(state, _named_architecture(request.model))
+    else:
+        name, architecture = path.stem, read_architecture(state, path, heads=request.heads)
+    loaded = _finish(
+        request,
+        state,
+        where=path,
+        name=name,
+        architecture=architecture,
+        preprocessing=imagenet_preset(architecture.image_size),
+        source=Source(family="torchvision", weights=path.name, sha256=sha256(path), licence=None, seed=None),
+        labels=None,
+    )
+    progress.note(f"a checkpoint does not say how pictures were prepared; using {loaded.preprocessing}")
+    return loaded
+
+
+def _from_seed(request: ExportRequest, progress: Progress) -> LoadedModel:
+    progress.stage("making random weights")
+    architecture = _named_architecture(request.model)
+    seed = request.seed or 0
+    return _finish(
+        request,
+        random_state(architecture, seed),
+        where="random weights",
+        name=request.model,
+        architecture=architecture,
+        preprocessing=imagenet_preset(architecture.image_size),
+        source=Source(family="torchvision", weights=RANDOM_WEIGHTS, sha256=None, licence=None, seed=seed),
+        labels=None,
+    )
+
+
+def _finish(
+    request: ExportRequest,
+    state: StateDict,
+    *,
+    where: object,
+    name: str,
+    architecture: Architecture,
+    preprocessing: Preprocessing,
+    source: Source,
+    labels: tuple[str, ...] | None,
+) -> LoadedModel:
+    """Applies what the user wants otherwise, and puts the weights into PyTorch's own model."""
+    if request.image_size is not None and request.image_size != architecture.image_size:
+        _check_image_size(request.image_size, architecture.patch_size)
+        # Before the shapes are changed they have to be right: a message about them is about the file as it is.
+        reference_model(architecture, state, where, name)
+        state = resize_positions(state, architecture, request.image_size)
+        architecture = replace(architecture, image_size=request.image_size)
+        preprocessing = at_image_size(preprocessing, request.image_size)
+    return LoadedModel(
+        name=name,
+        source=source,
+        architecture=architecture,
+        preprocessing=with_options(preprocessing, request.preprocessing),
+        labels=labels,
+        reference=reference_model(architecture, state, where, name),
+    )
+
+
+def _check_image_size(image_size: int, patch_size: int) -> None:
+    if image_size < patch_size or image_size % patch_size:
+        below = max(image_size // patch_size, 1) * patch_size
+        raise UsageError(
+            "--image-size",
+            f"{image_size} is no multiple of the patch size {patch_size}",
+            f"take {below} or {below + patch_size}",
+        )
+
+
+def _named_architecture(model: str) -> Architecture:
+    """A model's sizes, read off torchvision's own definition."""
+    with torch.device("meta"):
+        vit = get_model(model)
+    return Architecture(
+        image_size=vit.image_size,
+        patch_size=vit.patch_size,
+        layers=len(vit.encoder.layers),
+        heads=vit.encoder.layers[0].num_heads,
+        width=vit.hidden_dim,
+        mlp_width=vit.mlp_dim,
+        classes=vit.num_classes,
+        layer_norm_eps=vit.encoder.ln.eps,
+    )
+
+
+def _fitted_to(state: StateDict, architecture: Architecture) -> Architecture:
+    """A named architecture with the number of classes and the image size that a checkpoint was trained with."""
+    if "heads.head.weight" in state:
+        architecture = replace(architecture, classes=state["heads.head.weight"].shape[0])
+    if "encoder.pos_embedding" in state:
+        grid = isqrt(state["encoder.pos_embedding"].shape[1] - 1)
+        architecture = replace(architecture, image_size=max(grid, 1) * architecture.patch_size)
+    return architecture
+
+
+def _cached_file(model: str, entry: WeightsEnum, progress: Progress) -> Path:
+    """The entry's file in torch.hub's cache, downloaded with its digest checked if it is not there yet."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+    if path.is_file():
+        return path
+    progress.stage(f"downloading {entry.url}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _connect_timeout():
+            torch.hub.download_url_to_file(entry.url, str(path), _hash_prefix(entry), progress=True)
+    except (URLError, TimeoutError, ConnectionError) as error:
+        raise DownloadError(
+            entry.url,
+            f"cannot be downloaded ({getattr(error, 'reason', error)})",
+            f"fetch it on another machine and put it at {path}, or try without trained weights: "
+            f"vit-export {model} --weights {RANDOM_WEIGHTS}",
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise DownloadError(entry.url, f"cannot be kept at {path} ({error})", "free the disk and run again") from error
+    return path
+
+
+@contextmanager
+def _connect_timeout() -> Iterator[None]:
+    """Gives up on a silent network: torch.hub itself would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_CONNECT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _hash_prefix(entry: WeightsEnum) -> str:
+    """The start of the file's SHA-256, which torch.hub's convention puts at the end of its name."""
+    return Path(entry.url).stem.rpartition("-")[2]

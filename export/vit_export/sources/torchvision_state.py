@@ -1,0 +1,157 @@
+"""torchvision's `VisionTransformer`: names and shapes of its weights, and the model itself as reference."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from math import isqrt
+from typing import Final
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models import VisionTransformer
+from torchvision.models.vision_transformer import interpolate_embeddings
+
+from vit_export.errors import CheckpointError, UsageError
+from vit_export.state_dict import StateDict
+from vit_runtime.artifact import Architecture
+
+LAYER_NORM_EPS: Final = 1e-6
+"""torchvision's default for every Vision Transformer; it is not stored in a checkpoint."""
+HEAD_WIDTH: Final = 64
+"""Width of an attention head in every published plain Vision Transformer but ViT-H."""
+
+_LAYER: Final = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
+_RENAMED: Final = (
+    # torchvision's own weights carry the names of its first release (MLPBlock version 1).
+    (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
+    (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
+    # Replacing the head for fine-tuning: `model.heads = nn.Linear(...)`, or in an nn.Sequential.
+    (re.compile(r"^heads(\.0)?\.(weight|bias)$"), r"heads.head.\2"),
+)
+_OTHER_FAMILIES: Final = {
+    "patch_embed.proj.weight": "timm",
+    "embeddings.patch_embeddings.projection.weight": "Hugging Face",
+}
+
+
+def canonical_names(state: StateDict) -> StateDict:
+    """The same tensors under the names that torchvision uses today."""
+    renamed: StateDict = {}
+    for name, tensor in state.items():
+        for pattern, replacement in _RENAMED:
+            name = pattern.sub(replacement, name)  # noqa: PLW2901 - rewriting the name is the purpose
+        renamed[name] = tensor
+    return renamed
+
+
+def read_architecture(state: StateDict, where: object, *, heads: int | None = None) -> Architecture:
+    """Reads the sizes off the shapes of the weights.
+
+    Args:
+        state: weights under canonical names.
+        where: what to call them in a message.
+        heads: attention heads, which leave no trace in any shape; None is width / 64.
+
+    Raises:
+        CheckpointError: these are not the weights of a torchvision Vision Transformer with a linear head.
+        UsageError: the heads cannot be guessed, or do not divide the width.
+    """
+    needed = ("conv_proj.weight", "encoder.pos_embedding", "heads.head.weight")
+    if missing := [name for name in needed if name not in state]:
+        raise CheckpointError(where, _not_torchvision(state, missing), "see vit-export --help for what is supported")
+    layers = {int(match.group(1)) for name in state if (match := _LAYER.match(name))}
+    hidden = state.get("encoder.layers.encoder_layer_0.mlp.0.weight")
+    if hidden is None or layers != set(range(len(layers))):
+        raise CheckpointError(where, "has no complete row of encoder layers", "save the whole model again")
+    width, _, patch, _ = state["conv_proj.weight"].shape
+    grid = isqrt(state["encoder.pos_embedding"].shape[1] - 1)
+    if grid * grid + 1 != state["encoder.pos_embedding"].shape[1]:
+        raise CheckpointError(where, "its position embedding is of no square picture with a class token")
+    if heads is None and width % HEAD_WIDTH:
+        raise UsageError("--heads", f"needed: a width of {width} is no multiple of {HEAD_WIDTH}", "name the number")
+    if heads is not None and (heads < 1 or width % heads):
+        raise UsageError("--heads", f"{heads} heads do not divide a width of {width}")
+    return Architecture(
+        image_size=grid * patch,
+        patch_size=patch,
+        layers=len(layers),
+        heads=heads or width // HEAD_WIDTH,
+        width=width,
+        mlp_width=hidden.shape[0],
+        classes=state["heads.head.weight"].shape[0],
+        layer_norm_eps=LAYER_NORM_EPS,
+    )
+
+
+def _not_torchvision(state: StateDict, missing: list[str]) -> str:
+    for name in state:
+        for suffix, family in _OTHER_FAMILIES.items():
+            if name.endswith(suffix):
+                return f"has {family}'s names; only torchvision's Vision Transformers are supported so far"
+    return f"is no torchvision Vision Transformer with a linear head: it has no {missing[0]}"
+
+
+def empty_model(arch: Architecture) -> VisionTransformer:
+    """Torchvision's model without memory for its weights."""
+    with torch.device("meta"):
+        return VisionTransformer(
+            image_size=arch.image_size,
+            patch_size=arch.patch_size,
+            num_layers=arch.layers,
+            num_heads=arch.heads,
+            hidden_dim=arch.width,
+            mlp_dim=arch.mlp_width,
+            num_classes=arch.classes,
+            norm_layer=lambda width: nn.LayerNorm(width, eps=arch.layer_norm_eps),
+        ).eval()
+
+
+def reference_model(arch: Architecture, state: StateDict, where: object, name: str) -> VisionTransformer:
+    """Torchvision's model on the given weights, which it shares, not copies, as far as they are float32.
+
+    Raises:
+        CheckpointError: names or shapes do not fit.
+    """
+    model = empty_model(arch)
+    expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    found = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    missing = [key for key in expected if key not in found]
+    unexpected = [key for key in found if key not in expected]
+    reshaped = [
+        f"{key} is {found[key]} where {shape} belongs"
+        for key, shape in expected.items()
+        if key in found and found[key] != shape
+    ]
+    if missing or unexpected or reshaped:
+        raise CheckpointError.mismatch(where, name, missing=missing, unexpected=unexpected, reshaped=reshaped)
+    model.load_state_dict({key: tensor.float() for key, tensor in state.items()}, assign=True)
+    return model.requires_grad_(requires_grad=False)
+
+
+def resize_positions(state: StateDict, arch: Architecture, image_size: int) -> StateDict:
+    """Interpolates the position embedding to another image size, with torchvision's own function."""
+    shapes = OrderedDict(state)
+    return dict(interpolate_embeddings(image_size, arch.patch_size, shapes))
+
+
+def random_state(arch: Architecture, seed: int) -> StateDict:
+    """Seeded random weights in which every parameter counts.
+
+    torchvision starts the head, the class token and all biases at zero: such a model answers zero for every
+    picture, and a comparison with it proves nothing. Matrices here are normal with variance 1 / inputs, so that
+    activations keep their size through the layers; LayerNorm weights lie around 1, everything else around 0.
+    """
+    rng = np.random.default_rng(seed)
+    state: StateDict = {}
+    for name, parameter in empty_model(arch).state_dict().items():
+        values = torch.from_numpy(rng.standard_normal(tuple(parameter.shape), dtype=np.float32))
+        if ".ln" in name:
+            values.mul_(0.1).add_(1.0 if name.endswith("weight") else 0.0)
+        elif values.ndim in (2, 4):
+            values.mul_(values[0].numel() ** -0.5)
+        else:
+            values.mul_(0.1)
+        state[name] = values
+    return state

@@ -1,0 +1,93 @@
+"""Reads checkpoint files without running code that they may contain and without copying their weights."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from vit_export.errors import CheckpointError
+
+StateDict = dict[str, torch.Tensor]
+
+_WRAPPERS: Final = ("state_dict", "model_state_dict", "model_ema", "model")
+"""Keys under which training scripts keep the weights beside the optimiser's state."""
+_PREFIXES: Final = ("module.", "_orig_mod.", "model.")
+"""What DistributedDataParallel, torch.compile and Lightning put in front of every name."""
+_CHUNK: Final = 1 << 20
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """Reads a state dict from .safetensors, or from PyTorch's format with `weights_only=True`.
+
+    The tensors are mapped into memory, not read. Wrappers and prefixes of common training scripts are taken off.
+
+    Raises:
+        CheckpointError: the file is missing, empty, damaged, holds no state dict, or would have to run code.
+    """
+    if not path.is_file():
+        raise CheckpointError(path, "is a folder, not a checkpoint file" if path.is_dir() else "no such file")
+    if path.stat().st_size == 0:
+        raise CheckpointError(path, "empty file")
+    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return _without_prefixes(_unwrapped(loaded, path))
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _read_safetensors(path: Path) -> object:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(path, f"damaged or no safetensors file ({error})", "copy or save it again") from error
+
+
+def _read_pickle(path: Path) -> object:
+    try:
+        # torchvision's own training script saves its arguments, a plain Namespace, beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        if "weights_only" not in str(error).lower() and "Unsupported" not in str(error):
+            raise CheckpointError(path, "damaged or no PyTorch checkpoint", "copy or save it again") from error
+        raise CheckpointError(
+            path,
+            "holds more than weights and would run code when read, so it was not",
+            "load it where you trust it and save the weights: torch.save(model.state_dict(), 'weights.pth')",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise CheckpointError(path, f"damaged or no PyTorch checkpoint ({reason})", "copy or save it again") from error
+
+
+def _unwrapped(loaded: object, path: Path) -> StateDict:
+    if isinstance(loaded, Mapping):
+        for wrapper in _WRAPPERS:
+            if isinstance(loaded.get(wrapper), Mapping):
+                return _unwrapped(loaded[wrapper], path)
+        tensors = {name: value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+        if tensors:
+            return tensors
+    raise CheckpointError(path, "holds no state dict", "save one with: torch.save(model.state_dict(), 'weights.pth')")
+
+
+def _without_prefixes(state: StateDict) -> StateDict:
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) or name == "n_averaged" for name in state):
+            return _without_prefixes({name[len(prefix) :]: t for name, t in state.items() if name != "n_averaged"})
+    return state

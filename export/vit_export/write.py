@@ -1,0 +1,175 @@
+"""Writes a graph to disk as it is made: one weight in memory at a time, and nothing left behind on failure.
+
+The onnx package would build the whole model in memory and serialise it into a second copy. Here the small parts
+are serialised by onnx, and the weights are framed by hand between them (protobuf: a field is its tag, its length,
+its bytes). The metadata comes last, so that what the verification measured is appended without writing the
+weights again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from onnx import GraphProto, ModelProto, TensorProto, helper
+
+from vit_export.builder import IR_VERSION, OPSET, GraphBuilder, Weight
+from vit_runtime.artifact import METADATA_KEY, Artifact, ExternalData
+from vit_runtime.errors import OutputFileError
+
+PROTOBUF_LIMIT: Final = 2**31 - 1
+"""No protobuf message, so no ONNX file, can be larger."""
+_ROOM_FOR_GRAPH: Final = 64 << 20
+_INLINE_BYTES: Final = 1024
+"""Weights up to this size stay in the ONNX file: shapes and indices that the engine reads when it loads."""
+_ALIGNMENT: Final = 65536
+"""Weights in a file of their own start at multiples of this, so that every system can map them into memory."""
+_GRAPH_FIELD, _INITIALIZER_FIELD, _RAW_DATA_FIELD = 7, 5, 9
+_LENGTH_DELIMITED = 2
+
+Written = Callable[[int], None]
+
+
+class ModelFile:
+    """An ONNX file under construction, in a temporary folder beside its destination."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / name
+        self.data_path = folder / f"{name}.data"
+        self.external_data: ExternalData | None = None
+        self._end_of_graph = 0
+
+    def write_graph(self, graph: GraphBuilder, *, written: Written, limit: int = PROTOBUF_LIMIT) -> None:
+        """Writes nodes and weights; weights above `limit` bytes go to a file of their own.
+
+        Args:
+            graph: what the builder has recorded.
+            written: told the number of bytes after each weight.
+            limit: the largest size of the ONNX file, in bytes.
+        """
+        external = sum(weight.nbytes for weight in graph.weights) > limit - _ROOM_FOR_GRAPH
+        tensors = _lay_out(graph.weights, self.data_path.name if external else None)
+        body = GraphProto(name="vit", node=graph.nodes, input=graph.inputs, output=graph.outputs).SerializeToString()
+        with self.path.open("wb") as file:
+            file.write(ModelProto(ir_version=IR_VERSION, producer_name="vit-edge").SerializeToString())
+            file.write(_tag(_GRAPH_FIELD) + _varint(len(body) + sum(_framed(tensor.size) for tensor in tensors)))
+            file.write(body)
+            for tensor in tensors:
+                file.write(_tag(_INITIALIZER_FIELD) + _varint(tensor.size) + tensor.header)
+                if tensor.offset is None:
+                    file.write(_tag(_RAW_DATA_FIELD) + _varint(tensor.weight.nbytes))
+                    file.write(tensor.weight.array().data)
+                    written(tensor.weight.nbytes)
+            self._end_of_graph = file.tell()
+        if external:
+            self._write_external(tensors, written)
+
+    def write_metadata(self, artifact: Artifact) -> None:
+        """Appends the opset and the metadata behind the graph, in place of those written before."""
+        tail = ModelProto(opset_import=[helper.make_opsetid("", OPSET)])
+        helper.set_model_props(tail, {METADATA_KEY: artifact.to_json()})
+        with self.path.open("r+b") as file:
+            file.seek(self._end_of_graph)
+            file.truncate()
+            file.write(tail.SerializeToString())
+
+    def _write_external(self, tensors: list[_Tensor], written: Written) -> None:
+        with self.data_path.open("wb") as file:
+            for tensor in tensors:
+                if tensor.offset is not None:
+                    file.write(bytes(tensor.offset - file.tell()))
+                    file.write(tensor.weight.array().data)
+                    written(tensor.weight.nbytes)
+            self.external_data = ExternalData(file=self.data_path.name, bytes=file.tell())
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A weight, its `TensorProto` without the values, and where those go."""
+
+    weight: Weight
+    header: bytes
+    offset: int | None
+    """Where the values start in the file of weights; None inside the ONNX file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole `TensorProto`."""
+        return len(self.header) + (_framed(self.weight.nbytes) if self.offset is None else 0)
+
+
+@contextmanager
+def new_model_file(destination: Path) -> Iterator[ModelFile]:
+    """A file that appears at `destination` when the block ends well, and leaves nothing when it does not.
+
+    Raises:
+        OutputFileError: the destination cannot be written, or the disk is full.
+    """
+    folder: Path | None = None
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+        file = ModelFile(folder, destination.name)
+        yield file
+        _publish(file, destination)
+    except OSError as error:
+        if error.errno is None:  # not the operating system's: one of our own errors, complete as it is
+            raise
+        reason = error.strerror or str(error)
+        raise OutputFileError(destination, f"cannot be written ({reason})", "choose another --output") from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(file: ModelFile, destination: Path) -> None:
+    """Moves the finished files to their place, weights first: an ONNX file in place is always complete."""
+    data_destination = destination.with_name(file.data_path.name)
+    if file.external_data is not None:
+        file.data_path.replace(data_destination)
+    file.path.replace(destination)
+    if file.external_data is None:
+        data_destination.unlink(missing_ok=True)  # of a larger model that was here before
+
+
+def _lay_out(weights: list[Weight], data_file: str | None) -> list[_Tensor]:
+    """Decides where each weight goes: inside the ONNX file, or into `data_file` where there is one."""
+    tensors: list[_Tensor] = []
+    end = 0
+    for weight in weights:
+        header = TensorProto(
+            name=weight.name, dims=weight.shape, data_type=helper.np_dtype_to_tensor_dtype(weight.dtype)
+        )
+        offset = None
+        if data_file is not None and weight.nbytes > _INLINE_BYTES:
+            offset = -(-end // _ALIGNMENT) * _ALIGNMENT
+            end = offset + weight.nbytes
+            header.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", data_file), ("offset", offset), ("length", weight.nbytes)):
+                header.external_data.add(key=key, value=str(value))
+        tensors.append(_Tensor(weight, header.SerializeToString(), offset))
+    return tensors
+
+
+def _framed(size: int) -> int:
+    """Bytes that a length-delimited field of `size` bytes takes; the field numbers used have tags of one byte."""
+    return 1 + len(_varint(size)) + size
+
+
+def _tag(field: int) -> bytes:
+    return _varint(field << 3 | _LENGTH_DELIMITED)
+
+
+def _varint(value: int) -> bytes:
+    """Protobuf's integers: seven bits a byte, low ones first, the top bit set on all but the last."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,25 @@
+"""Runs a Vision Transformer from one ONNX file: NumPy, Pillow and onnxruntime, no torch.
+
+>>> import vit_runtime as vit
+>>> model = vit.load("models/vit_b_16.onnx")  # doctest: +SKIP
+>>> model.classify("dog.jpg", top_k=5)  # doctest: +SKIP
+"""
+
+from vit_runtime.artifact import Artifact, read_artifact
+from vit_runtime.errors import ArtifactError, ImageError, ProviderError, VitEdgeError
+from vit_runtime.model import Prediction, ViT, load
+from vit_runtime.selftest import SelfTestResult, check
+
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "ImageError",
+    "Prediction",
+    "ProviderError",
+    "SelfTestResult",
+    "ViT",
+    "VitEdgeError",
+    "check",
+    "load",
+    "read_artifact",
+]

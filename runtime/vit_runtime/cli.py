@@ -1,0 +1,191 @@
+"""`vit-run`: labels, embeddings, a self-test and the facts of an artifact, on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, cast
+
+import numpy as np
+import typer
+
+from vit_runtime import codec, selftest
+from vit_runtime.artifact import Output, read_artifact
+from vit_runtime.console import complain, note, report_errors
+from vit_runtime.errors import EXIT_INPUT, EXIT_VERIFICATION, ImageError
+from vit_runtime.files import atomic_write, find_pictures
+from vit_runtime.model import DEFAULT_BATCH_SIZE, FloatArray, ViT, load
+from vit_runtime.preprocess import UInt8Array, load_pixels
+from vit_runtime.session import PROVIDERS, Provider
+from vit_runtime.summary import describe, describe_check
+
+app = typer.Typer(
+    name="vit-run",
+    help="Run a Vision Transformer that vit-export has written.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="File that vit-export has written.")]
+ImagesArgument = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of them.")]
+ProviderOption = Annotated[
+    str,
+    typer.Option("--provider", metavar="|".join(PROVIDERS), help="Run on this execution provider and on no other."),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Processor cores to use.", show_default="the physical performance cores"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one line an answer.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures in one run.")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    *,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"vit-edge {version('vit-edge')}")
+        raise typer.Exit
+
+
+@app.command()
+def classify(
+    model: ModelArgument,
+    images: ImagesArgument,
+    *,
+    top: Annotated[int, typer.Option("--top", min=1, help="Classes to show.")] = 5,
+    as_json: JsonOption = False,
+    batch: BatchOption = DEFAULT_BATCH_SIZE,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Print the likeliest classes of each picture."""
+    with report_errors():
+        vit = _load(model, provider, threads)
+        failed = _Failures()
+        for path, logits in _answers(vit, "logits", images, batch, failed):
+            predictions = vit.top(logits, top_k=top)
+            if as_json:
+                _print_json({"image": str(path), "predictions": [vars(prediction) for prediction in predictions]})
+                continue
+            typer.echo(path)
+            for prediction in predictions:
+                typer.echo(f"  {prediction.probability:7.2%}  {prediction.label}  (class {prediction.index})")
+        failed.exit_if_any()
+
+
+@app.command()
+def embed(
+    model: ModelArgument,
+    images: ImagesArgument,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write a NumPy file instead: float32 (pictures, width), in order."),
+    ] = None,
+    batch: BatchOption = DEFAULT_BATCH_SIZE,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Print the embedding of each picture (the class token after the final LayerNorm) as JSON lines."""
+    with report_errors():
+        vit = _load(model, provider, threads)
+        failed = _Failures()
+        answers = _answers(vit, "embedding", images, batch, failed)
+        if output is None:
+            for path, embedding in answers:
+                _print_json({"image": str(path), "embedding": [float(f"{value:.9g}") for value in embedding]})
+            failed.exit_if_any()
+            return
+        rows = [embedding for _, embedding in answers]
+        # A row that is missing in the middle would shift all that follow: all pictures, or no file.
+        failed.exit_if_any()
+        with atomic_write(output) as file:
+            np.save(file, np.stack(rows))
+        note(f"{output}: {len(rows)} x {len(rows[0])} float32")
+
+
+@app.command()
+def check(
+    model: ModelArgument,
+    *,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay the stored self-test on this machine: does it answer as PyTorch did?"""
+    with report_errors():
+        vit = _load(model, provider, threads)
+        result = selftest.check(vit)
+        if as_json:
+            _print_json({**vars(result), "passed": result.passed, "provider": vit.provider})
+        else:
+            typer.echo(describe_check(result))
+        if not result.passed:
+            raise typer.Exit(EXIT_VERIFICATION)
+
+
+@app.command()
+def info(model: ModelArgument, *, as_json: JsonOption = False) -> None:
+    """Print what a model file says about itself, without loading its weights."""
+    with report_errors():
+        artifact = read_artifact(model)
+        if as_json:
+            _print_json(codec.encode(artifact))
+        else:
+            typer.echo(describe(artifact, model))
+
+
+class _Failures:
+    """Pictures that could not be read: named at once, counted, and an exit status at the end."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, error: ImageError) -> None:
+        self.count += 1
+        complain(error)
+
+    def exit_if_any(self) -> None:
+        if self.count:
+            raise typer.Exit(EXIT_INPUT)
+
+
+def _load(path: Path, provider: str, threads: int | None) -> ViT:
+    vit = load(path, provider=cast("Provider", provider), threads=threads)  # open_session refuses unknown names
+    note(f"{vit.artifact.model} {vit.artifact.precision} on {vit.provider}, {vit.threads} threads")
+    if vit.note:
+        note(vit.note)
+    if vit.artifact.source.is_random:
+        note("warning: this model has random weights: it was never trained, and its answers mean nothing")
+    return vit
+
+
+def _answers(
+    vit: ViT, output: Output, images: Sequence[Path], batch_size: int, failed: _Failures
+) -> Iterator[tuple[Path, FloatArray]]:
+    """Runs readable pictures in batches and yields each one's answer in order; names the others on stderr."""
+    batch: list[tuple[Path, UInt8Array]] = []
+    paths = find_pictures(images)
+    for position, path in enumerate(paths, start=1):
+        try:
+            batch.append((path, load_pixels(path, vit.artifact.preprocessing)))
+        except ImageError as error:
+            failed.add(error)
+        if batch and (len(batch) == batch_size or position == len(paths)):
+            (rows,) = vit.run(np.stack([pixels for _, pixels in batch]), [output])
+            yield from zip((path for path, _ in batch), rows, strict=True)
+            batch = []
+
+
+def _print_json(document: object) -> None:
+    typer.echo(json.dumps(document, ensure_ascii=False))
+
+
+def main() -> None:
+    """Entry point of the `vit-run` command."""
+    app()

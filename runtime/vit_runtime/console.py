@@ -1,0 +1,55 @@
+"""What the command lines share: answers go to stdout, everything else to stderr, and errors are one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import typer
+
+from vit_runtime.errors import EXIT_INPUT, EXIT_INTERRUPTED, VitEdgeError
+
+DEBUG_VARIABLE: Final = "VIT_EDGE_DEBUG"
+"""Environment variable that, when set, shows the traceback of what is reported in one line."""
+
+
+def note(text: str) -> None:
+    """Tells the user something beside the answer."""
+    typer.echo(text, err=True)
+
+
+def complain(error: Exception) -> None:
+    """Shows an error in one line."""
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    typer.echo(f"error: {error}", err=True)
+
+
+@contextmanager
+def report_errors() -> Iterator[None]:
+    """Turns whatever is raised inside into one line on stderr and an exit status."""
+    try:
+        yield
+    except VitEdgeError as error:
+        complain(error)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        note("interrupted; nothing was written")
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+    except BrokenPipeError:
+        # The reader of our output has seen enough, as `head` does. Nothing more may be written, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(EXIT_INPUT) from None
+    except MemoryError as error:
+        note("error: out of memory; close other programs, or use a smaller model, picture or batch")
+        raise typer.Exit(EXIT_INPUT) from error
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        complain(error)
+        note(f"This is a bug in vit-edge. Please report it with what {DEBUG_VARIABLE}=1 shows.")
+        raise typer.Exit(EXIT_INPUT) from error

@@ -1,0 +1,156 @@
+"""`ViT`: a loaded artifact that answers for pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, cast, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from vit_runtime.artifact import Artifact, Output, read_artifact
+from vit_runtime.errors import ArtifactError, ImageError
+from vit_runtime.preprocess import ImageSource, UInt8Array, load_pixels
+from vit_runtime.session import OpenedSession, Provider, open_session
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+FloatArray = npt.NDArray[np.float32]
+ImageSources: TypeAlias = "ImageSource | Sequence[ImageSource]"
+
+DEFAULT_BATCH_SIZE = 8
+"""Pictures in one run: larger batches gain nothing on a few CPU cores and cost memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One class that a model sees in a picture."""
+
+    index: int
+    label: str
+    """The class's name; "class 7" where the artifact has no labels."""
+    probability: float
+    """Softmax over all classes, 0 to 1."""
+
+
+def load(path: str | os.PathLike[str], *, provider: Provider = "auto", threads: int | None = None) -> ViT:
+    """Loads an artifact that `vit-export` has written.
+
+    Args:
+        path: the .onnx file; above 2 GB its weights lie beside it as .onnx.data.
+        provider: "auto" (CUDA where it works, else CPU), or one by name, which then runs or raises.
+        threads: processor cores to use; None for the physical performance cores.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or no vit-edge artifact of a known version.
+        ProviderError: the provider cannot run here.
+        MissingDependencyError: no onnxruntime is installed.
+    """
+    path = Path(path)
+    artifact = read_artifact(path)
+    return ViT(artifact, open_session(path, provider=provider, threads=threads))
+
+
+class ViT:
+    """A Vision Transformer in an onnxruntime session.
+
+    Every method takes one picture or a sequence of them (see `ImageSource`) and raises `ImageError` for what is
+    no picture. Sequences run as batches. Safe to use from several threads.
+    """
+
+    def __init__(self, artifact: Artifact, opened: OpenedSession) -> None:
+        self.artifact = artifact
+        self.provider = opened.provider
+        self.threads = opened.threads
+        self.note = opened.note
+        self._session = opened.session
+
+    def __repr__(self) -> str:
+        return f"ViT({self.artifact.model}, {self.artifact.precision}, {self.provider}, threads={self.threads})"
+
+    # To a type checker a str is a sequence of str; here it is one picture.
+    @overload
+    def classify(self, images: ImageSource, *, top_k: int = ..., batch_size: int = ...) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    @overload
+    def classify(
+        self, images: Sequence[ImageSource], *, top_k: int = ..., batch_size: int = ...
+    ) -> list[list[Prediction]]: ...
+    def classify(
+        self, images: ImageSources, *, top_k: int = 5, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> list[Prediction] | list[list[Prediction]]:
+        """The likeliest classes, best first: a list for one picture, a list of lists for a sequence."""
+        if top_k < 1:
+            raise ValueError(f"top_k is {top_k}, should be at least 1")
+        logits = self.logits(images, batch_size=batch_size)
+        predictions = [self.top(row, top_k=top_k) for row in logits]
+        return predictions[0] if _is_one(images) else predictions
+
+    def logits(self, images: ImageSources, *, batch_size: int = DEFAULT_BATCH_SIZE) -> FloatArray:
+        """The scores before the softmax: float32 (N, classes); N is 1 for one picture."""
+        return self._compute("logits", images, batch_size)
+
+    def embed(self, images: ImageSources, *, batch_size: int = DEFAULT_BATCH_SIZE) -> FloatArray:
+        """The class token after the final LayerNorm: float32 (N, width); N is 1 for one picture."""
+        return self._compute("embedding", images, batch_size)
+
+    def run(self, pixels: UInt8Array, outputs: Sequence[Output] = ("logits", "embedding")) -> list[FloatArray]:
+        """Runs the graph on pixels that are preprocessed already.
+
+        Args:
+            pixels: uint8 RGB (N, H, W, 3), H and W those of the artifact's crop, N at least 1.
+            outputs: which outputs to return, in this order; each float32 (N, ...).
+        """
+        expected = (*self.artifact.preprocessing.crop_hw, 3)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != expected or len(pixels) == 0:
+            raise ImageError(
+                f"pixels of shape {pixels.shape} and dtype {pixels.dtype}",
+                f"not what {self.artifact.model} takes",
+                f"give uint8 of shape (N, {', '.join(map(str, expected))})",
+            )
+        return cast("list[FloatArray]", self._session.run(list(outputs), {"pixels": pixels}))
+
+    def top(self, logits: FloatArray, *, top_k: int = 5) -> list[Prediction]:
+        """The likeliest classes of one picture's logits (classes,), best first; ties by lower index."""
+        shifted = np.exp(logits.astype(np.float64) - logits.max())
+        probabilities = shifted / shifted.sum()
+        labels = self.artifact.labels
+        return [
+            Prediction(
+                index=int(index),
+                label=labels[index] if labels is not None else f"class {index}",
+                probability=float(probabilities[index]),
+            )
+            for index in np.argsort(-logits, kind="stable")[:top_k]
+        ]
+
+    def _compute(self, output: Output, images: ImageSources, batch_size: int) -> FloatArray:
+        if output not in self.artifact.outputs:
+            raise ArtifactError(self.artifact.model, f"has no output '{output}'")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, should be at least 1")
+        sources: Sequence[ImageSource] = [images] if _is_one(images) else cast("Sequence[ImageSource]", images)
+        if len(sources) == 0:
+            raise ImageError("images", "an empty list", "give at least one picture")
+        pixels = (load_pixels(source, self.artifact.preprocessing) for source in sources)
+        return np.concatenate([self.run(batch, [output])[0] for batch in _batches(pixels, batch_size)])
+
+
+def _is_one(images: ImageSources) -> TypeGuard[ImageSource]:
+    """Whether this is one picture: whatever is not a list, tuple or other plain sequence of pictures."""
+    return isinstance(images, (str, bytes, np.ndarray)) or not isinstance(images, Sequence)
+
+
+def _batches(pixels: Iterable[UInt8Array], batch_size: int) -> Iterator[UInt8Array]:
+    """Stacks pictures (H, W, 3) to batches (n, H, W, 3), n at most `batch_size`, reading no further ahead."""
+    batch: list[UInt8Array] = []
+    for picture in pixels:
+        batch.append(picture)
+        if len(batch) == batch_size:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)

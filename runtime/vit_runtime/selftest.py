@@ -1,0 +1,91 @@
+"""A self-test that any machine can run: pictures made by formula, and the answers PyTorch gave for them.
+
+The pictures need no file and no random numbers, only integer arithmetic, so that every machine makes the same
+bytes. One is the model's input itself and tests the execution provider; the other is a larger photo of odd size
+and tests Pillow's resampling by the digest of the preprocessed pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from vit_runtime.artifact import Preprocessing
+from vit_runtime.errors import SelfTestError
+from vit_runtime.model import FloatArray, ViT
+from vit_runtime.preprocess import UInt8Array, load_pixels
+
+_PHOTO_HW: Final = (211, 307)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTestResult:
+    """How far this machine is from PyTorch's answers."""
+
+    logit_difference: float
+    """Largest absolute difference of a logit."""
+    logit_tolerance: float
+    embedding_difference: float
+    embedding_tolerance: float
+    same_pixels: bool
+    """Whether preprocessing gives the same bytes as on the machine that exported."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether all three hold; a NaN fails."""
+        return (
+            self.same_pixels
+            and self.logit_difference <= self.logit_tolerance
+            and self.embedding_difference <= self.embedding_tolerance
+        )
+
+
+def check(model: ViT) -> SelfTestResult:
+    """Runs the stored self-test on this machine's provider.
+
+    Raises:
+        SelfTestError: the artifact holds no self-test.
+    """
+    stored = model.artifact.self_test
+    if stored is None:
+        raise SelfTestError(model.artifact.model, "holds no self-test", "export it again")
+    preprocessing = model.artifact.preprocessing
+    logits, embedding = model.run(waves(preprocessing.crop_hw)[None])
+    return SelfTestResult(
+        logit_difference=largest_difference(logits[0], np.array(stored.logits, np.float32)),
+        logit_tolerance=stored.logit_tolerance,
+        embedding_difference=largest_difference(embedding[0], np.array(stored.embedding, np.float32)),
+        embedding_tolerance=stored.embedding_tolerance,
+        same_pixels=pixels_sha256(preprocessing) == stored.pixels_sha256,
+    )
+
+
+def largest_difference(ours: FloatArray, reference: FloatArray) -> float:
+    """The largest absolute difference of two arrays of one shape; NaN where either holds a NaN."""
+    return float(np.max(np.abs(ours.astype(np.float64) - reference.astype(np.float64))))
+
+
+def pixels_sha256(preprocessing: Preprocessing) -> str:
+    """Digest of the formula's photo after preprocessing."""
+    photo = Image.fromarray(waves(_PHOTO_HW))
+    return hashlib.sha256(load_pixels(photo, preprocessing).tobytes()).hexdigest()
+
+
+def waves(size_hw: tuple[int, int], *, variant: int = 0) -> UInt8Array:
+    """A colourful picture by formula: uint8 RGB (H, W, 3).
+
+    Each channel is a triangle wave along its own slant, a disc in the middle is inverted; `variant` changes
+    wavelengths and slants. Coordinates are scaled to 0..1023, so that sizes look alike.
+    """
+    height, width = size_hw
+    y = (np.arange(height, dtype=np.int64) * 1024 // height)[:, None]
+    x = (np.arange(width, dtype=np.int64) * 1024 // width)[None, :]
+    slants = ((3 + variant, 1), (1, 2 + 2 * variant), (2, -3 - variant))
+    channels = [np.abs((a * x + b * y + 97 * variant) % 510 - 255) for a, b in slants]
+    picture = np.stack(channels, axis=-1)
+    disc = (x - 512) ** 2 + (y - 512) ** 2 < (200 + 40 * variant) ** 2
+    return np.where(disc[..., None], 255 - picture, picture).astype(np.uint8)

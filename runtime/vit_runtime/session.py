@@ -1,0 +1,162 @@
+"""Opens an onnxruntime session on the execution provider that was asked for, and on no other.
+
+onnxruntime lists the providers that were compiled in, not those that work, and falls back to the CPU without an
+error. Here a provider asked for by name runs the whole graph or raises `ProviderError` with the cause.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError
+from vit_runtime.processors import default_threads
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
+PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
+
+_CPU: Final = "CPUExecutionProvider"
+_EXECUTION_PROVIDERS: Final[dict[str, str]] = {
+    "cpu": _CPU,
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+}
+_HOW_TO_GET: Final[dict[str, str]] = {
+    "cuda": "install vit-edge[gpu] in an environment without vit-edge[cpu]; on a Jetson, NVIDIA's own wheel",
+    "tensorrt": "install vit-edge[gpu] in an environment without vit-edge[cpu], and TensorRT",
+    "openvino": "install vit-edge[openvino] in an environment without vit-edge[cpu]",
+    "coreml": "use vit-edge[cpu] on macOS",
+}
+# TF32 would round fp32 products to 10 bits of mantissa: not the answers of the reference.
+_OPTIONS: Final[dict[str, dict[str, str]]] = {"cuda": {"use_tf32": "0"}}
+_LOG_ERRORS_ONLY: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedSession:
+    """A session, and what it really runs on."""
+
+    session: ort.InferenceSession
+    provider: str
+    """onnxruntime's name of the execution provider that computes the graph."""
+    threads: int
+    note: str
+    """Why `auto` did not take an accelerator that is compiled in; empty where there is nothing to say."""
+
+
+def open_session(path: Path, *, provider: Provider = "auto", threads: int | None = None) -> OpenedSession:
+    """Loads an ONNX file.
+
+    Args:
+        path: the file; weights in a file of their own lie beside it.
+        provider: an execution provider by name, or "auto": CUDA where it works, else the CPU.
+        threads: how many processor cores to use; None for the physical performance cores.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+        ProviderError: the provider is unknown, not compiled in, or cannot run this file on this machine.
+        ArtifactError: onnxruntime cannot load the file.
+    """
+    runtime = import_onnxruntime()
+    if provider not in PROVIDERS:
+        raise ProviderError(f"provider '{provider}'", "unknown", f"choose one of {', '.join(PROVIDERS)}")
+    if threads is not None and threads < 1:
+        raise ProviderError("threads", f"{threads} is too few", "give at least 1, or none for the default")
+    threads = threads or default_threads()
+    available = runtime.get_available_providers()
+    if provider == "auto":
+        return _open_auto(runtime, path, threads, available)
+    execution_provider = _EXECUTION_PROVIDERS[provider]
+    if execution_provider not in available:
+        built_for = ", ".join(name for name, full in _EXECUTION_PROVIDERS.items() if full in available)
+        raise ProviderError(
+            f"provider '{provider}'",
+            f"not in this build of onnxruntime {runtime.__version__} (it has: {built_for})",
+            _HOW_TO_GET[provider],
+        )
+    session = _create(runtime, path, provider, threads)
+    if session.get_providers()[0] != execution_provider:
+        raise ProviderError(f"provider '{provider}'", _cause(runtime, provider), _HOW_TO_GET[provider])
+    return OpenedSession(session=session, provider=execution_provider, threads=threads, note="")
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime module; imported late, so that `import vit_runtime` is quick and works without it.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        if error.name != "onnxruntime":
+            raise ProviderError("onnxruntime", f"does not load ({error})", "install it again") from error
+        raise MissingDependencyError("onnxruntime", "vit-edge[cpu]") from None
+    return onnxruntime
+
+
+def _open_auto(runtime: Any, path: Path, threads: int, available: list[str]) -> OpenedSession:
+    note = ""
+    if _EXECUTION_PROVIDERS["cuda"] in available:
+        cause = _load_failure(runtime, "cuda")
+        if not cause:
+            session = _create(runtime, path, "cuda", threads)
+            if session.get_providers()[0] == _EXECUTION_PROVIDERS["cuda"]:
+                return OpenedSession(session=session, provider=_EXECUTION_PROVIDERS["cuda"], threads=threads, note="")
+        note = f"CUDA is compiled in but not used: {cause or _cause(runtime, 'cuda')}"
+    session = _create(runtime, path, "cpu", threads)
+    return OpenedSession(session=session, provider=_CPU, threads=threads, note=note)
+
+
+def _create(runtime: Any, path: Path, provider: str, threads: int) -> ort.InferenceSession:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    # Workers may spin while a picture is computed, for speed, but leave the processor alone between pictures.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if provider != "cpu":
+        # The written graph holds no shape arithmetic: every node can run on an accelerator, so none may fall back.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    execution_provider = (_EXECUTION_PROVIDERS[provider], _OPTIONS.get(provider, {}))
+    try:
+        return runtime.InferenceSession(str(path), options, providers=[execution_provider])
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        reason = _first_line(error)
+        if provider == "cpu":
+            raise ArtifactError(path, f"onnxruntime {runtime.__version__} cannot load it: {reason}") from error
+        raise ProviderError(f"provider '{provider}'", f"cannot run {path}: {reason}", _HOW_TO_GET[provider]) from error
+
+
+def _cause(runtime: Any, provider: str) -> str:
+    return _load_failure(runtime, provider) or "compiled in, but onnxruntime would not start it (no device?)"
+
+
+def _load_failure(runtime: Any, provider: str) -> str:
+    """Why a provider's library does not load, in the linker's words; empty where it does.
+
+    onnxruntime prints this to the error stream from C++ and goes on with the CPU.
+    """
+    folder = Path(runtime.__file__).parent / "capi"
+    suffix = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+    prefix = "" if sys.platform == "win32" else "lib"
+    library = folder / f"{prefix}onnxruntime_providers_{provider}{suffix}"
+    if not library.is_file():
+        return ""
+    try:
+        ctypes.CDLL(str(folder / f"{prefix}onnxruntime_providers_shared{suffix}"), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
