@@ -1,0 +1,69 @@
+"""One contender in a process of its own: from nothing to a first answer, then the latency of the model alone.
+
+Run as `python -m vit_bench.worker runtime MODEL.onnx PHOTO THREADS RUNS` or `... torch CHECKPOINT PHOTO THREADS RUNS`.
+Prints "answered" when the first answer is there, and one JSON line at the end. Each side imports only what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+Run = Callable[[], object]
+
+
+def _runtime(model_path: str, photo: str, threads: int) -> Run:
+    import vit_runtime
+    from vit_runtime.preprocess import load_pixels
+
+    model = vit_runtime.load(model_path, provider="cpu", threads=threads)
+    model.classify(photo)
+    pixels = load_pixels(photo, model.artifact.preprocessing)[None]
+    return lambda: model.run(pixels, ["logits"])
+
+
+def _torch(checkpoint: str, photo: str, threads: int) -> Run:
+    """Eager PyTorch as its own documentation has it: torchvision's model, transforms, softmax, top five."""
+    import torch
+    from PIL import Image
+    from torchvision.transforms._presets import ImageClassification
+
+    from vit_export.sources.torchvision_state import canonical_names, read_architecture, reference_model
+    from vit_export.state_dict import read_state_dict
+
+    torch.set_num_threads(threads)
+    state = canonical_names(read_state_dict(Path(checkpoint)))
+    architecture = read_architecture(state, checkpoint)
+    model = reference_model(architecture, state, checkpoint, "model")
+    preset = ImageClassification(crop_size=architecture.image_size, resize_size=256)
+
+    def classify(pixels: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            logits: torch.Tensor = model(pixels)
+            return logits
+
+    pixels = preset(Image.open(photo).convert("RGB"))[None]
+    classify(pixels).softmax(-1).topk(5)
+    return lambda: classify(pixels)
+
+
+def main() -> None:
+    """Measures one contender."""
+    kind, model, photo, threads, runs = sys.argv[1:]
+    run = {"runtime": _runtime, "torch": _torch}[kind](model, photo, int(threads))
+    print("answered", flush=True)  # noqa: T201 - the parent reads this
+    latencies = []
+    for _ in range(int(runs)):
+        start = time.perf_counter()
+        run()
+        latencies.append(time.perf_counter() - start)
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    print(json.dumps({"latencies_s": latencies, "peak_bytes": peak_bytes}))  # noqa: T201 - the parent reads this
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Fixtures for all tests: real data where it is at hand, and a seeded tiny model that makes most tests fast."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+from typer.testing import CliRunner, Result
+
+import vit_export.cli
+import vit_runtime.cli
+from vit_export import ExportRequest, export
+from vit_export.sources.torchvision_state import random_state
+from vit_runtime.artifact import Architecture
+
+TINY = Architecture(
+    image_size=32, patch_size=8, layers=2, heads=2, width=128, mlp_width=256, classes=7, layer_norm_eps=1e-6
+)
+"""Small enough for a test to export it in a moment, and no two of its sizes are alike."""
+
+Run = Callable[..., Result]
+
+
+def pytest_report_header() -> str:
+    packages = ("numpy", "pillow", "onnxruntime", "onnx", "torch", "torchvision")
+    return "versions: " + ", ".join(f"{package} {_version(package)}" for package in packages)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real weights and photos; a file that is missing in it fails the test that wants it."""
+    folder = os.environ.get("VIT_EDGE_DATA")
+    if not folder:
+        pytest.skip("VIT_EDGE_DATA is not set: no real weights and photos here")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seeded random weights of `TINY`, as a user's fine-tuned checkpoint would lie there."""
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    save_file(random_state(TINY, seed=1), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_checkpoint`, exported, without labels. Tests that change the file copy it first."""
+    output = tmp_path_factory.mktemp("artifact") / "tiny.onnx"
+    return export(ExportRequest(model=str(tiny_checkpoint), output=output)).path
+
+
+@pytest.fixture
+def vit_run() -> Run:
+    """Runs `vit-run` in this process: `vit_run("info", path)` gives exit_code, stdout and stderr."""
+    return lambda *args: CliRunner().invoke(vit_runtime.cli.app, [str(arg) for arg in args])
+
+
+@pytest.fixture
+def vit_export_cli() -> Run:
+    """Runs `vit-export` in this process."""
+    return lambda *args: CliRunner().invoke(vit_export.cli.app, [str(arg) for arg in args])
