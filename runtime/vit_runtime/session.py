@@ -6,7 +6,9 @@ error. Here a provider asked for by name runs the whole graph or raises `Provide
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +37,19 @@ _HOW_TO_GET: Final[dict[str, str]] = {
     "openvino": "install vit-edge[openvino] in an environment without vit-edge[cpu]",
     "coreml": "use vit-edge[cpu] on macOS",
 }
+"""For a build of onnxruntime without the provider."""
+_HOW_TO_RUN: Final[dict[str, str]] = {
+    "cuda": "see that the driver works (nvidia-smi) and CUDA is there: pip install 'onnxruntime-gpu[cuda,cudnn]'",
+    "tensorrt": "see that the driver works (nvidia-smi) and that TensorRT's libraries are installed",
+    "openvino": "try --provider cpu",
+    "coreml": "try --provider cpu",
+}
+"""For a provider that is compiled in and does not run."""
 # TF32 would round fp32 products to 10 bits of mantissa: not the answers of the reference.
 _OPTIONS: Final[dict[str, dict[str, str]]] = {"cuda": {"use_tf32": "0"}}
-_LOG_ERRORS_ONLY: Final = 3
+_NEED_CUDA: Final = ("cuda", "tensorrt")
+_LOG_NOTHING: Final = 4
+"""Severity "fatal": whatever onnxruntime would print also comes as an exception, which becomes one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +94,11 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int | None
             f"not in this build of onnxruntime {runtime.__version__} (it has: {built_for})",
             _HOW_TO_GET[provider],
         )
+    if cause := _load_failure(runtime, provider):
+        raise ProviderError(f"provider '{provider}'", f"does not load ({cause})", _HOW_TO_RUN[provider])
     session = _create(runtime, path, provider, threads)
     if session.get_providers()[0] != execution_provider:
-        raise ProviderError(f"provider '{provider}'", _cause(runtime, provider), _HOW_TO_GET[provider])
+        raise ProviderError(f"provider '{provider}'", "onnxruntime would not start it", _HOW_TO_RUN[provider])
     return OpenedSession(session=session, provider=execution_provider, threads=threads, note="")
 
 
@@ -100,18 +114,17 @@ def import_onnxruntime() -> Any:
         if error.name != "onnxruntime":
             raise ProviderError("onnxruntime", f"does not load ({error})", "install it again") from error
         raise MissingDependencyError("onnxruntime", "vit-edge[cpu]") from None
+    onnxruntime.set_default_logger_severity(_LOG_NOTHING)
     return onnxruntime
 
 
 def _open_auto(runtime: Any, path: Path, threads: int, available: list[str]) -> OpenedSession:
     note = ""
     if _EXECUTION_PROVIDERS["cuda"] in available:
-        cause = _load_failure(runtime, "cuda")
-        if not cause:
-            session = _create(runtime, path, "cuda", threads)
-            if session.get_providers()[0] == _EXECUTION_PROVIDERS["cuda"]:
-                return OpenedSession(session=session, provider=_EXECUTION_PROVIDERS["cuda"], threads=threads, note="")
-        note = f"CUDA is compiled in but not used: {cause or _cause(runtime, 'cuda')}"
+        try:
+            return open_session(path, provider="cuda", threads=threads)
+        except ProviderError as error:
+            note = f"CUDA is compiled in but not used: {error.what}"
     session = _create(runtime, path, "cpu", threads)
     return OpenedSession(session=session, provider=_CPU, threads=threads, note=note)
 
@@ -119,7 +132,7 @@ def _open_auto(runtime: Any, path: Path, threads: int, available: list[str]) -> 
 def _create(runtime: Any, path: Path, provider: str, threads: int) -> ort.InferenceSession:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = _LOG_ERRORS_ONLY
+    options.log_severity_level = _LOG_NOTHING
     # Workers may spin while a picture is computed, for speed, but leave the processor alone between pictures.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if provider != "cpu":
@@ -127,16 +140,13 @@ def _create(runtime: Any, path: Path, provider: str, threads: int) -> ort.Infere
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     execution_provider = (_EXECUTION_PROVIDERS[provider], _OPTIONS.get(provider, {}))
     try:
-        return runtime.InferenceSession(str(path), options, providers=[execution_provider])
+        # Without enable_fallback=0 the Python wrapper prints the cause and tries again on the CPU.
+        return runtime.InferenceSession(str(path), options, providers=[execution_provider], enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         reason = _first_line(error)
         if provider == "cpu":
             raise ArtifactError(path, f"onnxruntime {runtime.__version__} cannot load it: {reason}") from error
-        raise ProviderError(f"provider '{provider}'", f"cannot run {path}: {reason}", _HOW_TO_GET[provider]) from error
-
-
-def _cause(runtime: Any, provider: str) -> str:
-    return _load_failure(runtime, provider) or "compiled in, but onnxruntime would not start it (no device?)"
+        raise ProviderError(f"provider '{provider}'", f"cannot run {path}: {reason}", _HOW_TO_RUN[provider]) from error
 
 
 def _load_failure(runtime: Any, provider: str) -> str:
@@ -150,6 +160,10 @@ def _load_failure(runtime: Any, provider: str) -> str:
     library = folder / f"{prefix}onnxruntime_providers_{provider}{suffix}"
     if not library.is_file():
         return ""
+    if provider in _NEED_CUDA and hasattr(runtime, "preload_dlls"):
+        # Finds CUDA and cuDNN where pip has put them; prints what it does not find, which is reported below.
+        with contextlib.redirect_stdout(io.StringIO()):
+            runtime.preload_dlls()
     try:
         ctypes.CDLL(str(folder / f"{prefix}onnxruntime_providers_shared{suffix}"), mode=ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(library))

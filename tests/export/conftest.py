@@ -1,0 +1,107 @@
+"""Fixtures of the export's tests: PyTorch's own answers as reference, and folders that leave no gigabytes behind."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torchvision.models import VisionTransformer
+
+from vit_export import ExportRequest, export
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TINY = {
+    "image_size": 32,
+    "patch_size": 8,
+    "num_layers": 2,
+    "num_heads": 2,
+    "hidden_dim": 128,
+    "mlp_dim": 256,
+    "num_classes": 7,
+}
+"""The seeded tiny model of `tests/conftest.py`, as torchvision spells it."""
+
+
+class PyTorch:
+    """The reference, built from torchvision and PyTorch alone, with none of vit_export's code."""
+
+    @staticmethod
+    def tiny(state: Mapping[str, torch.Tensor], **sizes: int) -> VisionTransformer:
+        """The tiny model with a state dict, strictly loaded; `sizes` replace its own."""
+        model = VisionTransformer(**(TINY | sizes))
+        model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
+        return model.eval()
+
+    @staticmethod
+    def normalise(pixels: np.ndarray, mean=MEAN, std=STD) -> torch.Tensor:
+        """(x / 255 - mean) / std: uint8 (N, H, W, 3) to float (N, 3, H, W)."""
+        scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        return (scaled - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+
+    @staticmethod
+    def run(model: VisionTransformer, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and embedding; the embedding is the class token of the encoder's output, which ends with LayerNorm."""
+        caught: list[torch.Tensor] = []
+        hook = model.encoder.register_forward_hook(lambda _module, _args, output: caught.append(output[:, 0]))
+        with torch.inference_mode():
+            logits = model(inputs)
+        hook.remove()
+        return logits.numpy(), caught[0].numpy()
+
+
+@pytest.fixture(scope="session")
+def pytorch() -> type[PyTorch]:
+    return PyTorch
+
+
+@pytest.fixture
+def tiny_state(tiny_checkpoint) -> dict[str, torch.Tensor]:
+    """The tiny model's weights; the test may change them."""
+    return load_file(tiny_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def random_pixels():
+    """`random_pixels(n, side)`: uint8 (n, side, side, 3)."""
+    return lambda n, side: np.random.default_rng(7).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Iterator[Path]:
+    """An empty folder that is gone after the test: pytest would keep exported files for three runs."""
+    path = tmp_path / "folder"
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def export_state(folder):
+    """`export_state(state, **options)` exports a state dict as a user's checkpoint file."""
+
+    def run(state: Mapping[str, torch.Tensor], **options: object):
+        save_file(dict(state), folder / "weights.safetensors")
+        request = ExportRequest(model=str(folder / "weights.safetensors"), output=folder / "out.onnx", **options)
+        return export(request)
+
+    return run
+
+
+@pytest.fixture
+def files_in():
+    """`files_in(folder)`: every file below it, hidden ones too."""
+    return lambda path: sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+
+
+@pytest.fixture(autouse=True)
+def _sigterm_as_before() -> Iterator[None]:
+    """The command line takes SIGTERM for the process it runs in, here the tests' own."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,95 @@
+"""Fixtures of the device side's tests: the tiny model loaded, random pictures, and files with something wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+import vit_runtime as vit
+from vit_export import ExportRequest, export
+from vit_runtime.artifact import METADATA_KEY
+from vit_runtime.preprocess import UInt8Array
+
+Encode = Callable[..., bytes]
+Edit = Callable[..., Path]
+
+LABELS = ("Samoyed", "tabby, cat", "café", "犬", "5", "six", "seven")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_artifact: Path) -> vit.ViT:
+    """The tiny model, without labels."""
+    return vit.load(tiny_artifact, threads=1)
+
+
+@pytest.fixture(scope="session")
+def labelled_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a name for each class, also names that are not ASCII."""
+    folder = tmp_path_factory.mktemp("labelled")
+    names = folder / "labels.txt"
+    names.write_text("\n".join(LABELS), encoding="utf-8")
+    return export(ExportRequest(model=str(tiny_checkpoint), labels=str(names), output=folder / "tiny.onnx")).path
+
+
+@pytest.fixture(scope="session")
+def random_pictures() -> Callable[[int], list[UInt8Array]]:
+    """`random_pictures(3)` makes three seeded pictures of odd and different sizes."""
+
+    def make(count: int) -> list[UInt8Array]:
+        rng = np.random.default_rng(seed=count)
+        sizes = rng.integers(20, 90, size=(count, 2))
+        return [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in sizes]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def picture() -> UInt8Array:
+    """A picture of blocks, 48x64, whose corners differ: no turn or mirroring of it goes unnoticed."""
+    blocks = np.random.default_rng(seed=7).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return blocks.repeat(8, axis=0).repeat(8, axis=1)
+
+
+@pytest.fixture(scope="session")
+def encode() -> Encode:
+    """`encode(array_or_image, "PNG")` is the bytes of a file; further options go to Pillow's `save`."""
+
+    def run(picture: UInt8Array | Image.Image, file_format: str, **options: object) -> bytes:
+        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+        file = BytesIO()
+        image.save(file, file_format, **options)
+        return file.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def edit_artifact(tiny_artifact: Path, tmp_path: Path) -> Edit:
+    """Writes a changed copy of the tiny artifact; each function changes what it is given in place."""
+
+    def run(
+        *,
+        document: Callable[[dict[str, Any]], object] | None = None,
+        graph: Callable[[onnx.GraphProto], object] | None = None,
+    ) -> Path:
+        model = onnx.load(tiny_artifact)
+        if graph is not None:
+            graph(model.graph)
+        if document is not None:
+            metadata = {entry.key: entry.value for entry in model.metadata_props}
+            parsed = json.loads(metadata[METADATA_KEY])
+            document(parsed)
+            onnx.helper.set_model_props(model, metadata | {METADATA_KEY: json.dumps(parsed)})
+        path = tmp_path / "edited.onnx"
+        onnx.save(model, path)
+        return path
+
+    return run
