@@ -72,7 +72,7 @@ def _centre_crop(pixels: UInt8Array, crop_hw: tuple[int, int]) -> UInt8Array:
         height, width = pixels.shape[:2]
     # Python rounds halves to even here, exactly as torchvision's centre crop does.
     top, left = round((height - crop_height) / 2.0), round((width - crop_width) / 2.0)
-    return np.ascontiguousarray(pixels[top : top + crop_height, left : left + crop_width])
+    return pixels[top : top + crop_height, left : left + crop_width].copy()
 
 
 def read_rgb(source: ImageSource) -> Image.Image:
