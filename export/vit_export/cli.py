@@ -8,14 +8,14 @@ from __future__ import annotations
 import signal
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn, get_args
+from typing import Annotated, NoReturn
 
 import typer
 
 from vit_export.errors import UsageError
 from vit_export.request import IMAGENET_LABELS, RANDOM_WEIGHTS, ExportRequest, PreprocessingOptions
 from vit_runtime.artifact import Interpolation
-from vit_runtime.console import note, report_errors
+from vit_runtime.console import note, report_errors, set_up
 from vit_runtime.errors import MissingDependencyError
 
 app = typer.Typer(name="vit-export", add_completion=False)
@@ -52,9 +52,7 @@ def export(
         str | None,
         typer.Option(metavar="N|HxW", help="Shortest edge, or exact size.", rich_help_panel=_PREPARATION),
     ] = None,
-    interpolation: Annotated[
-        str | None, typer.Option(metavar="|".join(get_args(Interpolation)), rich_help_panel=_PREPARATION)
-    ] = None,
+    interpolation: Annotated[Interpolation | None, typer.Option(rich_help_panel=_PREPARATION)] = None,
     mean: Annotated[
         str | None, typer.Option(metavar="R,G,B", help="On a scale of 0 to 1.", rich_help_panel=_PREPARATION)
     ] = None,
@@ -79,7 +77,7 @@ def export(
             raise UsageError("MODEL", "missing", "for example: vit-export vit_b_16")
         preparation = PreprocessingOptions(
             resize=_parse_resize(resize),
-            interpolation=_parse_interpolation(interpolation),
+            interpolation=interpolation,
             mean=_parse_channels("--mean", mean),
             std=_parse_channels("--std", std, above_zero=True),
         )
@@ -159,15 +157,6 @@ def _parse_resize(text: str | None) -> int | tuple[int, int] | None:
     return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
 
 
-def _parse_interpolation(text: str | None) -> Interpolation | None:
-    for known in get_args(Interpolation):
-        if text == known:
-            return known  # type: ignore[no-any-return]  # one of the Literal's own values
-    if text is None:
-        return None
-    raise UsageError("--interpolation", f"'{text}' is unknown", f"choose one of {', '.join(get_args(Interpolation))}")
-
-
 def _parse_channels(option: str, text: str | None, *, above_zero: bool = False) -> tuple[float, float, float] | None:
     if text is None:
         return None
@@ -186,4 +175,5 @@ def _interrupt(*_: object) -> NoReturn:
 
 def main() -> None:
     """Entry point of the `vit-export` command."""
+    set_up()
     app()

@@ -15,7 +15,7 @@ from torchvision.transforms._presets import ImageClassification
 
 from vit_export.tensors import FloatArray
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.preprocess import UInt8Array
+from vit_runtime.images import UInt8Array
 
 NAME = f"torchvision {torchvision.__version__}, torch {torch.__version__}"
 

@@ -6,7 +6,15 @@
 """
 
 from vit_runtime.artifact import Artifact, read_artifact
-from vit_runtime.errors import ArtifactError, ImageError, ProviderError, VitEdgeError
+from vit_runtime.errors import (
+    ArtifactError,
+    ImageError,
+    MissingDependencyError,
+    OutputFileError,
+    ProviderError,
+    SelfTestError,
+    VitEdgeError,
+)
 from vit_runtime.model import Prediction, ViT, load
 from vit_runtime.selftest import SelfTestResult, check
 
@@ -14,8 +22,11 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "ImageError",
+    "MissingDependencyError",
+    "OutputFileError",
     "Prediction",
     "ProviderError",
+    "SelfTestError",
     "SelfTestResult",
     "ViT",
     "VitEdgeError",

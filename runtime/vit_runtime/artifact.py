@@ -92,7 +92,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if (self.resize_shortest_edge is None) == (self.resize_hw is None):
             raise ValueError("exactly one of resize_shortest_edge and resize_hw should be set")
-        if min(self.resize_shortest_edge or 1, *(self.resize_hw or (1,)), *self.crop_hw) < 1:
+        resize = self.resize_hw or (self.resize_shortest_edge,)
+        if min(size for size in (*resize, *self.crop_hw) if size is not None) < 1:
             raise ValueError("sizes should be at least 1 pixel")
         if min(self.std) <= 0:
             raise ValueError(f"std {self.std} should be above zero")
@@ -168,6 +169,11 @@ class Artifact:
         size = self.architecture.image_size
         if self.preprocessing.crop_hw != (size, size):
             raise ValueError(f"crop_hw {self.preprocessing.crop_hw} does not fit image_size {size}")
+        if self.self_test is not None:
+            expected = {"logits": self.architecture.classes, "embedding": self.architecture.width}
+            for name, length in expected.items():
+                if len(getattr(self.self_test, name)) != length:
+                    raise ValueError(f"self_test.{name} should have {length} values")
 
     def to_json(self) -> str:
         """The document that goes into the file."""
@@ -200,7 +206,7 @@ def read_artifact(path: str | Path) -> Artifact:
 def _parse_document(text: str, path: Path) -> Artifact:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(path, f"its metadata is no JSON ({error})", "export it again") from error
     version = document.get("format_version") if isinstance(document, dict) else None
     if version != FORMAT_VERSION:

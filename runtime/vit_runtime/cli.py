@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import numpy as np
 import typer
 
 from vit_runtime import codec, selftest
 from vit_runtime.artifact import Output, read_artifact
-from vit_runtime.console import complain, note, report_errors
+from vit_runtime.console import complain, note, report_errors, set_up
 from vit_runtime.errors import EXIT_INPUT, EXIT_VERIFICATION, ImageError
 from vit_runtime.files import atomic_write, find_pictures
+from vit_runtime.images import UInt8Array
 from vit_runtime.model import DEFAULT_BATCH_SIZE, FloatArray, ViT, load
-from vit_runtime.preprocess import UInt8Array, load_pixels
-from vit_runtime.session import PROVIDERS, Provider
+from vit_runtime.preprocess import load_pixels
+from vit_runtime.session import Provider
 from vit_runtime.summary import describe, describe_check
 
 app = typer.Typer(
@@ -31,12 +33,14 @@ app = typer.Typer(
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="File that vit-export has written.")]
 ImagesArgument = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of them.")]
 ProviderOption = Annotated[
-    str,
-    typer.Option("--provider", metavar="|".join(PROVIDERS), help="Run on this execution provider and on no other."),
+    Provider,
+    typer.Option("--provider", help="Run on this execution provider and on no other."),
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="Processor cores to use.", show_default="the physical performance cores"),
+    typer.Option(
+        "--threads", min=1, help="Processor cores to use on the CPU.", show_default="the physical performance cores"
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one line an answer.")]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures in one run.")]
@@ -122,7 +126,8 @@ def check(
         vit = _load(model, provider, threads)
         result = selftest.check(vit)
         if as_json:
-            _print_json({**vars(result), "passed": result.passed, "provider": vit.provider})
+            numbers = {name: value if math.isfinite(value) else None for name, value in vars(result).items()}
+            _print_json({**numbers, "passed": result.passed, "provider": vit.provider})
         else:
             typer.echo(describe_check(result))
         if not result.passed:
@@ -155,9 +160,10 @@ class _Failures:
             raise typer.Exit(EXIT_INPUT)
 
 
-def _load(path: Path, provider: str, threads: int | None) -> ViT:
-    vit = load(path, provider=cast("Provider", provider), threads=threads)  # open_session refuses unknown names
-    note(f"{vit.artifact.model} {vit.artifact.precision} on {vit.provider}, {vit.threads} threads")
+def _load(path: Path, provider: Provider, threads: int | None) -> ViT:
+    vit = load(path, provider=provider, threads=threads)
+    threads_used = "" if vit.threads is None else f", {vit.threads} threads"
+    note(f"{vit.artifact.model} {vit.artifact.precision} on {vit.provider}{threads_used}")
     if vit.note:
         note(vit.note)
     if vit.artifact.source.is_random:
@@ -183,9 +189,10 @@ def _answers(
 
 
 def _print_json(document: object) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False))
+    typer.echo(json.dumps(document, allow_nan=False))
 
 
 def main() -> None:
     """Entry point of the `vit-run` command."""
+    set_up()
     app()

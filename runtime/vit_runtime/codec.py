@@ -14,6 +14,10 @@ T = TypeVar("T")
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 
 
+_LARGEST_EXACT_INT = 2**53
+"""JSON writes a whole float as an int; larger ones are written with an exponent."""
+
+
 class SchemaError(ValueError):
     """A document that does not fit the dataclass; the text names the place and what was expected."""
 
@@ -64,7 +68,7 @@ def _decode_value(hint: Any, value: object, where: str) -> object:
         return _decode_tuple(get_args(hint), value, where)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return decode(hint, value, where)
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < _LARGEST_EXACT_INT:
         return float(value)
     if type(value) is not hint:
         raise SchemaError(f"{where} should be a {hint.__name__}, found {_describe(value)}")

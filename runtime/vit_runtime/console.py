@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -15,6 +17,15 @@ from vit_runtime.errors import EXIT_INPUT, EXIT_INTERRUPTED, VitEdgeError
 
 DEBUG_VARIABLE: Final = "VIT_EDGE_DEBUG"
 """Environment variable that, when set, shows the traceback of what is reported in one line."""
+
+
+def set_up() -> None:
+    """Prepares the process for a command line; libraries leave such things to whoever owns the process."""
+    # Pillow warns of pictures that it reads well: broken EXIF, large photos.
+    warnings.simplefilter("ignore")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name or label in letters that the terminal lacks should not lose the answer.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def note(text: str) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
-
-from PIL import Image
+from typing import BinaryIO, Final
 
 from vit_runtime.errors import ImageError, OutputFileError
+
+PICTURE_SUFFIXES: Final = frozenset(
+    (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+"""What counts as a picture in a folder; a file that is named itself may be called anything."""
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
@@ -20,17 +23,21 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     Raises:
         ImageError: a folder holds no file with a picture's suffix.
     """
-    suffixes = Image.registered_extensions()
     found: list[Path] = []
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
-        pictures = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and file.is_file())
+        pictures = sorted(file for file in path.iterdir() if _is_picture(file))
         if not pictures:
             raise ImageError(path, "a folder without pictures", "give a folder with .jpg or .png files in it")
         found.extend(pictures)
     return found
+
+
+def _is_picture(file: Path) -> bool:
+    """Judges by the name; macOS leaves a hidden "._photo.jpg" without a picture beside each photo on a card."""
+    return file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 @contextmanager
@@ -40,17 +47,17 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OutputFileError: the folder does not exist, may not be written, or the disk is full.
     """
-    temporary: Path | None = None
+    folder: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
+        # A folder, not a file, of tempfile's: the file itself then gets the permissions of any other new file.
+        folder = Path(tempfile.mkdtemp(prefix=".vit-edge.", dir=path.parent))
+        with (folder / path.name).open("xb") as file:
             yield file
-        temporary.replace(path)
+        (folder / path.name).replace(path)
     except OSError as error:
         if error.errno is None:  # one of our own errors, complete as it is
             raise
         raise OutputFileError(path, f"cannot be written ({error.strerror})", "choose another place") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)

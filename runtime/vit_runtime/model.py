@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from vit_runtime.artifact import Artifact, Output, read_artifact
 from vit_runtime.errors import ArtifactError, ImageError
-from vit_runtime.preprocess import ImageSource, UInt8Array, load_pixels
+from vit_runtime.images import ImageSource, UInt8Array
+from vit_runtime.preprocess import load_pixels
 from vit_runtime.session import OpenedSession, Provider, open_session
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def load(path: str | os.PathLike[str], *, provider: Provider = "auto", threads: 
     Args:
         path: the .onnx file; above 2 GB its weights lie beside it as .onnx.data.
         provider: "auto" (CUDA where it works, else CPU), or one by name, which then runs or raises.
-        threads: processor cores to use; None for the physical performance cores.
+        threads: processor cores to use on the CPU; None for the physical performance cores.
 
     Raises:
         ArtifactError: the file is missing, damaged, or no vit-edge artifact of a known version.
@@ -104,6 +105,9 @@ class ViT:
             pixels: uint8 RGB (N, H, W, 3), H and W those of the artifact's crop, N at least 1.
             outputs: which outputs to return, in this order; each float32 (N, ...).
         """
+        for output in outputs:
+            if output not in self.artifact.outputs:
+                raise ArtifactError(self.artifact.model, f"has no output '{output}'")
         expected = (*self.artifact.preprocessing.crop_hw, 3)
         if pixels.dtype != np.uint8 or pixels.shape[1:] != expected or len(pixels) == 0:
             raise ImageError(
@@ -128,8 +132,6 @@ class ViT:
         ]
 
     def _compute(self, output: Output, images: ImageSources, batch_size: int) -> FloatArray:
-        if output not in self.artifact.outputs:
-            raise ArtifactError(self.artifact.model, f"has no output '{output}'")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, should be at least 1")
         sources: Sequence[ImageSource] = [images] if _is_one(images) else cast("Sequence[ImageSource]", images)
@@ -141,7 +143,7 @@ class ViT:
 
 def _is_one(images: ImageSources) -> TypeGuard[ImageSource]:
     """Whether this is one picture: whatever is not a list, tuple or other plain sequence of pictures."""
-    return isinstance(images, (str, bytes, np.ndarray)) or not isinstance(images, Sequence)
+    return isinstance(images, (str, bytes, bytearray, memoryview, np.ndarray)) or not isinstance(images, Sequence)
 
 
 def _batches(pixels: Iterable[UInt8Array], batch_size: int) -> Iterator[UInt8Array]:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _GRAPH: Final = 7
+_OPSET_IMPORT: Final = 8
 _METADATA_PROPS: Final = 14
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES: Final = 10
 _MAX_METADATA_BYTES: Final = 64 << 20
 _NOT_ONNX = "not an ONNX file"
+_INCOMPLETE = "incomplete"
 
 
 class _MalformedError(Exception):
@@ -43,39 +45,51 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise ArtifactError(path, "is a folder", "name the .onnx file inside it") from None
     except OSError as error:
         raise ArtifactError(path, f"cannot be read ({error.strerror})") from error
-    except (_MalformedError, UnicodeDecodeError) as error:
+    except _MalformedError as error:
         raise ArtifactError(path, str(error), "copy or export the file again") from error
+    except ValueError as error:  # a name that no file can have
+        raise ArtifactError(ascii(str(path)), f"cannot be read ({error})") from error
     return metadata
 
 
 def _walk_model(file: BinaryIO, size: int) -> dict[str, str]:
     """Walks the fields of a `ModelProto` of `size` bytes; returns its metadata."""
     metadata: dict[str, str] = {}
-    has_graph = False
-    while file.tell() < size:
-        field, wire_type = _read_tag(file)
-        if wire_type == _VARINT:
-            _read_varint(file)
-        elif wire_type in (_FIXED64, _FIXED32):
-            file.seek(8 if wire_type == _FIXED64 else 4, 1)
-        else:
+    seen: set[int] = set()
+    try:
+        while file.tell() < size:
+            field, wire_type = _read_tag(file)
+            if wire_type != _LENGTH_DELIMITED:
+                _skip_number(file, wire_type)
+                continue
             length = _read_varint(file)
             if file.tell() + length > size:
                 missing = file.tell() + length - size
                 raise _MalformedError(
-                    f"incomplete: the file ends {missing:,} bytes too early"
-                    if has_graph or field == _GRAPH
-                    else _NOT_ONNX
+                    f"{_INCOMPLETE}: the file ends {missing:,} bytes too early" if field == _GRAPH else _NOT_ONNX
                 )
-            has_graph |= field == _GRAPH
+            seen.add(field)
             if field == _METADATA_PROPS and length <= _MAX_METADATA_BYTES:
                 key, value = _parse_string_pair(file.read(length))
                 metadata[key] = value
             else:
                 file.seek(length, 1)
-    if not has_graph:
+    except _MalformedError as error:
+        if _GRAPH in seen:
+            raise _MalformedError(_INCOMPLETE) from error
+        raise
+    if _GRAPH not in seen:
         raise _MalformedError("empty file" if size == 0 else _NOT_ONNX)
+    if _OPSET_IMPORT not in seen:  # every model has one, and exporters write it behind the graph
+        raise _MalformedError(_INCOMPLETE)
     return metadata
+
+
+def _skip_number(file: BinaryIO, wire_type: int) -> None:
+    if wire_type == _VARINT:
+        _read_varint(file)
+    else:
+        file.seek(8 if wire_type == _FIXED64 else 4, 1)
 
 
 def _read_tag(file: BinaryIO) -> tuple[int, int]:
@@ -106,5 +120,8 @@ def _parse_string_pair(entry: bytes) -> tuple[str, str]:
         field, wire_type = _read_tag(file)
         if wire_type != _LENGTH_DELIMITED or field not in pair:
             raise _MalformedError(_NOT_ONNX)
-        pair[field] = file.read(_read_varint(file)).decode()
+        try:
+            pair[field] = file.read(_read_varint(file)).decode()
+        except UnicodeDecodeError as error:
+            raise _MalformedError(_NOT_ONNX) from error
     return pair[1], pair[2]

@@ -7,22 +7,13 @@ and normalisation are folded into the model's first layer, so the model takes th
 
 from __future__ import annotations
 
-import io
-import os
-import warnings
-from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from vit_runtime.artifact import Interpolation, Preprocessing
-from vit_runtime.errors import ImageError
-
-UInt8Array = npt.NDArray[np.uint8]
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | UInt8Array"
-"""Anything that is an image: path, encoded bytes, binary file, PIL image, or uint8 RGB array (H, W, 3)."""
+from vit_runtime.images import ImageSource, UInt8Array, read_rgb
 
 RESAMPLING: Final[dict[Interpolation, Image.Resampling]] = {
     "nearest": Image.Resampling.NEAREST,
@@ -72,92 +63,5 @@ def _centre_crop(pixels: UInt8Array, crop_hw: tuple[int, int]) -> UInt8Array:
         height, width = pixels.shape[:2]
     # Python rounds halves to even here, exactly as torchvision's centre crop does.
     top, left = round((height - crop_height) / 2.0), round((width - crop_width) / 2.0)
-    return pixels[top : top + crop_height, left : left + crop_width].copy()
-
-
-def read_rgb(source: ImageSource) -> Image.Image:
-    """Reads a picture as a person sees it: upright by its EXIF orientation, 8 bits, RGB.
-
-    Grey, CMYK, palette, 16-bit and transparent pictures are converted as `Image.convert("RGB")` does; 16-bit
-    ones are brought to 8 bits by their high byte, where Pillow would clip them to white. Transparency is
-    dropped, not blended, as in torchvision's `ImageFolder` loader.
-
-    Raises:
-        ImageError: the source is missing, empty, truncated, no image, or an array of another shape or dtype.
-    """
-    if isinstance(source, np.ndarray):
-        return Image.fromarray(_checked_array(source))
-    name = _name(source)
-    try:
-        with warnings.catch_warnings():
-            # A large photo is no attack on a machine whose owner chose the file; Pillow still stops real bombs.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = source if isinstance(source, Image.Image) else _open(source, name)
-            image.load()
-            return _to_rgb(_upright(image), name)
-    except UnidentifiedImageError:
-        raise ImageError(name, "not an image in a format that Pillow reads", "use JPEG, PNG or WebP") from None
-    except FileNotFoundError:
-        raise ImageError(name, "no such file") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(name, f"too large ({error})", "scale it down first") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(name, f"cannot be read ({error})", "the file may be damaged or cut off") from error
-
-
-def _open(source: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> Image.Image:
-    if isinstance(source, bytes):
-        if not source:
-            raise ImageError(name, "empty")
-        return Image.open(io.BytesIO(source))
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if path.is_dir():
-            raise ImageError(name, "is a folder, not a picture")
-        if path.stat().st_size == 0:
-            raise ImageError(name, "empty file")
-        return Image.open(path)
-    if hasattr(source, "read"):
-        return Image.open(source)
-    raise ImageError(name, "not an image", "give a path, bytes, a binary file, a PIL image or a uint8 array (H, W, 3)")
-
-
-def _checked_array(array: UInt8Array) -> UInt8Array:
-    where = f"array of shape {array.shape} and dtype {array.dtype}"
-    if array.ndim != 3 or array.shape[2] != 3:
-        remedy = "give a list of such arrays" if array.ndim == 4 else "a grey picture goes in as a PIL image"
-        raise ImageError(where, "not a picture of shape (H, W, 3)", remedy)
-    if array.dtype != np.uint8:
-        raise ImageError(where, "not uint8", "give RGB values from 0 to 255 as uint8")
-    if array.size == 0:
-        raise ImageError(where, "no pixels")
-    return np.ascontiguousarray(array)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turns by the EXIF orientation; asks first, since `exif_transpose` copies pictures that need no turn."""
-    if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-        return image
-    return ImageOps.exif_transpose(image)
-
-
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits: "I;16" and its byte orders, "I" from older Pillow and some formats
-        high_byte = np.clip(np.asarray(image).astype(np.int64), 0, 0xFFFF) >> 8
-        image = Image.fromarray(high_byte.astype(np.uint8))
-    if image.mode == "F":
-        raise ImageError(name, "has floating-point pixels, whose range is not known", "save it with 8 or 16 bits")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _name(source: object) -> str:
-    """What to call a source in a message."""
-    if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
-    if isinstance(source, bytes):
-        return f"image of {len(source):,} bytes"
-    if isinstance(source, Image.Image):
-        return str(getattr(source, "filename", "")) or f"PIL image of mode {source.mode}"
-    return str(getattr(source, "name", "")) or type(source).__name__
+    cropped: UInt8Array = pixels[top : top + crop_height, left : left + crop_width].copy()
+    return cropped

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Final
 
 _CPUS: Final = Path("/sys/devices/system/cpu")
+_HYBRID_INTEL: Final = Path("/sys/devices/cpu_core/cpus")
 _CGROUP_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
+_FAST: Final = 0.7
+"""Share of the fastest core's capacity from which a core helps: keeps a phone's prime and big cores, not its little."""
 
 
 def default_threads() -> int:
@@ -25,9 +28,8 @@ def default_threads() -> int:
 def _fastest(cpus: set[int]) -> set[int]:
     """Keeps the fast kind of a big.LITTLE (`cpu_capacity`) or hybrid Intel (`cpu_core`) processor."""
     capacities = {cpu: int(_read(_CPUS / f"cpu{cpu}/cpu_capacity") or 0) for cpu in cpus}
-    fastest = {cpu for cpu in cpus if capacities[cpu] == max(capacities.values())}
-    performance = _parse_list(_read(_CPUS.parent / "cpu_core/cpus"))
-    return (fastest & performance) or fastest
+    fast = {cpu for cpu in cpus if capacities[cpu] >= _FAST * max(capacities.values())}
+    return (fast & _parse_list(_read(_HYBRID_INTEL))) or fast
 
 
 def _core_of(cpu: int) -> str:

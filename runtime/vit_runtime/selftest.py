@@ -16,8 +16,9 @@ from PIL import Image
 
 from vit_runtime.artifact import Preprocessing
 from vit_runtime.errors import SelfTestError
+from vit_runtime.images import UInt8Array
 from vit_runtime.model import FloatArray, ViT
-from vit_runtime.preprocess import UInt8Array, load_pixels
+from vit_runtime.preprocess import load_pixels
 
 _PHOTO_HW: Final = (211, 307)
 

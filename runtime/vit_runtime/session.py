@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import io
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -59,7 +59,8 @@ class OpenedSession:
     session: ort.InferenceSession
     provider: str
     """onnxruntime's name of the execution provider that computes the graph."""
-    threads: int
+    threads: int | None
+    """Processor cores that it uses; None for an accelerator, which schedules itself."""
     note: str
     """Why `auto` did not take an accelerator that is compiled in; empty where there is nothing to say."""
 
@@ -70,11 +71,12 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int | None
     Args:
         path: the file; weights in a file of their own lie beside it.
         provider: an execution provider by name, or "auto": CUDA where it works, else the CPU.
-        threads: how many processor cores to use; None for the physical performance cores.
+        threads: how many processor cores to use on the CPU; None for the physical performance cores.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
-        ProviderError: the provider is unknown, not compiled in, or cannot run this file on this machine.
+        ProviderError: the provider is unknown, not compiled in, takes no number of threads, or cannot run this file
+            on this machine.
         ArtifactError: onnxruntime cannot load the file.
     """
     runtime = import_onnxruntime()
@@ -82,10 +84,14 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int | None
         raise ProviderError(f"provider '{provider}'", "unknown", f"choose one of {', '.join(PROVIDERS)}")
     if threads is not None and threads < 1:
         raise ProviderError("threads", f"{threads} is too few", "give at least 1, or none for the default")
-    threads = threads or default_threads()
     available = runtime.get_available_providers()
     if provider == "auto":
-        return _open_auto(runtime, path, threads, available)
+        return _open_auto(path, threads, available)
+    if provider == "cpu":
+        threads = threads or default_threads()
+        return OpenedSession(session=_create(runtime, path, provider, threads), provider=_CPU, threads=threads, note="")
+    if threads is not None:
+        raise ProviderError("threads", f"cannot be set for {provider}, which schedules itself", "leave it out")
     execution_provider = _EXECUTION_PROVIDERS[provider]
     if execution_provider not in available:
         built_for = ", ".join(name for name, full in _EXECUTION_PROVIDERS.items() if full in available)
@@ -96,10 +102,10 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int | None
         )
     if cause := _load_failure(runtime, provider):
         raise ProviderError(f"provider '{provider}'", f"does not load ({cause})", _HOW_TO_RUN[provider])
-    session = _create(runtime, path, provider, threads)
+    session = _create(runtime, path, provider, default_threads())
     if session.get_providers()[0] != execution_provider:
         raise ProviderError(f"provider '{provider}'", "onnxruntime would not start it", _HOW_TO_RUN[provider])
-    return OpenedSession(session=session, provider=execution_provider, threads=threads, note="")
+    return OpenedSession(session=session, provider=execution_provider, threads=None, note="")
 
 
 def import_onnxruntime() -> Any:
@@ -118,15 +124,14 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _open_auto(runtime: Any, path: Path, threads: int, available: list[str]) -> OpenedSession:
+def _open_auto(path: Path, threads: int | None, available: list[str]) -> OpenedSession:
     note = ""
     if _EXECUTION_PROVIDERS["cuda"] in available:
         try:
-            return open_session(path, provider="cuda", threads=threads)
+            return open_session(path, provider="cuda")
         except ProviderError as error:
             note = f"CUDA is compiled in but not used: {error.what}"
-    session = _create(runtime, path, "cpu", threads)
-    return OpenedSession(session=session, provider=_CPU, threads=threads, note=note)
+    return replace(open_session(path, provider="cpu", threads=threads), note=note)
 
 
 def _create(runtime: Any, path: Path, provider: str, threads: int) -> ort.InferenceSession:

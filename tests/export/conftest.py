@@ -32,16 +32,21 @@ class PyTorch:
     """The reference, built from torchvision and PyTorch alone, with none of vit_export's code."""
 
     @staticmethod
+    def tiny_model(**sizes: int) -> VisionTransformer:
+        """The tiny model as torchvision initialises it; `sizes` replace its own."""
+        return VisionTransformer(**(TINY | sizes)).eval()
+
+    @staticmethod
     def tiny(state: Mapping[str, torch.Tensor], **sizes: int) -> VisionTransformer:
-        """The tiny model with a state dict, strictly loaded; `sizes` replace its own."""
-        model = VisionTransformer(**(TINY | sizes))
+        """The tiny model with a state dict, strictly loaded."""
+        model = PyTorch.tiny_model(**sizes)
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
-        return model.eval()
+        return model
 
     @staticmethod
     def normalise(pixels: np.ndarray, mean=MEAN, std=STD) -> torch.Tensor:
         """(x / 255 - mean) / std: uint8 (N, H, W, 3) to float (N, 3, H, W)."""
-        scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        scaled = torch.tensor(pixels).permute(0, 3, 1, 2).float() / 255
         return (scaled - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
 
     @staticmethod

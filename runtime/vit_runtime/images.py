@@ -1,0 +1,138 @@
+"""Whatever is an image to an upright picture of 8-bit RGB, or to one clear error."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from vit_runtime.errors import ImageError
+
+UInt8Array = npt.NDArray[np.uint8]
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | UInt8Array"
+"""Anything that is an image: path, encoded bytes, binary file, PIL image, or uint8 RGB array (H, W, 3)."""
+
+
+def read_rgb(source: ImageSource) -> Image.Image:
+    """Reads a picture as a person sees it: upright by its EXIF orientation, 8 bits, RGB.
+
+    Grey, CMYK, palette, 16-bit and transparent pictures are converted as `Image.convert("RGB")` does; 16-bit
+    ones are brought to 8 bits by their high byte, where Pillow would clip them to white. Transparency is
+    dropped, not blended, as in torchvision's `ImageFolder` loader.
+
+    Raises:
+        ImageError: the source is missing, empty, truncated, no image, or an array of another shape or dtype.
+    """
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(_checked_array(source))
+    name = _name(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, name)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        if len(source) == 0:
+            raise ImageError(name, "empty")
+        return _decode_file(BytesIO(source), name)
+    if isinstance(source, (str, os.PathLike)):
+        return _read_path(source, name)
+    if hasattr(source, "read"):
+        return _decode_file(source, name)
+    raise ImageError(name, "not an image", "give a path, bytes, a binary file, a PIL image or a uint8 array (H, W, 3)")
+
+
+def _read_path(path: str | os.PathLike[str], name: str) -> Image.Image:
+    if not name:
+        raise ImageError("''", "an empty path")
+    try:
+        # Opened here, not by Pillow, which keeps the files of animations and of broken pictures open.
+        with Path(path).open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise ImageError(name, "empty file")
+            return _decode_file(file, name)
+    except FileNotFoundError:
+        raise ImageError(name, "no such file") from None
+    except IsADirectoryError:
+        raise ImageError(name, "is a folder, not a picture") from None
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ImageError(name, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _decode_file(file: BinaryIO, name: str) -> Image.Image:
+    try:
+        image = Image.open(file)
+    except UnidentifiedImageError:
+        raise ImageError(name, "not an image in a format that Pillow reads", "use JPEG, PNG or WebP") from None
+    except Exception as error:
+        raise _unreadable(error, name) from error
+    return _decode(image, name)
+
+
+def _decode(image: Image.Image, name: str) -> Image.Image:
+    try:
+        image.load()
+        if 0 in image.size:
+            raise ImageError(name, f"has no pixels ({image.width}x{image.height})")
+        return _to_rgb(_upright(image), name)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise _unreadable(error, name) from error
+
+
+def _unreadable(error: Exception, name: str) -> Exception:
+    """Pillow's decoders raise whatever a damaged file makes them stumble over: all of it is one kind of error here."""
+    if isinstance(error, MemoryError):
+        return error
+    if isinstance(error, Image.DecompressionBombError):
+        return ImageError(name, f"too large ({error})", "scale it down first")
+    reason = str(error) or type(error).__name__
+    return ImageError(name, f"cannot be read ({reason})", "the file may be damaged or cut off")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turns by the EXIF orientation; asks first, since `exif_transpose` copies pictures that need no turn."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF, of which Pillow raises anything: the pixels are what matters
+        return image
+    return image if orientation == 1 else ImageOps.exif_transpose(image)
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits: "I;16" and its byte orders, "I" from older Pillow and some formats
+        high_byte = np.clip(np.asarray(image).astype(np.int64), 0, 0xFFFF) >> 8
+        image = Image.fromarray(high_byte.astype(np.uint8))
+    if image.mode == "F":
+        raise ImageError(name, "has floating-point pixels, whose range is not known", "save it with 8 or 16 bits")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # the same colours; on the direct way Pillow warns
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _checked_array(array: UInt8Array) -> UInt8Array:
+    where = f"array of shape {array.shape} and dtype {array.dtype}"
+    if array.ndim != 3 or array.shape[2] != 3:
+        remedy = "give a list of such arrays" if array.ndim == 4 else "a grey picture goes in as a PIL image"
+        raise ImageError(where, "not a picture of shape (H, W, 3)", remedy)
+    if array.dtype != np.uint8:
+        raise ImageError(where, "not uint8", "give RGB values from 0 to 255 as uint8")
+    if array.size == 0:
+        raise ImageError(where, "no pixels")
+    return np.ascontiguousarray(array)
+
+
+def _name(source: object) -> str:
+    """What to call a source in a message."""
+    if isinstance(source, (str, os.PathLike)):
+        return str(os.fspath(source))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"image of {len(source):,} bytes"
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "")) or f"PIL image of mode {source.mode}"
+    return str(getattr(source, "name", "")) or type(source).__name__

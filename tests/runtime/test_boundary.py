@@ -1,0 +1,134 @@
+"""The device side runs without the workstation's packages, and says which package it misses.
+
+Each test is a fresh interpreter in which importing certain packages fails, as on a device that lacks them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import vit_runtime
+from vit_runtime.preprocess import UInt8Array
+
+WORKSTATION = ("torch", "torchvision", "onnx", "vit_export", "vit_bench", "safetensors")
+COMMAND_LINE = ("typer", "rich", "pydantic")
+
+BLOCKER = """
+import importlib.abc, sys
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+blocked = set(sys.argv[1].split(","))
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def run_without(blocked: tuple[str, ...], script: str, *args: object) -> str:
+    """What a script prints in an interpreter without some packages; its `sys.argv[2:]` are `args`."""
+    command = [sys.executable, "-W", "error", "-c", BLOCKER + script, ",".join(blocked), *map(str, args)]
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_blocker_blocks():
+    script = """
+try:
+    import torch.nn
+except ModuleNotFoundError as error:
+    print(error.name)
+"""
+    assert run_without(WORKSTATION, script).strip() == "torch"
+
+
+def test_a_model_answers_without_the_packages_of_the_workstation(tiny_artifact: Path):
+    script = """
+import numpy as np
+import vit_runtime as vit
+model = vit.load(sys.argv[2])
+picture = np.zeros((40, 50, 3), np.uint8)
+assert len(model.classify(picture, top_k=3)) == 3
+assert model.embed([picture] * 3).shape == (3, 128)
+assert vit.check(model).passed
+print(sorted(blocked & {name.partition(".")[0] for name in sys.modules}))
+"""
+    assert run_without(WORKSTATION + COMMAND_LINE, script, tiny_artifact).strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["classify", "embed", "check", "info"])
+def test_the_command_line_runs_without_the_packages_of_the_workstation(
+    command: str, tiny_artifact: Path, picture: UInt8Array, tmp_path: Path
+):
+    script = """
+from vit_runtime.cli import main
+sys.argv = ["vit-run", *sys.argv[2:]]
+try:
+    main()
+except SystemExit as end:
+    print(f"exit {end.code}")
+"""
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    pictures = [tmp_path] if command in ("classify", "embed") else []
+    assert run_without(WORKSTATION, script, command, tiny_artifact, *pictures).splitlines()[-1] == "exit 0"
+
+
+def test_importing_is_possible_without_onnxruntime_and_loading_says_how_to_get_it(tiny_artifact: Path):
+    script = """
+import vit_runtime as vit
+print(vit.read_artifact(sys.argv[2]).model)
+try:
+    vit.load(sys.argv[2])
+except vit.VitEdgeError as error:
+    print(type(error).__name__, isinstance(error, ImportError), error)
+"""
+    model, message = run_without(("onnxruntime",), script, tiny_artifact).splitlines()
+    assert model == "tiny"
+    assert message == "MissingDependencyError True onnxruntime: not installed; run: pip install 'vit-edge[cpu]'"
+
+
+def test_onnxruntime_is_imported_when_a_model_is_loaded(tiny_artifact: Path):
+    script = """
+import vit_runtime as vit
+print("onnxruntime" in sys.modules)
+vit.read_artifact(sys.argv[2])
+print("onnxruntime" in sys.modules)
+vit.load(sys.argv[2])
+print("onnxruntime" in sys.modules)
+"""
+    assert run_without((), script, tiny_artifact).split() == ["False", "False", "True"]
+
+
+def test_every_module_can_be_imported_first():
+    """No circle of imports that only works in one order."""
+    for path in sorted(Path(vit_runtime.__file__).parent.glob("*.py")):
+        if path.stem != "__init__":
+            run_without(WORKSTATION, f"import vit_runtime.{path.stem}")
+
+
+def test_all_names_what_there_is():
+    public = {
+        name
+        for name, value in vars(vit_runtime).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("vit_runtime")
+    }
+    assert set(vit_runtime.__all__) == public
+    assert list(vit_runtime.__all__) == sorted(vit_runtime.__all__)
+
+
+def test_every_error_that_a_user_can_meet_is_public():
+    """Whoever wants to catch an error finds its class beside the function that raises it."""
+    errors = importlib.import_module("vit_runtime.errors")
+    raised = {
+        name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__
+    }
+    command_line_only = {"OutputFileError"}
+    assert raised - command_line_only <= set(vit_runtime.__all__)

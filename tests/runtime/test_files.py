@@ -1,0 +1,114 @@
+"""Folders give the pictures in them, and results appear complete or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vit_runtime.errors import ImageError, OutputFileError, VitEdgeError
+from vit_runtime.files import atomic_write, find_pictures
+
+
+def make_files(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"content")
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_a_folder_gives_its_pictures_by_name(tmp_path: Path):
+    make_files(tmp_path, "b.jpg", "a.PNG", "c.jpeg", "e.webp", "d.tiff", "labels.csv", "notes.txt", "model.onnx")
+    assert names(find_pictures([tmp_path])) == ["a.PNG", "b.jpg", "c.jpeg", "d.tiff", "e.webp"]
+
+
+def test_folders_below_a_folder_are_not_searched(tmp_path: Path):
+    make_files(tmp_path, "a.jpg", "below/b.jpg", "folder.jpg/c.jpg")
+    assert names(find_pictures([tmp_path])) == ["a.jpg"]
+
+
+def test_files_are_taken_as_they_are_in_the_order_given(tmp_path: Path):
+    make_files(tmp_path, "folder/b.jpg", "folder/a.jpg", "no_suffix")
+    paths = [tmp_path / "no_suffix", tmp_path / "folder", tmp_path / "missing.jpg", tmp_path / "no_suffix"]
+    assert names(find_pictures(paths)) == ["no_suffix", "a.jpg", "b.jpg", "missing.jpg", "no_suffix"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "manual.pdf",  # Pillow writes PDF, but does not read it
+        "weights.h5",  # Pillow knows these two by name only
+        "film.mpg",
+        "._a.jpg",  # macOS leaves one beside each file on a USB stick or SD card, and it holds no picture
+        ".hidden.jpg",
+    ],
+)
+def test_other_files_of_a_folder_are_passed_over(other: str, tmp_path: Path):
+    make_files(tmp_path, "a.jpg", other)
+    assert names(find_pictures([tmp_path])) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("content", [(), ("notes.txt",)], ids=str)
+def test_a_folder_without_pictures_is_refused(content: tuple[str, ...], tmp_path: Path):
+    make_files(tmp_path, *content)
+    with pytest.raises(ImageError, match="a folder without pictures") as caught:
+        find_pictures([tmp_path])
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path):
+    path = tmp_path / "result.npy"
+    with atomic_write(path) as file:
+        file.write(b"result")
+        assert not path.exists()
+    assert path.read_bytes() == b"result"
+    assert names(list(tmp_path.iterdir())) == ["result.npy"]
+
+
+def test_a_file_is_readable_by_those_who_may_read_any_other_new_file(tmp_path: Path):
+    """Not by its owner alone, as `mkstemp` makes it: another user or a web server is to read the result."""
+    with atomic_write(tmp_path / "result.npy") as file:
+        file.write(b"result")
+    (tmp_path / "ordinary").write_bytes(b"")
+    assert oct((tmp_path / "result.npy").stat().st_mode) == oct((tmp_path / "ordinary").stat().st_mode)
+
+
+def fail_halfway(path: Path, error: BaseException) -> None:
+    with atomic_write(path) as file:
+        file.write(b"half of the new")
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_a_failure_leaves_the_old_file_and_no_other(error: BaseException, tmp_path: Path):
+    path = tmp_path / "result.npy"
+    path.write_bytes(b"old")
+    expected = OutputFileError if isinstance(error, OSError) else error
+    with pytest.raises(expected):
+        fail_halfway(path, error)
+    assert path.read_bytes() == b"old"
+    assert names(list(tmp_path.iterdir())) == ["result.npy"]
+
+
+@pytest.mark.parametrize("place", ["missing/result.npy", "file/result.npy", "folder", "x" * 300])
+def test_a_place_that_cannot_be_written_is_named(place: str, tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputFileError) as caught, atomic_write(tmp_path / place) as file:
+        file.write(b"result")
+    assert isinstance(caught.value, VitEdgeError)
+    assert isinstance(caught.value, OSError)
+    assert f"{tmp_path / place}: cannot be written (" in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputFileError, match="Permission denied"), atomic_write(tmp_path / "result.npy"):
+        pass

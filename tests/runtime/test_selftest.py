@@ -1,0 +1,157 @@
+"""The self-test passes where the answers are PyTorch's, and fails where weights, pixels or numbers are others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from torchvision.models import VisionTransformer
+
+import vit_runtime as vit
+from vit_export import reference
+from vit_export.sources.torchvision_state import reference_model
+from vit_export.state_dict import read_state_dict
+from vit_runtime.selftest import waves
+
+Edit = Callable[..., Path]
+Run = Callable[..., object]
+
+WAVES_SHA256 = "d0e22433f8fc810af4761cc595fd8599bf01449af4e0cf3cc5cdbfc8725217f6"
+"""Of the 150,528 bytes of waves((224, 224)): never to change, artifacts rely on it."""
+
+
+def change_weights(by: float) -> Callable[[onnx.GraphProto], None]:
+    """Scales the last attention's output projection. An offset would not show: the next LayerNorm removes it."""
+
+    def run(graph: onnx.GraphProto) -> None:
+        for weight in graph.initializer:
+            if "encoder_layer_1" in weight.name and "out_proj" in weight.name:
+                weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(by), weight.name))
+
+    return run
+
+
+def change_pixels_digest(document: dict[str, dict[str, str]]) -> None:
+    document["self_test"]["pixels_sha256"] = "0" * 64
+
+
+def test_the_artifact_as_it_was_exported_passes(tiny: vit.ViT):
+    result = vit.check(tiny)
+    assert result.passed
+    assert result.same_pixels
+    assert 0 <= result.logit_difference < 1e-4
+    assert 0 <= result.embedding_difference < 1e-4
+
+
+def test_the_stored_answers_are_pytorchs(tiny: vit.ViT, tiny_checkpoint: Path):
+    artifact = tiny.artifact
+    model: VisionTransformer = reference_model(artifact.architecture, read_state_dict(tiny_checkpoint), "", "tiny")
+    inputs = reference.normalise(waves((32, 32)), artifact.preprocessing)
+    logits, embedding = reference.answers(model, [inputs])
+    assert np.array_equal(np.array(artifact.self_test.logits, np.float32), logits[0])
+    assert np.array_equal(np.array(artifact.self_test.embedding, np.float32), embedding[0])
+
+
+@pytest.mark.parametrize("by", [1.01, np.nan, np.inf])
+def test_changed_weights_fail(by: float, edit_artifact: Edit):
+    result = vit.check(vit.load(edit_artifact(graph=change_weights(by)), threads=1))
+    assert not result.passed
+    assert result.same_pixels
+    assert not result.logit_difference <= result.logit_tolerance
+    assert not result.embedding_difference <= result.embedding_tolerance
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"same_pixels": False},
+        {"logit_difference": 0.1},
+        {"logit_difference": np.nan},
+        {"embedding_difference": 0.1},
+        {"embedding_difference": np.nan},
+    ],
+    ids=str,
+)
+def test_each_of_the_three_alone_decides(change: dict[str, float], tiny: vit.ViT):
+    assert not replace(vit.check(tiny), **change).passed
+
+
+def test_an_unchanged_copy_passes(edit_artifact: Edit):
+    """Guards the test above: editing alone breaks nothing."""
+    assert vit.check(vit.load(edit_artifact(graph=change_weights(1.0)), threads=1)).passed
+
+
+def test_other_pixels_fail(edit_artifact: Edit):
+    result = vit.check(vit.load(edit_artifact(document=change_pixels_digest), threads=1))
+    assert not result.passed
+    assert not result.same_pixels
+    assert result.logit_difference <= result.logit_tolerance
+
+
+def test_the_command_exits_with_3_and_shows_the_numbers(vit_run: Run, edit_artifact: Edit):
+    result = vit_run("check", edit_artifact(graph=change_weights(1.01)))
+    assert result.exit_code == 3
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert lines["result"].startswith("FAIL")
+    for name in ("logits", "embedding"):
+        words = lines[name].replace(",", "").split()
+        difference, limit = float(words[2]), float(words[4])
+        assert difference > limit == 1e-3
+
+
+def test_the_command_names_other_pixels(vit_run: Run, edit_artifact: Edit):
+    result = vit_run("check", edit_artifact(document=change_pixels_digest))
+    assert result.exit_code == 3
+    assert "NOT the bytes of the export" in result.stdout
+    assert "FAIL" in result.stdout
+
+
+@pytest.mark.parametrize("by", [1.01, np.nan])
+def test_a_failure_as_json_is_json(by: float, vit_run: Run, edit_artifact: Edit):
+    """NaN is no JSON: jq, JavaScript and Go refuse the line that a broken model needs most."""
+    result = vit_run("check", "--json", edit_artifact(graph=change_weights(by)))
+    assert result.exit_code == 3
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    assert json.loads(result.stdout, parse_constant=refuse)["passed"] is False
+
+
+def test_waves_give_the_same_bytes_on_every_machine():
+    picture = waves((224, 224))
+    assert picture.shape == (224, 224, 3)
+    assert picture.dtype == np.uint8
+    assert hashlib.sha256(picture.tobytes()).hexdigest() == WAVES_SHA256
+
+
+@pytest.mark.parametrize("variant", [0, 2])
+def test_waves_follow_their_formula(variant: int):
+    """Written out a second time, with Python's integers, pixel by pixel."""
+    height, width = 7, 11
+    expected = np.empty((height, width, 3), np.uint8)
+    for row in range(height):
+        for column in range(width):
+            y, x = row * 1024 // height, column * 1024 // width
+            slants = ((3 + variant, 1), (1, 2 + 2 * variant), (2, -3 - variant))
+            inside = (x - 512) ** 2 + (y - 512) ** 2 < (200 + 40 * variant) ** 2
+            for channel, (a, b) in enumerate(slants):
+                value = abs((a * x + b * y + 97 * variant) % 510 - 255)
+                expected[row, column, channel] = 255 - value if inside else value
+    assert np.array_equal(waves((height, width), variant=variant), expected)
+
+
+def test_variants_differ_and_use_the_whole_range():
+    pictures = [waves((64, 64), variant=variant) for variant in range(4)]
+    assert len({picture.tobytes() for picture in pictures}) == 4
+    for picture in pictures:
+        assert picture.min() < 5
+        assert picture.max() > 250
+        assert picture.std(axis=(0, 1)).min() > 40

@@ -1,0 +1,124 @@
+"""A provider asked for by name runs or raises; what the model says it runs on is what it runs on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import vit_runtime as vit
+from vit_runtime.preprocess import UInt8Array
+from vit_runtime.processors import default_threads
+from vit_runtime.session import PROVIDERS, open_session
+
+EXECUTION_PROVIDERS = {
+    "cuda": ("CUDAExecutionProvider", "vit-edge[gpu]"),
+    "tensorrt": ("TensorrtExecutionProvider", "vit-edge[gpu]"),
+    "openvino": ("OpenVINOExecutionProvider", "vit-edge[openvino]"),
+    "coreml": ("CoreMLExecutionProvider", "macOS"),
+}
+
+
+def test_every_provider_is_tested_here():
+    assert set(PROVIDERS) == {"auto", "cpu", *EXECUTION_PROVIDERS}
+
+
+@pytest.mark.parametrize("provider", ["cpu", "auto"])
+def test_the_model_runs_where_it_says(provider: str, tiny_artifact: Path):
+    if provider == "auto" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime may take a GPU")
+    model = vit.load(tiny_artifact, provider=provider)
+    assert model.provider == "CPUExecutionProvider"
+    assert model.note == ""
+    opened = open_session(tiny_artifact, provider=provider)
+    assert opened.provider == opened.session.get_providers()[0]
+
+
+def test_every_node_runs_on_the_cpu(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Asks onnxruntime's own profile, which names the provider of each node that was computed."""
+
+    class ProfiledOptions(onnxruntime.SessionOptions):
+        def __init__(self) -> None:
+            super().__init__()
+            self.enable_profiling = True
+            self.profile_file_prefix = str(tmp_path / "profile")
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", ProfiledOptions)
+    session = open_session(tiny_artifact, provider="cpu", threads=1).session
+    session.run(None, {"pixels": np.zeros((2, 32, 32, 3), np.uint8)})
+    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    providers = [event["args"]["provider"] for event in events if event["name"].endswith("_kernel_time")]
+    assert len(providers) > 20
+    assert set(providers) == {"CPUExecutionProvider"}
+
+
+@pytest.mark.parametrize("provider", EXECUTION_PROVIDERS)
+def test_a_provider_that_is_not_compiled_in_says_how_to_get_it(provider: str, tiny_artifact: Path):
+    execution_provider, remedy = EXECUTION_PROVIDERS[provider]
+    if execution_provider in onnxruntime.get_available_providers():
+        pytest.skip(f"this onnxruntime has {execution_provider}")
+    with pytest.raises(vit.ProviderError) as caught:
+        vit.load(tiny_artifact, provider=provider)
+    assert isinstance(caught.value, vit.VitEdgeError)
+    assert isinstance(caught.value, RuntimeError)
+    message = str(caught.value)
+    assert f"provider '{provider}': not in this build of onnxruntime {onnxruntime.__version__}" in message
+    assert "it has: cpu" in message
+    assert remedy in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("provider", ["gpu", "CPU", "CPUExecutionProvider", "", None])
+def test_an_unknown_provider_names_the_known_ones(provider: str | None, tiny_artifact: Path):
+    with pytest.raises(vit.ProviderError) as caught:
+        vit.load(tiny_artifact, provider=provider)
+    assert f"provider '{provider}': unknown" in str(caught.value)
+    assert "choose one of auto, cpu, cuda, tensorrt, openvino, coreml" in str(caught.value)
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_too_few_threads(threads: int, tiny_artifact: Path):
+    with pytest.raises(vit.ProviderError, match=f"threads: {threads} is too few; give at least 1"):
+        vit.load(tiny_artifact, threads=threads)
+
+
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_threads_are_those_asked_for_or_the_default(threads: int | None, tiny_artifact: Path):
+    opened = open_session(tiny_artifact, threads=threads)
+    expected = threads or default_threads()
+    assert opened.threads == expected
+    assert opened.session.get_session_options().intra_op_num_threads == expected
+
+
+def test_idle_threads_leave_the_processor_alone(tiny_artifact: Path, picture: UInt8Array):
+    """Unless told otherwise, onnxruntime's workers spin for a while after each run, and so between camera frames."""
+    model = vit.load(tiny_artifact, threads=4)
+    model.classify(picture)
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.03  # 0.0001 s measured; 0.1 s where they spin
+
+
+def cut_initializer(graph: onnx.GraphProto) -> None:
+    graph.initializer[2].raw_data = graph.initializer[2].raw_data[:-4]
+
+
+def rename_operator(graph: onnx.GraphProto) -> None:
+    graph.node[3].op_type = "NoSuchOperator"
+
+
+@pytest.mark.parametrize("damage", [cut_initializer, rename_operator])
+def test_a_graph_that_onnxruntime_cannot_load_is_an_artifact_error(
+    damage: Callable[[onnx.GraphProto], None], edit_artifact: Callable[..., Path]
+):
+    path = edit_artifact(graph=damage)
+    with pytest.raises(vit.ArtifactError) as caught:
+        vit.load(path)
+    assert f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: " in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
