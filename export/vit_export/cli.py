@@ -5,10 +5,11 @@ torch is imported inside the commands: `--help` answers at once, and a device wi
 
 from __future__ import annotations
 
+import math
 import signal
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, get_args
 
 import typer
 
@@ -52,7 +53,9 @@ def export(
         str | None,
         typer.Option(metavar="N|HxW", help="Shortest edge, or exact size.", rich_help_panel=_PREPARATION),
     ] = None,
-    interpolation: Annotated[Interpolation | None, typer.Option(rich_help_panel=_PREPARATION)] = None,
+    interpolation: Annotated[
+        str | None, typer.Option(metavar="|".join(get_args(Interpolation)), rich_help_panel=_PREPARATION)
+    ] = None,
     mean: Annotated[
         str | None, typer.Option(metavar="R,G,B", help="On a scale of 0 to 1.", rich_help_panel=_PREPARATION)
     ] = None,
@@ -77,7 +80,7 @@ def export(
             raise UsageError("MODEL", "missing", "for example: vit-export vit_b_16")
         preparation = PreprocessingOptions(
             resize=_parse_resize(resize),
-            interpolation=interpolation,
+            interpolation=_parse_interpolation(interpolation),
             mean=_parse_channels("--mean", mean),
             std=_parse_channels("--std", std, above_zero=True),
         )
@@ -157,6 +160,13 @@ def _parse_resize(text: str | None) -> int | tuple[int, int] | None:
     return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
 
 
+def _parse_interpolation(text: str | None) -> Interpolation | None:
+    known: tuple[Interpolation, ...] = get_args(Interpolation)
+    if text is None or text in known:
+        return text
+    raise UsageError("--interpolation", f"'{text}' is unknown", f"choose one of {', '.join(known)}")
+
+
 def _parse_channels(option: str, text: str | None, *, above_zero: bool = False) -> tuple[float, float, float] | None:
     if text is None:
         return None
@@ -164,6 +174,8 @@ def _parse_channels(option: str, text: str | None, *, above_zero: bool = False) 
         red, green, blue = (float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(option, f"'{text}' is not three numbers", "for example: 0.485,0.456,0.406") from None
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise UsageError(option, f"'{text}' should be finite numbers")
     if above_zero and min(red, green, blue) <= 0:
         raise UsageError(option, f"'{text}' should be above zero")
     return red, green, blue

@@ -81,8 +81,9 @@ def output_path(request: ExportRequest) -> Path:
     path = request.output or DEFAULT_FOLDER
     if path.suffix != ".onnx":
         path /= file_name
-    if path.exists() and not request.force:
-        raise OutputFileError(path, "exists already", "add --force to replace it, or choose another --output")
+    for file in (path, path.with_name(f"{path.name}.data")):
+        if file.exists() and not request.force:
+            raise OutputFileError(file, "exists already", "add --force to replace it, or choose another --output")
     return path
 
 

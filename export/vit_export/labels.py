@@ -24,10 +24,10 @@ def read_labels(labels: str, classes: int) -> tuple[str, ...]:
         names = list(get_model_weights("vit_b_16").DEFAULT.meta["categories"])
     else:
         names = _read_lines(Path(labels))
-    if len(names) != classes:
-        raise LabelsError(labels, f"has {len(names)} names for {classes} classes", "give one name a line")
     if "" in names:
         raise LabelsError(labels, f"line {names.index('') + 1} is empty", "give one name a line")
+    if len(names) != classes:
+        raise LabelsError(labels, f"has {len(names)} names for {classes} classes", "give one name a line")
     return tuple(names)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,9 @@ _WRAPPERS: Final = ("state_dict", "model_state_dict", "model_ema", "model")
 """Keys under which training scripts keep the weights beside the optimiser's state."""
 _PREFIXES: Final = ("module.", "_orig_mod.", "model.")
 """What DistributedDataParallel, torch.compile and Lightning put in front of every name."""
+_HOW_TO_SAVE: Final = "save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
+_CODE: Final = re.compile(r"GLOBAL ((?:\w+\.)+\w+)\s")
+"""How torch.load names the function or class that a pickle wants to call."""
 _CHUNK: Final = 1 << 20
 
 
@@ -37,7 +41,7 @@ def read_state_dict(path: Path) -> StateDict:
         raise CheckpointError(path, "is a folder, not a checkpoint file" if path.is_dir() else "no such file")
     if path.stat().st_size == 0:
         raise CheckpointError(path, "empty file")
-    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    loaded = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
     return _without_prefixes(_unwrapped(loaded, path))
 
 
@@ -60,19 +64,19 @@ def _read_safetensors(path: Path) -> object:
 def _read_pickle(path: Path) -> object:
     try:
         # torchvision's own training script saves its arguments, a plain Namespace, beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols, which is torch.load's concern
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        if "weights_only" not in str(error).lower() and "Unsupported" not in str(error):
-            raise CheckpointError(path, "damaged or no PyTorch checkpoint", "copy or save it again") from error
-        raise CheckpointError(
-            path,
-            "holds more than weights and would run code when read, so it was not",
-            "load it where you trust it and save the weights: torch.save(model.state_dict(), 'weights.pth')",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise CheckpointError(path, f"damaged or no PyTorch checkpoint ({reason})", "copy or save it again") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # an unpickler that reads a file of another kind raises anything
+        if needs := _CODE.search(str(error)):
+            raise CheckpointError(
+                path,
+                f"holds more than weights and would run code when read ({needs.group(1)}), so it was not",
+                f"load it where you trust it, and {_HOW_TO_SAVE}",
+            ) from error
+        raise CheckpointError(path, "damaged or no PyTorch checkpoint", f"copy it again, or {_HOW_TO_SAVE}") from error
 
 
 def _unwrapped(loaded: object, path: Path) -> StateDict:
@@ -83,7 +87,7 @@ def _unwrapped(loaded: object, path: Path) -> StateDict:
         tensors = {name: value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
         if tensors:
             return tensors
-    raise CheckpointError(path, "holds no state dict", "save one with: torch.save(model.state_dict(), 'weights.pth')")
+    raise CheckpointError(path, "holds no state dict", _HOW_TO_SAVE)
 
 
 def _without_prefixes(state: StateDict) -> StateDict:

@@ -5,6 +5,7 @@ The two halves are apart so that PyTorch's weights can be let go before onnxrunt
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -96,14 +97,22 @@ def verify(model: ViT, expected: Reference) -> Verification:
         embedding_tolerance=tolerance.limit(tolerance.embedding, expected.embedding),
     )
     if not passed(result):
-        raise VerificationError(model.artifact.model, f"differs from PyTorch: {result}", "nothing was written")
+        raise VerificationError(
+            model.artifact.model,
+            f"differs from PyTorch: logits by {result.max_logit_difference:.1e} (limit {result.logit_tolerance:.1e}), "
+            f"embedding by {result.max_embedding_difference:.1e} (limit {result.embedding_tolerance:.1e}), "
+            f"preparation of {result.pictures - same_pixels} of {result.pictures} pictures",
+            "nothing was written",
+        )
     return result
 
 
 def passed(result: Verification) -> bool:
-    """Whether a verification holds; a NaN does not."""
+    """Whether a verification holds; NaN and infinity do not."""
     return (
-        result.same_pixels == result.pictures
+        math.isfinite(result.max_logit_difference)
+        and math.isfinite(result.max_embedding_difference)
+        and result.same_pixels == result.pictures
         and result.max_logit_difference <= result.logit_tolerance
         and result.max_embedding_difference <= result.embedding_tolerance
     )

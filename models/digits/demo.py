@@ -1,6 +1,6 @@
 """Classifies the sample pictures and compares each answer with the digit in the picture's name.
 
-    python models/digits/demo.py models/digits.onnx models/digits/samples
+Usage: python models/digits/demo.py models/digits.onnx models/digits/samples
 """
 
 from __future__ import annotations

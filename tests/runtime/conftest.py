@@ -16,7 +16,7 @@ from PIL import Image
 import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_runtime.artifact import METADATA_KEY
-from vit_runtime.preprocess import UInt8Array
+from vit_runtime.images import UInt8Array
 
 Encode = Callable[..., bytes]
 Edit = Callable[..., Path]

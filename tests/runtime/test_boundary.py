@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import vit_runtime
-from vit_runtime.preprocess import UInt8Array
+from vit_runtime.images import UInt8Array
 
 WORKSTATION = ("torch", "torchvision", "onnx", "vit_export", "vit_bench", "safetensors")
 COMMAND_LINE = ("typer", "rich", "pydantic")

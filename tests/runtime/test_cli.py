@@ -16,7 +16,7 @@ from PIL import Image
 
 import vit_runtime as vit
 import vit_runtime.cli
-from vit_runtime.preprocess import UInt8Array
+from vit_runtime.images import UInt8Array
 
 Edit = Callable[..., Path]
 RandomPictures = Callable[[int], list[UInt8Array]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vit_runtime.preprocess import UInt8Array
+from vit_runtime.images import UInt8Array
 
 Encode = Callable[..., bytes]
 
@@ -121,3 +122,27 @@ def test_pillows_warnings_do_not_reach_the_user(kind: str, odd_pictures: dict[st
     assert result.returncode == 0
     assert "Warning" not in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_leaves_one_line_and_no_file(tiny_artifact: Path, photo: Path, tmp_path: Path):
+    output = tmp_path / "results" / "embeddings.npy"
+    output.parent.mkdir()
+    command = [VIT_RUN, "embed", str(tiny_artifact), *[str(photo)] * 10_000, "-o", str(output)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert "CPUExecutionProvider" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert errors == "interrupted; nothing was written\n"
+    assert list(output.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_traceback_is_shown_on_request_only(debug: bool, tiny_artifact: Path, tmp_path: Path):
+    environment = {"VIT_EDGE_DEBUG": "1"} if debug else {}
+    result = vit_run("classify", tiny_artifact, tmp_path / "missing.jpg", **environment)
+    assert result.returncode == 1
+    assert ("Traceback" in result.stderr) is debug
+    assert result.stderr.splitlines()[-1].endswith("missing.jpg: no such file")

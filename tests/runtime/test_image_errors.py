@@ -14,7 +14,8 @@ from PIL import Image, features
 
 from vit_runtime import ImageError, VitEdgeError
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.preprocess import UInt8Array, load_pixels, read_rgb
+from vit_runtime.images import UInt8Array, read_rgb
+from vit_runtime.preprocess import load_pixels
 
 Encode = Callable[..., bytes]
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from vit_runtime.artifact import Preprocessing
 from vit_runtime.errors import ImageError
-from vit_runtime.preprocess import ImageSource, UInt8Array, load_pixels, read_rgb
+from vit_runtime.images import ImageSource, UInt8Array, read_rgb
+from vit_runtime.preprocess import load_pixels
 
 Encode = Callable[..., bytes]
 

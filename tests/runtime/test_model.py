@@ -15,11 +15,12 @@ import vit_runtime as vit
 from vit_export import reference
 from vit_export.sources.torchvision_state import reference_model
 from vit_export.state_dict import read_state_dict
-from vit_runtime.preprocess import UInt8Array, load_pixels
+from vit_runtime.images import UInt8Array
+from vit_runtime.preprocess import load_pixels
 
 RandomPictures = Callable[[int], list[UInt8Array]]
 
-TOLERANCE = 1e-4  # fp32; the worst measured here is 3e-6, on embeddings
+TOLERANCE = 1e-4  # fp32; the worst measured here is 3.1e-6, on embeddings
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vit_runtime.artifact import read_artifact
 from vit_runtime.errors import ArtifactError
+from vit_runtime.images import UInt8Array
 from vit_runtime.onnx_file import read_metadata
-from vit_runtime.preprocess import UInt8Array
 
 Encode = Callable[..., bytes]
 
@@ -187,7 +187,7 @@ def test_a_file_that_is_cut_off_in_the_graph_is_incomplete(layout: tuple[bytes, 
     path.write_bytes(content)
     for length in [*range(end_of_graph - 1, 400, -9973), *range(400, 20, -1)]:
         os.truncate(path, length)
-        with pytest.raises(ArtifactError, match=r"incomplete: the file ends [\d,]+ bytes too early"):
+        with pytest.raises(ArtifactError, match="incomplete"):
             read_artifact(path)
 
 

@@ -16,7 +16,8 @@ from torchvision.transforms import functional as F  # noqa: N812 - the name that
 
 from vit_export.sources.torchvision import MODELS, entry_preprocessing, weights_entries
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.preprocess import RESAMPLING, UInt8Array, load_pixels, read_rgb
+from vit_runtime.images import UInt8Array, read_rgb
+from vit_runtime.preprocess import RESAMPLING, load_pixels
 
 ENTRIES: dict[Preprocessing, WeightsEnum] = {
     entry_preprocessing(entry): entry for model in MODELS for entry in weights_entries(model).values()

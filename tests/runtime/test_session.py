@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 import vit_runtime as vit
-from vit_runtime.preprocess import UInt8Array
+from vit_runtime.images import UInt8Array
 from vit_runtime.processors import default_threads
 from vit_runtime.session import PROVIDERS, open_session
 
@@ -72,6 +72,12 @@ def test_a_provider_that_is_not_compiled_in_says_how_to_get_it(provider: str, ti
     assert "it has: cpu" in message
     assert remedy in message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("provider", EXECUTION_PROVIDERS)
+def test_an_accelerator_takes_no_number_of_threads(provider: str, tiny_artifact: Path):
+    with pytest.raises(vit.ProviderError, match=f"threads: cannot be set for {provider}"):
+        vit.load(tiny_artifact, provider=provider, threads=2)
 
 
 @pytest.mark.parametrize("provider", ["gpu", "CPU", "CPUExecutionProvider", "", None])

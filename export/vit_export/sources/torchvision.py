@@ -6,7 +6,6 @@ import socket
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.error import URLError
@@ -21,10 +20,13 @@ from vit_export.progress import Progress
 from vit_export.request import RANDOM_WEIGHTS, ExportRequest
 from vit_export.sources.torchvision_state import (
     canonical_names,
+    grid_of,
     random_state,
     read_architecture,
     reference_model,
+    refuse_other_families,
     resize_positions,
+    shape_of,
 )
 from vit_export.state_dict import StateDict, read_state_dict, sha256
 from vit_runtime.artifact import Architecture, Preprocessing, Source
@@ -77,6 +79,8 @@ def load(request: ExportRequest, progress: Progress) -> LoadedModel:
         if request.heads is not None:
             raise UsageError("--heads", f"{request.model} has its own number of heads", "leave it out")
         if request.checkpoint is not None:
+            if request.weights is not None:
+                raise UsageError("--weights", "does not go with --checkpoint, which brings its own", "leave one out")
             return _from_checkpoint(request, request.checkpoint, progress)
         if request.weights == RANDOM_WEIGHTS:
             return _from_seed(request, progress)
@@ -138,7 +142,7 @@ def _from_checkpoint(request: ExportRequest, path: Path, progress: Progress) -> 
     progress.stage(f"reading {path.name}")
     state = canonical_names(read_state_dict(path))
     if request.model in MODELS:
-        name, architecture = request.model, _fitted_to(state, _named_architecture(request.model))
+        name, architecture = request.model, _fitted_to(state, _named_architecture(request.model), path)
     else:
         name, architecture = path.stem, read_architecture(state, path, heads=request.heads)
     loaded = _finish(
@@ -226,13 +230,13 @@ def _named_architecture(model: str) -> Architecture:
     )
 
 
-def _fitted_to(state: StateDict, architecture: Architecture) -> Architecture:
+def _fitted_to(state: StateDict, architecture: Architecture, where: object) -> Architecture:
     """A named architecture with the number of classes and the image size that a checkpoint was trained with."""
+    refuse_other_families(state, where)
     if "heads.head.weight" in state:
-        architecture = replace(architecture, classes=state["heads.head.weight"].shape[0])
+        architecture = replace(architecture, classes=shape_of(state, "heads.head.weight", 2, where)[0])
     if "encoder.pos_embedding" in state:
-        grid = isqrt(state["encoder.pos_embedding"].shape[1] - 1)
-        architecture = replace(architecture, image_size=max(grid, 1) * architecture.patch_size)
+        architecture = replace(architecture, image_size=grid_of(state, where) * architecture.patch_size)
     return architecture
 
 
@@ -246,16 +250,21 @@ def _cached_file(model: str, entry: WeightsEnum, progress: Progress) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _connect_timeout():
             torch.hub.download_url_to_file(entry.url, str(path), _hash_prefix(entry), progress=True)
-    except (URLError, TimeoutError, ConnectionError) as error:
-        raise DownloadError(
-            entry.url,
-            f"cannot be downloaded ({getattr(error, 'reason', error)})",
-            f"fetch it on another machine and put it at {path}, or try without trained weights: "
-            f"vit-export {model} --weights {RANDOM_WEIGHTS}",
-        ) from error
-    except (OSError, RuntimeError) as error:
-        raise DownloadError(entry.url, f"cannot be kept at {path} ({error})", "free the disk and run again") from error
+    except Exception as error:
+        raise _download_failed(error, model, entry, path) from error
     return path
+
+
+def _download_failed(error: Exception, model: str, entry: WeightsEnum, path: Path) -> DownloadError:
+    if isinstance(error, OSError) and not isinstance(error, (URLError, TimeoutError, ConnectionError)):
+        return DownloadError(entry.url, f"cannot be kept at {path} ({error})", "make room there and run again")
+    reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+    return DownloadError(
+        entry.url,
+        f"cannot be downloaded ({reason})",
+        f"fetch it on another machine and put it at {path}, or try without trained weights: "
+        f"vit-export {model} --weights {RANDOM_WEIGHTS}",
+    )
 
 
 @contextmanager

@@ -58,39 +58,64 @@ def read_architecture(state: StateDict, where: object, *, heads: int | None = No
         CheckpointError: these are not the weights of a torchvision Vision Transformer with a linear head.
         UsageError: the heads cannot be guessed, or do not divide the width.
     """
-    needed = ("conv_proj.weight", "encoder.pos_embedding", "heads.head.weight")
-    if missing := [name for name in needed if name not in state]:
-        raise CheckpointError(where, _not_torchvision(state, missing), "see vit-export --help for what is supported")
+    refuse_other_families(state, where)
+    width, _, patch, _ = shape_of(state, "conv_proj.weight", 4, where)
     layers = {int(match.group(1)) for name in state if (match := _LAYER.match(name))}
-    hidden = state.get("encoder.layers.encoder_layer_0.mlp.0.weight")
-    if hidden is None or layers != set(range(len(layers))):
+    if not layers or layers != set(range(len(layers))):
         raise CheckpointError(where, "has no complete row of encoder layers", "save the whole model again")
-    width, _, patch, _ = state["conv_proj.weight"].shape
-    grid = isqrt(state["encoder.pos_embedding"].shape[1] - 1)
-    if grid * grid + 1 != state["encoder.pos_embedding"].shape[1]:
-        raise CheckpointError(where, "its position embedding is of no square picture with a class token")
     if heads is None and width % HEAD_WIDTH:
         raise UsageError("--heads", f"needed: a width of {width} is no multiple of {HEAD_WIDTH}", "name the number")
     if heads is not None and (heads < 1 or width % heads):
         raise UsageError("--heads", f"{heads} heads do not divide a width of {width}")
     return Architecture(
-        image_size=grid * patch,
+        image_size=grid_of(state, where) * patch,
         patch_size=patch,
         layers=len(layers),
         heads=heads or width // HEAD_WIDTH,
         width=width,
-        mlp_width=hidden.shape[0],
-        classes=state["heads.head.weight"].shape[0],
+        mlp_width=shape_of(state, "encoder.layers.encoder_layer_0.mlp.0.weight", 2, where)[0],
+        classes=shape_of(state, "heads.head.weight", 2, where)[0],
         layer_norm_eps=LAYER_NORM_EPS,
     )
 
 
-def _not_torchvision(state: StateDict, missing: list[str]) -> str:
+def grid_of(state: StateDict, where: object) -> int:
+    """Patches along one side, read off the position embedding.
+
+    Raises:
+        CheckpointError: it is missing, or of no square picture with a class token.
+    """
+    tokens = shape_of(state, "encoder.pos_embedding", 3, where)[1]
+    grid = isqrt(tokens - 1)
+    if grid < 1 or grid * grid + 1 != tokens:
+        raise CheckpointError(where, f"its position embedding of {tokens} is of no square picture with a class token")
+    return grid
+
+
+def shape_of(state: StateDict, name: str, axes: int, where: object) -> tuple[int, ...]:
+    """The shape of a weight that has to be there, with so many axes and something in it.
+
+    Raises:
+        CheckpointError: it is missing, or of another kind.
+    """
+    if name not in state:
+        raise CheckpointError(where, f"is no torchvision Vision Transformer with a linear head: it has no {name}")
+    shape = tuple(state[name].shape)
+    if len(shape) != axes or 0 in shape:
+        raise CheckpointError(where, f"{name} has shape {shape}, where {axes} axes belong, none of them empty")
+    return shape
+
+
+def refuse_other_families(state: StateDict, where: object) -> None:
+    """Names the library whose Vision Transformer this is, where it is not torchvision's.
+
+    Raises:
+        CheckpointError: it is another library's.
+    """
     for name in state:
         for suffix, family in _OTHER_FAMILIES.items():
             if name.endswith(suffix):
-                return f"has {family}'s names; only torchvision's Vision Transformers are supported so far"
-    return f"is no torchvision Vision Transformer with a linear head: it has no {missing[0]}"
+                raise CheckpointError(where, f"has {family}'s names; only torchvision's are supported so far")
 
 
 def empty_model(arch: Architecture) -> VisionTransformer:
@@ -132,8 +157,9 @@ def reference_model(arch: Architecture, state: StateDict, where: object, name: s
 
 def resize_positions(state: StateDict, arch: Architecture, image_size: int) -> StateDict:
     """Interpolates the position embedding to another image size, with torchvision's own function."""
-    shapes = OrderedDict(state)
-    return dict(interpolate_embeddings(image_size, arch.patch_size, shapes))
+    # In full precision: bicubic weights in half precision would be rounded before they are used.
+    full = OrderedDict((name, tensor.float()) for name, tensor in state.items())
+    return dict(interpolate_embeddings(image_size, arch.patch_size, full))
 
 
 def random_state(arch: Architecture, seed: int) -> StateDict:
