@@ -14,6 +14,7 @@ from typing import Final
 import typer
 
 from vit_runtime.errors import EXIT_INPUT, EXIT_INTERRUPTED, VitEdgeError
+from vit_runtime.memory import return_large_blocks_at_once
 
 DEBUG_VARIABLE: Final = "VIT_EDGE_DEBUG"
 """Environment variable that, when set, shows the traceback of what is reported in one line."""
@@ -23,6 +24,7 @@ def set_up() -> None:
     """Prepares the process for a command line; libraries leave such things to whoever owns the process."""
     # Pillow warns of pictures that it reads well: broken EXIF, large photos.
     warnings.simplefilter("ignore")
+    return_large_blocks_at_once()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name or label in letters that the terminal lacks should not lose the answer.
         sys.stdout.reconfigure(errors="backslashreplace")

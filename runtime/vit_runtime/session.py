@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError
+from vit_runtime.memory import release_freed_memory
 from vit_runtime.processors import default_threads
 
 if TYPE_CHECKING:
@@ -146,12 +147,14 @@ def _create(runtime: Any, path: Path, provider: str, threads: int) -> ort.Infere
     execution_provider = (_EXECUTION_PROVIDERS[provider], _OPTIONS.get(provider, {}))
     try:
         # Without enable_fallback=0 the Python wrapper prints the cause and tries again on the CPU.
-        return runtime.InferenceSession(str(path), options, providers=[execution_provider], enable_fallback=0)
+        session = runtime.InferenceSession(str(path), options, providers=[execution_provider], enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         reason = _first_line(error)
         if provider == "cpu":
             raise ArtifactError(path, f"onnxruntime {runtime.__version__} cannot load it: {reason}") from error
         raise ProviderError(f"provider '{provider}'", f"cannot run {path}: {reason}", _HOW_TO_RUN[provider]) from error
+    release_freed_memory()
+    return session
 
 
 def _load_failure(runtime: Any, provider: str) -> str:
