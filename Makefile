@@ -44,4 +44,4 @@ format: $(VENV)/.dev  ## put the code into shape
 	$(BIN)/ruff format .
 
 clean:  ## delete what the targets above have made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist models/*.onnx models/*.onnx.data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist models/digits.onnx

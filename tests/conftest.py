@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
+import subprocess
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +23,7 @@ from vit_runtime.artifact import Architecture
 TINY = Architecture(
     image_size=32, patch_size=8, layers=2, heads=2, width=128, mlp_width=256, classes=7, layer_norm_eps=1e-6
 )
-"""Small enough for a test to export it in a moment, and no two of its sizes are alike."""
+"""Small enough for a test to export it in a moment."""
 
 Run = Callable[..., Result]
 
@@ -59,6 +62,19 @@ def tiny_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     """`tiny_checkpoint`, exported, without labels. Tests that change the file copy it first."""
     output = tmp_path_factory.mktemp("artifact") / "tiny.onnx"
     return export(ExportRequest(model=str(tiny_checkpoint), output=output)).path
+
+
+def listen_to_ctrl_c() -> None:
+    """For `preexec_fn`: a shell starts its background jobs deaf to SIGINT, and their children inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture
+def interruptible_popen() -> Callable[..., subprocess.Popen[str]]:
+    """Starts a program that Ctrl-C reaches however these tests were started; stdout and stderr are piped as text."""
+    return functools.partial(
+        subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c
+    )
 
 
 @pytest.fixture

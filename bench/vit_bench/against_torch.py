@@ -59,6 +59,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runs", type=int, default=10)
     options = parser.parse_args()
+    if min(options.threads, options.rounds, options.runs) < 1:
+        parser.error("--threads, --rounds and --runs should be at least 1")
 
     contenders = {"runtime": options.model, "torch": options.checkpoint}
     samples: dict[str, list[Sample]] = {kind: [] for kind in contenders}

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from vit_runtime.errors import VitEdgeError
+
 Run = Callable[[], object]
 
 
@@ -26,11 +28,12 @@ def _runtime(model_path: str, photo: str, threads: int) -> Run:
 
 
 def _torch(checkpoint: str, photo: str, threads: int) -> Run:
-    """Eager PyTorch as its own documentation has it: torchvision's model, transforms, softmax, top five."""
+    """Eager PyTorch: torchvision's model on mapped weights, its transforms, softmax, top five."""
     import torch
     from PIL import Image
-    from torchvision.transforms._presets import ImageClassification
 
+    from vit_export import reference
+    from vit_export.preprocessing import imagenet_preset
     from vit_export.sources.torchvision_state import canonical_names, read_architecture, reference_model
     from vit_export.state_dict import read_state_dict
 
@@ -38,14 +41,14 @@ def _torch(checkpoint: str, photo: str, threads: int) -> Run:
     state = canonical_names(read_state_dict(Path(checkpoint)))
     architecture = read_architecture(state, checkpoint)
     model = reference_model(architecture, state, checkpoint, "model")
-    preset = ImageClassification(crop_size=architecture.image_size, resize_size=256)
 
     def classify(pixels: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
             logits: torch.Tensor = model(pixels)
             return logits
 
-    pixels = preset(Image.open(photo).convert("RGB"))[None]
+    preprocessing = imagenet_preset(architecture.image_size)
+    pixels = reference.prepare(Image.open(photo).convert("RGB"), preprocessing)[None]
     classify(pixels).softmax(-1).topk(5)
     return lambda: classify(pixels)
 
@@ -61,7 +64,10 @@ def _peak_bytes() -> int:
 def main() -> None:
     """Measures one contender."""
     kind, model, photo, threads, runs = sys.argv[1:]
-    run = {"runtime": _runtime, "torch": _torch}[kind](model, photo, int(threads))
+    try:
+        run = {"runtime": _runtime, "torch": _torch}[kind](model, photo, int(threads))
+    except VitEdgeError as error:
+        raise SystemExit(f"error: {error}") from None
     print("answered", flush=True)  # noqa: T201 - the parent reads this
     latencies = []
     for _ in range(int(runs)):

@@ -13,11 +13,10 @@ from typing import Annotated, NoReturn, get_args
 
 import typer
 
-from vit_export.errors import UsageError
 from vit_export.request import IMAGENET_LABELS, RANDOM_WEIGHTS, ExportRequest, PreprocessingOptions
 from vit_runtime.artifact import Interpolation
 from vit_runtime.console import note, report_errors, set_up
-from vit_runtime.errors import MissingDependencyError
+from vit_runtime.errors import MissingDependencyError, UsageError, VitEdgeError, one_line
 
 app = typer.Typer(name="vit-export", add_completion=False)
 
@@ -44,7 +43,7 @@ def export(
     ] = None,
     heads: Annotated[
         int | None,
-        typer.Option(min=1, help="Attention heads, where MODEL is a file.", show_default="width / 64"),
+        typer.Option(min=1, help="Attention heads, where MODEL is a file.", show_default="width / 64, ViT-H 16"),
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Input height and width; positions are interpolated.")
@@ -144,7 +143,7 @@ def _require_export_extra() -> None:
             __import__(package)
         except ImportError as error:
             if error.name != package:
-                raise
+                raise VitEdgeError(package, f"does not load ({one_line(error)})", "install it again") from error
             raise MissingDependencyError(package, "vit-edge[export,cpu]") from None
 
 

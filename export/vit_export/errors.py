@@ -16,7 +16,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from vit_runtime.errors import EXIT_USAGE, EXIT_VERIFICATION, VitEdgeError
+from vit_runtime.errors import EXIT_VERIFICATION, VitEdgeError
 
 _SHOWN = 3
 
@@ -25,15 +25,10 @@ class UnknownModelError(VitEdgeError, ValueError):
     """A name that stands for nothing; the message offers the closest names."""
 
     def __init__(self, kind: str, name: str, known: Sequence[str], remedy: str) -> None:
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        offer = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}."
-        super().__init__(f"{kind} '{name}'", f"unknown; {offer} {remedy}")
-
-
-class UsageError(VitEdgeError, ValueError):
-    """Options that do not go together, or a value that an option cannot take."""
-
-    exit_code: ClassVar[int] = EXIT_USAGE
+        spelled = {entry.lower(): entry for entry in known}
+        close = [spelled[match] for match in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)]
+        offer = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+        super().__init__(f"{kind} '{name}'", f"unknown; {offer}", remedy)
 
 
 class CheckpointError(VitEdgeError, ValueError):
@@ -56,7 +51,7 @@ class CheckpointError(VitEdgeError, ValueError):
             "of another shape": list(reshaped),
         }
         parts = [f"{len(names)} {kind} ({_some(names)})" for kind, names in groups.items() if names]
-        return cls(where, f"does not fit {model}: {', '.join(parts)}", "name the model it was trained as")
+        return cls(where, f"does not fit {model}: {', '.join(parts)}", "give the whole state dict of that model")
 
 
 class LabelsError(VitEdgeError, ValueError):

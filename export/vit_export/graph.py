@@ -21,8 +21,9 @@ from onnx import TensorProto
 
 from vit_export.builder import GraphBuilder
 from vit_export.linear import Linear, linear, stored_linear
-from vit_export.tensors import FloatArray, Weights
+from vit_export.tensors import Weights
 from vit_runtime.artifact import Architecture, Preprocessing
+from vit_runtime.model import FloatArray
 
 PIXELS: Final = "pixels"
 _COLOURS: Final = 3

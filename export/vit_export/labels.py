@@ -9,33 +9,41 @@ from torchvision.models import get_model_weights
 from vit_export.errors import LabelsError
 from vit_export.request import IMAGENET_LABELS
 
+_REMEDY = "give a text file with one class name a line"
 
-def read_labels(labels: str, classes: int) -> tuple[str, ...]:
+
+def read_labels(labels: str) -> tuple[str, ...]:
     """Reads one class name a line, in the order of the model's outputs.
 
     Args:
         labels: a text file in UTF-8, or "imagenet" for the names that torchvision gives ImageNet-1k's classes.
-        classes: how many there must be.
 
     Raises:
-        LabelsError: the file is missing, no UTF-8 text, has an empty line, or another number of names.
+        LabelsError: the file is missing, no UTF-8 text, or has an empty line.
     """
     if labels == IMAGENET_LABELS:
-        names = list(get_model_weights("vit_b_16").DEFAULT.meta["categories"])
-    else:
-        names = _read_lines(Path(labels))
+        return tuple(get_model_weights("vit_b_16").DEFAULT.meta["categories"])
+    names = _read_lines(Path(labels))
     if "" in names:
-        raise LabelsError(labels, f"line {names.index('') + 1} is empty", "give one name a line")
-    if len(names) != classes:
-        raise LabelsError(labels, f"has {len(names)} names for {classes} classes", "give one name a line")
+        raise LabelsError(labels, f"line {names.index('') + 1} is empty", _REMEDY)
     return tuple(names)
+
+
+def check_labels(names: tuple[str, ...], classes: int, labels: str) -> None:
+    """Compares the number of names with the model's classes.
+
+    Raises:
+        LabelsError: they differ.
+    """
+    if len(names) != classes:
+        raise LabelsError(labels, f"has {len(names)} names for {classes} classes", _REMEDY)
 
 
 def _read_lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise LabelsError(path, f"cannot be read ({error.strerror})") from error
+        raise LabelsError(path, f"cannot be read ({error.strerror})", _REMEDY) from error
     except UnicodeDecodeError as error:
         raise LabelsError(path, "is no UTF-8 text", "save it as plain text in UTF-8") from error
     return [line.strip() for line in text.rstrip().splitlines()]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vit_export.builder import GraphBuilder
-from vit_export.tensors import FloatArray, Weights
+from vit_export.tensors import Weights
+from vit_runtime.model import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F  # noqa: N812 - the name that torchvision's own code uses
 from torchvision.transforms._presets import ImageClassification
 
-from vit_export.tensors import FloatArray
 from vit_runtime.artifact import Preprocessing
 from vit_runtime.images import UInt8Array
+from vit_runtime.model import FloatArray
 
 NAME = f"torchvision {torchvision.__version__}, torch {torch.__version__}"
 

@@ -20,9 +20,12 @@ from vit_export.errors import CheckpointError
 StateDict = dict[str, torch.Tensor]
 
 _WRAPPERS: Final = ("state_dict", "model_state_dict", "model_ema", "model")
-"""Keys under which training scripts keep the weights beside the optimiser's state."""
+"""Keys under which training scripts keep the weights beside the optimiser's state; the first that is there counts,
+so averaged weights, whose accuracy is what scripts report, before those of the last step."""
 _PREFIXES: Final = ("module.", "_orig_mod.", "model.")
 """What DistributedDataParallel, torch.compile and Lightning put in front of every name."""
+_AVERAGED_MODELS: Final = "n_averaged"
+"""The counter that torch.optim.swa_utils.AveragedModel keeps beside the weights."""
 _HOW_TO_SAVE: Final = "save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
 _CODE: Final = re.compile(r"GLOBAL ((?:\w+\.)+\w+)\s")
 """How torch.load names the function or class that a pickle wants to call."""
@@ -37,10 +40,17 @@ def read_state_dict(path: Path) -> StateDict:
     Raises:
         CheckpointError: the file is missing, empty, damaged, holds no state dict, or would have to run code.
     """
-    if not path.is_file():
-        raise CheckpointError(path, "is a folder, not a checkpoint file" if path.is_dir() else "no such file")
-    if path.stat().st_size == 0:
-        raise CheckpointError(path, "empty file")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except FileNotFoundError:
+        raise CheckpointError(path, "no such file", "give a checkpoint, or a name from: vit-export --list") from None
+    except IsADirectoryError:
+        raise CheckpointError(path, "is a folder, not a checkpoint file", "name the file in it") from None
+    except OSError as error:
+        raise CheckpointError(path, f"cannot be read ({error.strerror})", "give a file that you may read") from error
+    if empty:
+        raise CheckpointError(path, "empty file", "copy or save it again")
     loaded = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
     return _without_prefixes(_unwrapped(loaded, path))
 
@@ -84,14 +94,17 @@ def _unwrapped(loaded: object, path: Path) -> StateDict:
         for wrapper in _WRAPPERS:
             if isinstance(loaded.get(wrapper), Mapping):
                 return _unwrapped(loaded[wrapper], path)
-        tensors = {name: value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+        tensors = {
+            name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
+        }
         if tensors:
             return tensors
     raise CheckpointError(path, "holds no state dict", _HOW_TO_SAVE)
 
 
 def _without_prefixes(state: StateDict) -> StateDict:
+    state = {name: tensor for name, tensor in state.items() if name != _AVERAGED_MODELS}
     for prefix in _PREFIXES:
-        if all(name.startswith(prefix) or name == "n_averaged" for name in state):
-            return _without_prefixes({name[len(prefix) :]: t for name, t in state.items() if name != "n_averaged"})
+        if state and all(name.startswith(prefix) for name in state):
+            return _without_prefixes({name.removeprefix(prefix): tensor for name, tensor in state.items()})
     return state

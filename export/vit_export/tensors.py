@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from vit_export.errors import CheckpointError
-
-FloatArray = npt.NDArray[np.float32]
+from vit_runtime.model import FloatArray
 
 
 class Weights:

@@ -8,8 +8,6 @@ weights again.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from onnx import GraphProto, ModelProto, TensorProto, helper
 from vit_export.builder import IR_VERSION, OPSET, GraphBuilder, Weight
 from vit_runtime.artifact import METADATA_KEY, Artifact, ExternalData
 from vit_runtime.errors import OutputFileError
+from vit_runtime.files import staging_folder
 
 PROTOBUF_LIMIT: Final = 2**31 - 1
 """No protobuf message, so no ONNX file, can be larger."""
@@ -29,6 +28,7 @@ _INLINE_BYTES: Final = 1024
 """Weights up to this size stay in the ONNX file: shapes and indices that the engine reads when it loads."""
 _ALIGNMENT: Final = 65536
 """Weights in a file of their own start at multiples of this, so that every system can map them into memory."""
+_REMEDY: Final = "choose another --output"
 _GRAPH_FIELD, _INITIALIZER_FIELD, _RAW_DATA_FIELD = 7, 5, 9
 _LENGTH_DELIMITED = 2
 
@@ -110,27 +110,21 @@ def new_model_file(destination: Path) -> Iterator[ModelFile]:
     Raises:
         OutputFileError: the destination cannot be written, or the disk is full.
     """
-    folder: Path | None = None
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    except OSError as error:
+        raise OutputFileError(destination, f"cannot be written ({error.strerror})", _REMEDY) from error
+    with staging_folder(destination, _REMEDY) as folder:
         file = ModelFile(folder, destination.name)
         yield file
         _publish(file, destination)
-    except OSError as error:
-        if error.errno is None:  # not the operating system's: one of our own errors, complete as it is
-            raise
-        reason = error.strerror or str(error)
-        raise OutputFileError(destination, f"cannot be written ({reason})", "choose another --output") from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _publish(file: ModelFile, destination: Path) -> None:
-    """Moves the finished files to their place, weights first: an ONNX file in place is always complete."""
+    """Moves the finished files to their place; an ONNX file in place is always complete and has its own weights."""
     data_destination = destination.with_name(file.data_path.name)
     if file.external_data is not None:
+        destination.unlink(missing_ok=True)  # an old one would read the new weights
         file.data_path.replace(data_destination)
     file.path.replace(destination)
     if file.external_data is None:

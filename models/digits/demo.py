@@ -22,7 +22,8 @@ def main() -> int:
         right = best.label == picture.stem
         wrong += not right
         print(f"{picture}: {best.label} ({best.probability:.1%}), {'right' if right else 'WRONG'}")
-    print(f"{len(pictures) - wrong} of {len(pictures)} right, on {model.provider}, without torch")
+    torch = "with" if "torch" in sys.modules else "without"
+    print(f"{len(pictures) - wrong} of {len(pictures)} right, on {model.provider}, {torch} torch")
     return int(wrong > 0)
 
 

@@ -12,7 +12,7 @@ from vit_runtime.errors import (
     MissingDependencyError,
     OutputFileError,
     ProviderError,
-    SelfTestError,
+    UsageError,
     VitEdgeError,
 )
 from vit_runtime.model import Prediction, ViT, load
@@ -26,8 +26,8 @@ __all__ = [
     "OutputFileError",
     "Prediction",
     "ProviderError",
-    "SelfTestError",
     "SelfTestResult",
+    "UsageError",
     "ViT",
     "VitEdgeError",
     "check",

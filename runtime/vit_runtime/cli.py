@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +17,7 @@ import typer
 from vit_runtime import codec, selftest
 from vit_runtime.artifact import Output, read_artifact
 from vit_runtime.console import complain, note, report_errors, set_up
-from vit_runtime.errors import EXIT_INPUT, EXIT_VERIFICATION, ImageError
+from vit_runtime.errors import EXIT_INPUT, EXIT_VERIFICATION, ImageError, OutputFileError
 from vit_runtime.files import atomic_write, find_pictures
 from vit_runtime.images import UInt8Array
 from vit_runtime.model import DEFAULT_BATCH_SIZE, FloatArray, ViT, load
@@ -89,7 +91,7 @@ def embed(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write a NumPy file instead: float32 (pictures, width), in order."),
+        typer.Option("--output", "-o", help="Write or replace a NumPy file instead: float32 (pictures, width)."),
     ] = None,
     batch: BatchOption = DEFAULT_BATCH_SIZE,
     provider: ProviderOption = "auto",
@@ -97,6 +99,8 @@ def embed(
 ) -> None:
     """Print the embedding of each picture (the class token after the final LayerNorm) as JSON lines."""
     with report_errors():
+        if output is not None and not output.parent.is_dir():
+            raise OutputFileError(output, f"cannot be written ({os.strerror(errno.ENOENT)})", "choose another place")
         vit = _load(model, provider, threads)
         failed = _Failures()
         answers = _answers(vit, "embedding", images, batch, failed)

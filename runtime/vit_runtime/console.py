@@ -13,11 +13,14 @@ from typing import Final
 
 import typer
 
-from vit_runtime.errors import EXIT_INPUT, EXIT_INTERRUPTED, VitEdgeError
+from vit_runtime.errors import EXIT_INPUT, EXIT_INTERRUPTED, VitEdgeError, one_line
 from vit_runtime.memory import return_large_blocks_at_once
 
 DEBUG_VARIABLE: Final = "VIT_EDGE_DEBUG"
 """Environment variable that, when set, shows the traceback of what is reported in one line."""
+
+_TORCH_OUT_OF_MEMORY: Final = "DefaultCPUAllocator"
+"""torch raises a RuntimeError that names its allocator, where Python would raise MemoryError."""
 
 
 def set_up() -> None:
@@ -39,7 +42,7 @@ def complain(error: Exception) -> None:
     """Shows an error in one line."""
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
-    typer.echo(f"error: {error}", err=True)
+    typer.echo(f"error: {error if isinstance(error, VitEdgeError) else one_line(error)}", err=True)
 
 
 @contextmanager
@@ -51,18 +54,18 @@ def report_errors() -> Iterator[None]:
         complain(error)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
-        note("interrupted; nothing was written")
+        note("interrupted")
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except BrokenPipeError:
         # The reader of our output has seen enough, as `head` does. Nothing more may be written, also not at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(EXIT_INPUT) from None
-    except MemoryError as error:
-        note("error: out of memory; close other programs, or use a smaller model, picture or batch")
-        raise typer.Exit(EXIT_INPUT) from error
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
+        if isinstance(error, MemoryError) or _TORCH_OUT_OF_MEMORY in str(error):
+            note("error: out of memory; close other programs, or use a smaller model, picture or batch")
+            raise typer.Exit(EXIT_INPUT) from error
         complain(error)
         note(f"This is a bug in vit-edge. Please report it with what {DEBUG_VARIABLE}=1 shows.")
         raise typer.Exit(EXIT_INPUT) from error

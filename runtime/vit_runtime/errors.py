@@ -7,7 +7,7 @@ Each class builds its own one-line message from its parts: where it happened, wh
     ├── ImageError              (ValueError)    something that was given as a picture and is none
     ├── ProviderError           (RuntimeError)  an execution provider that cannot run here
     ├── MissingDependencyError  (ImportError)   a package that an extra would have brought
-    ├── SelfTestError           (RuntimeError)  this machine does not reproduce the stored answers
+    ├── UsageError              (ValueError)    options that do not go together
     └── OutputFileError         (OSError)       a result file that cannot be written
 
 `vit_export.errors` adds the workstation's branch.
@@ -25,6 +25,14 @@ EXIT_VERIFICATION = 3
 """Exit status for an answer that differs from PyTorch's by more than its tolerance."""
 EXIT_INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+
+
+_LONGEST_FOREIGN_MESSAGE = 300
+
+
+def one_line(error: BaseException) -> str:
+    """Another library's error in one line of bearable length; its class where it says nothing."""
+    return " ".join(str(error).split())[:_LONGEST_FOREIGN_MESSAGE] or type(error).__name__
 
 
 class VitEdgeError(Exception):
@@ -48,6 +56,16 @@ class VitEdgeError(Exception):
     def __str__(self) -> str:
         return str(self.args[0])
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Lets an error travel between processes, whatever its class builds its message from."""
+        return _restore, (type(self), str(self), str(self.where), self.what, self.remedy)
+
+
+def _restore(cls: type[VitEdgeError], message: str, where: str, what: str, remedy: str) -> VitEdgeError:
+    error = cls.__new__(cls, message)
+    error.where, error.what, error.remedy = where, what, remedy
+    return error
+
 
 class ArtifactError(VitEdgeError, ValueError):
     """A model file that is missing, damaged, of another kind or of an unknown format version."""
@@ -68,10 +86,10 @@ class MissingDependencyError(VitEdgeError, ImportError):
         super().__init__(package, "not installed", f"run: pip install '{extras}'")
 
 
-class SelfTestError(VitEdgeError, RuntimeError):
-    """The stored answers of the self-test are not reproduced on this machine."""
+class UsageError(VitEdgeError, ValueError):
+    """Options that do not go together, or a value that an option cannot take."""
 
-    exit_code = EXIT_VERIFICATION
+    exit_code: ClassVar[int] = EXIT_USAGE
 
 
 class OutputFileError(VitEdgeError, OSError):

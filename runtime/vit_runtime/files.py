@@ -25,10 +25,10 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        pictures = sorted(file for file in path.iterdir() if _is_picture(file))
+        try:
+            pictures = sorted(file for file in path.iterdir() if _is_picture(file)) if path.is_dir() else [path]
+        except OSError as error:
+            raise ImageError(path, f"cannot be read ({error.strerror})") from error
         if not pictures:
             raise ImageError(path, "a folder without pictures", "give a folder with .jpg or .png files in it")
         found.extend(pictures)
@@ -41,23 +41,39 @@ def _is_picture(file: Path) -> bool:
 
 
 @contextmanager
+def staging_folder(destination: Path, remedy: str) -> Iterator[Path]:
+    """A temporary folder beside a file's destination, to be moved from when the file is complete.
+
+    A folder, not a file: what is made in it gets the permissions of any other new file.
+
+    Args:
+        destination: where the file will go.
+        remedy: what to do where nothing can be written there.
+
+    Raises:
+        OutputFileError: the place does not exist, may not be written, or the disk is full.
+    """
+    folder: Path | None = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".vit-edge.", dir=destination.parent))
+        yield folder
+    except OSError as error:
+        if error.errno is None:  # one of our own errors, complete as it is
+            raise
+        raise OutputFileError(destination, f"cannot be written ({error.strerror})", remedy) from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A binary file that appears at `path` when the block ends well, and leaves nothing when it does not.
 
     Raises:
         OutputFileError: the folder does not exist, may not be written, or the disk is full.
     """
-    folder: Path | None = None
-    try:
-        # A folder, not a file, of tempfile's: the file itself then gets the permissions of any other new file.
-        folder = Path(tempfile.mkdtemp(prefix=".vit-edge.", dir=path.parent))
+    with staging_folder(path, "choose another place") as folder:
         with (folder / path.name).open("xb") as file:
             yield file
         (folder / path.name).replace(path)
-    except OSError as error:
-        if error.errno is None:  # one of our own errors, complete as it is
-            raise
-        raise OutputFileError(path, f"cannot be written ({error.strerror})", "choose another place") from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)

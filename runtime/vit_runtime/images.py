@@ -118,7 +118,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 def _checked_array(array: UInt8Array) -> UInt8Array:
     where = f"array of shape {array.shape} and dtype {array.dtype}"
     if array.ndim != 3 or array.shape[2] != 3:
-        remedy = "give a list of such arrays" if array.ndim == 4 else "a grey picture goes in as a PIL image"
+        remedies = {2: "give a grey picture as a PIL image", 4: "give a list of pictures"}
+        remedy = remedies.get(array.ndim, "give three channels, red, green and blue, in the last axis")
         raise ImageError(where, "not a picture of shape (H, W, 3)", remedy)
     if array.dtype != np.uint8:
         raise ImageError(where, "not uint8", "give RGB values from 0 to 255 as uint8")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_runtime.artifact import Artifact, Output, read_artifact
-from vit_runtime.errors import ArtifactError, ImageError
+from vit_runtime.errors import ArtifactError, ImageError, ProviderError, one_line
 from vit_runtime.images import ImageSource, UInt8Array
 from vit_runtime.preprocess import load_pixels
 from vit_runtime.session import OpenedSession, Provider, open_session
@@ -104,6 +104,11 @@ class ViT:
         Args:
             pixels: uint8 RGB (N, H, W, 3), H and W those of the artifact's crop, N at least 1.
             outputs: which outputs to return, in this order; each float32 (N, ...).
+
+        Raises:
+            ImageError: the pixels have another shape or dtype.
+            ArtifactError: the artifact has no such output.
+            ProviderError: the provider failed, most often for want of memory.
         """
         for output in outputs:
             if output not in self.artifact.outputs:
@@ -115,7 +120,14 @@ class ViT:
                 f"not what {self.artifact.model} takes",
                 f"give uint8 of shape (N, {', '.join(map(str, expected))})",
             )
-        return cast("list[FloatArray]", self._session.run(list(outputs), {"pixels": pixels}))
+        try:
+            return cast("list[FloatArray]", self._session.run(list(outputs), {"pixels": pixels}))
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            raise ProviderError(
+                self.provider,
+                f"could not compute {len(pixels)} pictures ({one_line(error)})",
+                "where memory is short, give fewer pictures at a time, or use a smaller model",
+            ) from error
 
     def top(self, logits: FloatArray, *, top_k: int = 5) -> list[Prediction]:
         """The likeliest classes of one picture's logits (classes,), best first; ties by lower index."""

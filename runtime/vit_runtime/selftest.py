@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.errors import SelfTestError
+from vit_runtime.errors import ArtifactError
 from vit_runtime.images import UInt8Array
 from vit_runtime.model import FloatArray, ViT
 from vit_runtime.preprocess import load_pixels
@@ -49,11 +49,11 @@ def check(model: ViT) -> SelfTestResult:
     """Runs the stored self-test on this machine's provider.
 
     Raises:
-        SelfTestError: the artifact holds no self-test.
+        ArtifactError: the artifact holds no self-test.
     """
     stored = model.artifact.self_test
     if stored is None:
-        raise SelfTestError(model.artifact.model, "holds no self-test", "export it again")
+        raise ArtifactError(model.artifact.model, "holds no self-test", "export it again")
     preprocessing = model.artifact.preprocessing
     logits, embedding = model.run(waves(preprocessing.crop_hw)[None])
     return SelfTestResult(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError
+from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError, UsageError, one_line
 from vit_runtime.memory import release_freed_memory
 from vit_runtime.processors import default_threads
 
@@ -76,15 +76,15 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int | None
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
-        ProviderError: the provider is unknown, not compiled in, takes no number of threads, or cannot run this file
-            on this machine.
+        UsageError: the number of threads is below 1, or the provider takes none.
+        ProviderError: the provider is unknown, not compiled in, or cannot run this file on this machine.
         ArtifactError: onnxruntime cannot load the file.
     """
     runtime = import_onnxruntime()
     if provider not in PROVIDERS:
         raise ProviderError(f"provider '{provider}'", "unknown", f"choose one of {', '.join(PROVIDERS)}")
     if threads is not None and threads < 1:
-        raise ProviderError("threads", f"{threads} is too few", "give at least 1, or none for the default")
+        raise UsageError("threads", f"{threads} is too few", "give at least 1, or none for the default")
     available = runtime.get_available_providers()
     if provider == "auto":
         return _open_auto(path, threads, available)
@@ -92,7 +92,7 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int | None
         threads = threads or default_threads()
         return OpenedSession(session=_create(runtime, path, provider, threads), provider=_CPU, threads=threads, note="")
     if threads is not None:
-        raise ProviderError("threads", f"cannot be set for {provider}, which schedules itself", "leave it out")
+        raise UsageError("threads", f"cannot be set for {provider}, which schedules itself", "leave it out")
     execution_provider = _EXECUTION_PROVIDERS[provider]
     if execution_provider not in available:
         built_for = ", ".join(name for name, full in _EXECUTION_PROVIDERS.items() if full in available)
@@ -112,6 +112,8 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int | None
 def import_onnxruntime() -> Any:
     """The onnxruntime module; imported late, so that `import vit_runtime` is quick and works without it.
 
+    It is told to print nothing in the whole process: what it prints beside its exceptions has no other switch.
+
     Raises:
         MissingDependencyError: no onnxruntime is installed.
     """
@@ -129,7 +131,8 @@ def _open_auto(path: Path, threads: int | None, available: list[str]) -> OpenedS
     note = ""
     if _EXECUTION_PROVIDERS["cuda"] in available:
         try:
-            return open_session(path, provider="cuda")
+            opened = open_session(path, provider="cuda")
+            return replace(opened, note="" if threads is None else "threads are for the CPU: not used")
         except ProviderError as error:
             note = f"CUDA is compiled in but not used: {error.what}"
     return replace(open_session(path, provider="cpu", threads=threads), note=note)
@@ -149,7 +152,7 @@ def _create(runtime: Any, path: Path, provider: str, threads: int) -> ort.Infere
         # Without enable_fallback=0 the Python wrapper prints the cause and tries again on the CPU.
         session = runtime.InferenceSession(str(path), options, providers=[execution_provider], enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        reason = _first_line(error)
+        reason = one_line(error)
         if provider == "cpu":
             raise ArtifactError(path, f"onnxruntime {runtime.__version__} cannot load it: {reason}") from error
         raise ProviderError(f"provider '{provider}'", f"cannot run {path}: {reason}", _HOW_TO_RUN[provider]) from error
@@ -178,7 +181,3 @@ def _load_failure(runtime: Any, provider: str) -> str:
     except OSError as error:
         return str(error)
     return ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

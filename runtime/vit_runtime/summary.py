@@ -58,7 +58,9 @@ def describe_check(result: SelfTestResult) -> str:
         "pixels": "same bytes as when exported"
         if result.same_pixels
         else "NOT the bytes of the export: another Pillow?",
-        "result": "PASS: this machine answers as PyTorch does" if result.passed else "FAIL: do not trust its answers",
+        "result": "PASS: this machine answers as PyTorch does"
+        if result.passed
+        else "FAIL: do not trust its answers; try --provider cpu, or export again",
     }
     return table(rows)
 

@@ -15,7 +15,9 @@ from torch.optim.swa_utils import AveragedModel
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_export.errors import UsageError
+from vit_export.sources.torchvision_state import random_state, read_architecture
+from vit_runtime.artifact import Architecture
+from vit_runtime.errors import UsageError
 
 TOLERANCE = 1e-4
 
@@ -223,3 +225,17 @@ def test_reading_a_checkpoint_leaves_it_as_it_was(tiny_state, folder, answers):
     before = (folder / "weights.pth").read_bytes()
     answers(folder / "weights.pth", image_size=None)
     assert (folder / "weights.pth").read_bytes() == before
+
+
+def test_a_file_as_wide_as_vit_h_gets_its_sixteen_heads():
+    """1280 is a multiple of 64 as well: 20 heads would verify against PyTorch's model with 20 heads, and be wrong."""
+    sizes = {"image_size": 28, "patch_size": 14, "layers": 1, "width": 1280, "mlp_width": 8, "classes": 2}
+    state = random_state(Architecture(**sizes, heads=16, layer_norm_eps=1e-6), seed=0)
+    assert read_architecture(state, "file").heads == 16
+    assert read_architecture(state, "file", heads=20).heads == 20
+
+
+def test_the_guessed_heads_are_named(vit_export_cli, tiny_checkpoint, folder):
+    assert (
+        "does not say how many attention heads it has; using 2" in vit_export_cli(tiny_checkpoint, "-o", folder).stderr
+    )

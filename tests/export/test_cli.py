@@ -210,9 +210,9 @@ def test_a_missing_package_is_named_with_the_extra_before_the_work_begins(
     [
         ("vit_b16", ["'vit_b16': unknown", "did you mean vit_b_16"]),
         ("vit_large", ["did you mean .*vit_l_"]),
-        ("mobilenet", ["known: vit_b_16, vit_b_32"]),
+        ("mobilenet", ["known are vit_b_16, vit_b_32"]),
         ("google/vit-base-patch16-224", ["unknown", "path of a checkpoint"]),
-        ("vit_b_32 --weights IMAGENET1K_SWAG_E2E_V1", ["weights of vit_b_32", "IMAGENET1K_V1", "--list"]),
+        ("vit_b_32 --weights IMAGENET1K_SWAG_E2E_V1", ["are for vit_b_16, vit_l_16, vit_h_14, not vit_b_32", "--list"]),
         ("vit_b_16 --weights imagenet", ["weights of vit_b_16 'imagenet': unknown"]),
         ("none.pth", [r"none\.pth: no such file"]),
         ("vit_b_16 --checkpoint none.pth", [r"none\.pth: no such file"]),

@@ -5,13 +5,19 @@ from __future__ import annotations
 import pytest
 from torchvision.models import get_model_weights
 
-from vit_export import ExportRequest, export
+from vit_export import ExportRequest, export, labels
 from vit_export.errors import LabelsError
-from vit_export.labels import read_labels
 from vit_runtime.artifact import read_artifact
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six")
 TEXT = "\n".join(NAMES)
+
+
+def read_labels(source: str, classes: int) -> tuple[str, ...]:
+    """Both halves of what an export does with `--labels`."""
+    names = labels.read_labels(source)
+    labels.check_labels(names, classes, source)
+    return names
 
 
 @pytest.mark.parametrize(

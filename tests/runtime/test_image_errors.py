@@ -118,7 +118,7 @@ def test_a_file_in_text_mode(tmp_path: Path, picture: UInt8Array, encode: Encode
         (np.zeros((8, 9, 1), np.uint8), "(8, 9, 1)"),
         (np.zeros((8, 9, 4), np.uint8), "(8, 9, 4)"),
         (np.zeros((3, 8, 9), np.uint8), "(3, 8, 9)"),
-        (np.zeros((2, 8, 9, 3), np.uint8), "give a list of such arrays"),
+        (np.zeros((2, 8, 9, 3), np.uint8), "give a list of pictures"),
         (np.zeros((8, 9, 3), np.float32), "float32"),
         (np.zeros((8, 9, 3), np.int64), "int64"),
         (np.zeros((8, 9, 3), bool), "bool"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -197,3 +199,30 @@ def test_answers_are_the_same_from_several_threads(tiny_artifact: Path, random_p
 
 def test_a_model_says_what_it_is(tiny: vit.ViT):
     assert repr(tiny) == "ViT(tiny, fp32, CPUExecutionProvider, threads=1)"
+
+
+WITHOUT_MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import vit_runtime as vit
+
+model = vit.load(sys.argv[1], provider="cpu", threads=1)
+pixels = np.zeros((4000, 32, 32, 3), np.uint8)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**24, used + 2**24))
+try:
+    model.run(pixels)
+except vit.ProviderError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limits")
+def test_want_of_memory_is_one_clear_error(tiny_artifact: Path):
+    """The likeliest failure on a small machine."""
+    command = [sys.executable, "-c", WITHOUT_MEMORY, str(tiny_artifact)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("CPUExecutionProvider: could not compute 4000 pictures (")
+    assert "where memory is short, give fewer pictures at a time" in line

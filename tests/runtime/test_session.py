@@ -76,7 +76,7 @@ def test_a_provider_that_is_not_compiled_in_says_how_to_get_it(provider: str, ti
 
 @pytest.mark.parametrize("provider", EXECUTION_PROVIDERS)
 def test_an_accelerator_takes_no_number_of_threads(provider: str, tiny_artifact: Path):
-    with pytest.raises(vit.ProviderError, match=f"threads: cannot be set for {provider}"):
+    with pytest.raises(vit.UsageError, match=f"threads: cannot be set for {provider}"):
         vit.load(tiny_artifact, provider=provider, threads=2)
 
 
@@ -90,7 +90,7 @@ def test_an_unknown_provider_names_the_known_ones(provider: str | None, tiny_art
 
 @pytest.mark.parametrize("threads", [0, -1])
 def test_too_few_threads(threads: int, tiny_artifact: Path):
-    with pytest.raises(vit.ProviderError, match=f"threads: {threads} is too few; give at least 1"):
+    with pytest.raises(vit.UsageError, match=f"threads: {threads} is too few; give at least 1"):
         vit.load(tiny_artifact, threads=threads)
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.error import URLError
 
 import torch
 from torchvision.models import WeightsEnum, get_model, get_model_weights
 from torchvision.transforms import InterpolationMode
 
-from vit_export.errors import CheckpointError, DownloadError, UnknownModelError, UsageError
+from vit_export.errors import CheckpointError, DownloadError, UnknownModelError
 from vit_export.preprocessing import at_image_size, imagenet_preset, with_options
 from vit_export.progress import Progress
 from vit_export.request import RANDOM_WEIGHTS, ExportRequest
@@ -30,6 +31,7 @@ from vit_export.sources.torchvision_state import (
 )
 from vit_export.state_dict import StateDict, read_state_dict, sha256
 from vit_runtime.artifact import Architecture, Preprocessing, Source
+from vit_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 MODELS: Final = ("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14")
 
+_SEE_LIST: Final = "see: vit-export --list"
+_DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 _CONNECT_SECONDS: Final = 30.0
 _INTERPOLATIONS: Final[Mapping[InterpolationMode, Any]] = {
     InterpolationMode.BILINEAR: "bilinear",
@@ -76,6 +80,8 @@ def load(request: ExportRequest, progress: Progress) -> LoadedModel:
         VitEdgeError: of `vit_export.errors`, for whatever cannot be found or does not fit.
     """
     if request.model in MODELS:
+        if request.image_size is not None:
+            _check_image_size(request.image_size, _named_architecture(request.model).patch_size)
         if request.heads is not None:
             raise UsageError("--heads", f"{request.model} has its own number of heads", "leave it out")
         if request.checkpoint is not None:
@@ -86,7 +92,7 @@ def load(request: ExportRequest, progress: Progress) -> LoadedModel:
             return _from_seed(request, progress)
         return _from_entry(request, progress)
     path = Path(request.model)
-    if path.suffix or path.exists():
+    if path.suffix or os.path.exists(path):  # noqa: PTH110 - unlike Path.exists it takes names too long for a file
         for option, value in (("--weights", request.weights), ("--checkpoint", request.checkpoint)):
             if value is not None:
                 raise UsageError(option, f"does not go with {path}, which holds the weights itself", "leave it out")
@@ -99,9 +105,9 @@ def _from_entry(request: ExportRequest, progress: Progress) -> LoadedModel:
     entries = weights_entries(request.model)
     name = request.weights or default_entry(request.model)
     if name not in entries:
-        raise UnknownModelError(
-            f"weights of {request.model}", name, [*entries, RANDOM_WEIGHTS], "see: vit-export --list"
-        )
+        if owners := [model for model in MODELS if name in weights_entries(model)]:
+            raise CheckpointError(f"weights '{name}'", f"are for {', '.join(owners)}, not {request.model}", _SEE_LIST)
+        raise UnknownModelError(f"weights of {request.model}", name, [*entries, RANDOM_WEIGHTS], _SEE_LIST)
     entry = entries[name]
     path = _cached_file(request.model, entry, progress)
     progress.stage(f"reading {path.name}")
@@ -155,6 +161,8 @@ def _from_checkpoint(request: ExportRequest, path: Path, progress: Progress) -> 
         source=Source(family="torchvision", weights=path.name, sha256=sha256(path), licence=None, seed=None),
         labels=None,
     )
+    if request.model not in MODELS and request.heads is None:
+        progress.note(f"a checkpoint does not say how many attention heads it has; using {architecture.heads}")
     progress.note(f"a checkpoint does not say how pictures were prepared; using {loaded.preprocessing}")
     return loaded
 
@@ -187,10 +195,11 @@ def _finish(
     labels: tuple[str, ...] | None,
 ) -> LoadedModel:
     """Applies what the user wants otherwise, and puts the weights into PyTorch's own model."""
+    fits = name if request.model in MODELS else "torchvision's VisionTransformer of its sizes"
     if request.image_size is not None and request.image_size != architecture.image_size:
         _check_image_size(request.image_size, architecture.patch_size)
         # Before the shapes are changed they have to be right: a message about them is about the file as it is.
-        reference_model(architecture, state, where, name)
+        reference_model(architecture, state, where, fits)
         state = resize_positions(state, architecture, request.image_size)
         architecture = replace(architecture, image_size=request.image_size)
         preprocessing = at_image_size(preprocessing, request.image_size)
@@ -200,7 +209,7 @@ def _finish(
         architecture=architecture,
         preprocessing=with_options(preprocessing, request.preprocessing),
         labels=labels,
-        reference=reference_model(architecture, state, where, name),
+        reference=reference_model(architecture, state, where, fits),
     )
 
 
@@ -245,7 +254,8 @@ def _cached_file(model: str, entry: WeightsEnum, progress: Progress) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
     if path.is_file():
         return path
-    progress.stage(f"downloading {entry.url}")
+    # A note, not a stage: torch.hub shows a bar of its own, which a live display would hide.
+    progress.note(f"downloading {entry.url}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _connect_timeout():
@@ -256,8 +266,10 @@ def _cached_file(model: str, entry: WeightsEnum, progress: Progress) -> Path:
 
 
 def _download_failed(error: Exception, model: str, entry: WeightsEnum, path: Path) -> DownloadError:
-    if isinstance(error, OSError) and not isinstance(error, (URLError, TimeoutError, ConnectionError)):
-        return DownloadError(entry.url, f"cannot be kept at {path} ({error})", "make room there and run again")
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        return DownloadError(
+            entry.url, f"cannot be kept at {path} ({error.strerror})", "make room there, or set TORCH_HOME elsewhere"
+        )
     reason = getattr(error, "reason", None) or str(error) or type(error).__name__
     return DownloadError(
         entry.url,

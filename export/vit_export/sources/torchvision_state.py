@@ -13,15 +13,18 @@ from torch import nn
 from torchvision.models import VisionTransformer
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from vit_export.errors import CheckpointError, UsageError
+from vit_export.errors import CheckpointError
 from vit_export.state_dict import StateDict
 from vit_runtime.artifact import Architecture
+from vit_runtime.errors import UsageError
 
 LAYER_NORM_EPS: Final = 1e-6
 """torchvision's default for every Vision Transformer; it is not stored in a checkpoint."""
 HEAD_WIDTH: Final = 64
 """Width of an attention head in every published plain Vision Transformer but ViT-H."""
+VIT_H_WIDTH, VIT_H_HEADS = 1280, 16
 
+_WHAT_IS_SUPPORTED: Final = "give the state dict of a torchvision.models.VisionTransformer"
 _LAYER: Final = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
 _RENAMED: Final = (
     # torchvision's own weights carry the names of its first release (MLPBlock version 1).
@@ -52,7 +55,7 @@ def read_architecture(state: StateDict, where: object, *, heads: int | None = No
     Args:
         state: weights under canonical names.
         where: what to call them in a message.
-        heads: attention heads, which leave no trace in any shape; None is width / 64.
+        heads: attention heads, which leave no trace in any shape; None is ViT-H's 16 for its width, else width / 64.
 
     Raises:
         CheckpointError: these are not the weights of a torchvision Vision Transformer with a linear head.
@@ -62,11 +65,15 @@ def read_architecture(state: StateDict, where: object, *, heads: int | None = No
     width, _, patch, _ = shape_of(state, "conv_proj.weight", 4, where)
     layers = {int(match.group(1)) for name in state if (match := _LAYER.match(name))}
     if not layers or layers != set(range(len(layers))):
-        raise CheckpointError(where, "has no complete row of encoder layers", "save the whole model again")
+        raise CheckpointError(where, "has no complete row of encoder layers", "save the whole state dict again")
+    if heads is None and width == VIT_H_WIDTH:
+        heads = VIT_H_HEADS
     if heads is None and width % HEAD_WIDTH:
         raise UsageError("--heads", f"needed: a width of {width} is no multiple of {HEAD_WIDTH}", "name the number")
     if heads is not None and (heads < 1 or width % heads):
-        raise UsageError("--heads", f"{heads} heads do not divide a width of {width}")
+        raise UsageError(
+            "--heads", f"{heads} heads do not divide a width of {width}", f"the usual number is {width // HEAD_WIDTH}"
+        )
     return Architecture(
         image_size=grid_of(state, where) * patch,
         patch_size=patch,
@@ -88,7 +95,9 @@ def grid_of(state: StateDict, where: object) -> int:
     tokens = shape_of(state, "encoder.pos_embedding", 3, where)[1]
     grid = isqrt(tokens - 1)
     if grid < 1 or grid * grid + 1 != tokens:
-        raise CheckpointError(where, f"its position embedding of {tokens} is of no square picture with a class token")
+        raise CheckpointError(
+            where, f"its position embedding of {tokens} is of no square picture with a class token", _WHAT_IS_SUPPORTED
+        )
     return grid
 
 
@@ -99,10 +108,14 @@ def shape_of(state: StateDict, name: str, axes: int, where: object) -> tuple[int
         CheckpointError: it is missing, or of another kind.
     """
     if name not in state:
-        raise CheckpointError(where, f"is no torchvision Vision Transformer with a linear head: it has no {name}")
+        raise CheckpointError(
+            where, f"is no torchvision Vision Transformer with a linear head: it has no {name}", _WHAT_IS_SUPPORTED
+        )
     shape = tuple(state[name].shape)
     if len(shape) != axes or 0 in shape:
-        raise CheckpointError(where, f"{name} has shape {shape}, where {axes} axes belong, none of them empty")
+        raise CheckpointError(
+            where, f"{name} has shape {shape}, where {axes} axes belong, none of them empty", _WHAT_IS_SUPPORTED
+        )
     return shape
 
 
@@ -115,7 +128,9 @@ def refuse_other_families(state: StateDict, where: object) -> None:
     for name in state:
         for suffix, family in _OTHER_FAMILIES.items():
             if name.endswith(suffix):
-                raise CheckpointError(where, f"has {family}'s names; only torchvision's are supported so far")
+                raise CheckpointError(
+                    where, f"has {family}'s names; only torchvision's are supported so far", _WHAT_IS_SUPPORTED
+                )
 
 
 def empty_model(arch: Architecture) -> VisionTransformer:
