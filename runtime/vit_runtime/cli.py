@@ -80,7 +80,8 @@ def classify(
                 continue
             typer.echo(path)
             for prediction in predictions:
-                typer.echo(f"  {prediction.probability:7.2%}  {prediction.label}  (class {prediction.index})")
+                index = "" if vit.artifact.labels is None else f"  (class {prediction.index})"
+                typer.echo(f"  {prediction.probability:7.2%}  {prediction.label}{index}")
         failed.exit_if_any()
 
 
