@@ -36,7 +36,7 @@ check: $(VENV)/.dev  ## style and types
 test: check  ## style, types and every test but the slow ones
 	$(BIN)/pytest -m "not slow"
 
-test-all: check  ## every test; takes 15 GB of memory and disk
+test-all: check  ## every test; takes a quarter of an hour more, 5 GB of memory and 6 GB of disk
 	$(BIN)/pytest
 
 format: $(VENV)/.dev  ## put the code into shape
