@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vit_runtime.errors import ImageError
 
 UInt8Array = npt.NDArray[np.uint8]
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | UInt8Array"
 """Anything that is an image: path, encoded bytes, binary file, PIL image, or uint8 RGB array (H, W, 3)."""
+
+
+_ORIENTATION: Final = 0x0112
+"""EXIF's tag; `PIL.ExifTags` knows it as well, but takes 5 ms to import."""
 
 
 def read_rgb(source: ImageSource) -> Image.Image:
@@ -98,7 +102,7 @@ def _unreadable(error: Exception, name: str) -> Exception:
 def _upright(image: Image.Image) -> Image.Image:
     """Turns by the EXIF orientation; asks first, since `exif_transpose` copies pictures that need no turn."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged EXIF, of which Pillow raises anything: the pixels are what matters
         return image
     return image if orientation == 1 else ImageOps.exif_transpose(image)

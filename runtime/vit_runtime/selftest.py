@@ -7,7 +7,6 @@ and tests Pillow's resampling by the digest of the preprocessed pixels.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,6 +72,8 @@ def largest_difference(ours: FloatArray, reference: FloatArray) -> float:
 
 def pixels_sha256(preprocessing: Preprocessing) -> str:
     """Digest of the formula's photo after preprocessing."""
+    import hashlib  # loads OpenSSL, which only a check needs
+
     photo = Image.fromarray(waves(_PHOTO_HW))
     return hashlib.sha256(load_pixels(photo, preprocessing).tobytes()).hexdigest()
 
