@@ -21,6 +21,7 @@ from vit_export.progress import Progress
 from vit_export.request import RANDOM_WEIGHTS, ExportRequest
 from vit_export.sources.torchvision_state import (
     canonical_names,
+    check_fit,
     grid_of,
     random_state,
     read_architecture,
@@ -31,7 +32,7 @@ from vit_export.sources.torchvision_state import (
 )
 from vit_export.state_dict import StateDict, read_state_dict, sha256
 from vit_runtime.artifact import Architecture, Preprocessing, Source
-from vit_runtime.errors import UsageError
+from vit_runtime.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,7 +200,7 @@ def _finish(
     if request.image_size is not None and request.image_size != architecture.image_size:
         _check_image_size(request.image_size, architecture.patch_size)
         # Before the shapes are changed they have to be right: a message about them is about the file as it is.
-        reference_model(architecture, state, where, fits)
+        check_fit(architecture, state, where, fits)
         state = resize_positions(state, architecture, request.image_size)
         architecture = replace(architecture, image_size=request.image_size)
         preprocessing = at_image_size(preprocessing, request.image_size)
@@ -270,7 +271,7 @@ def _download_failed(error: Exception, model: str, entry: WeightsEnum, path: Pat
         return DownloadError(
             entry.url, f"cannot be kept at {path} ({error.strerror})", "make room there, or set TORCH_HOME elsewhere"
         )
-    reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+    reason = getattr(error, "reason", None) or one_line(error)
     return DownloadError(
         entry.url,
         f"cannot be downloaded ({reason})",

@@ -148,14 +148,13 @@ def empty_model(arch: Architecture) -> VisionTransformer:
         ).eval()
 
 
-def reference_model(arch: Architecture, state: StateDict, where: object, name: str) -> VisionTransformer:
-    """Torchvision's model on the given weights, which it shares, not copies, as far as they are float32.
+def check_fit(arch: Architecture, state: StateDict, where: object, name: str) -> None:
+    """Compares names and shapes with those of torchvision's model.
 
     Raises:
-        CheckpointError: names or shapes do not fit.
+        CheckpointError: they do not fit.
     """
-    model = empty_model(arch)
-    expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    expected = {key: tuple(tensor.shape) for key, tensor in empty_model(arch).state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in state.items()}
     missing = [key for key in expected if key not in found]
     unexpected = [key for key in found if key not in expected]
@@ -166,6 +165,16 @@ def reference_model(arch: Architecture, state: StateDict, where: object, name: s
     ]
     if missing or unexpected or reshaped:
         raise CheckpointError.mismatch(where, name, missing=missing, unexpected=unexpected, reshaped=reshaped)
+
+
+def reference_model(arch: Architecture, state: StateDict, where: object, name: str) -> VisionTransformer:
+    """The model of torchvision on the given weights, which it shares, not copies, as far as they are float32.
+
+    Raises:
+        CheckpointError: names or shapes do not fit.
+    """
+    check_fit(arch, state, where, name)
+    model = empty_model(arch)
     model.load_state_dict({key: tensor.float() for key, tensor in state.items()}, assign=True)
     return model.requires_grad_(requires_grad=False)
 
