@@ -6,7 +6,7 @@ graph of gigabytes takes no memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import DTypeLike
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper
 
 Array = npt.NDArray[Any]
@@ -23,6 +24,9 @@ Dim: TypeAlias = int | str
 
 OPSET: Final = 20
 """The first with Gelu, the youngest operator used; LayerNormalization came with 17."""
+CONTRIB_DOMAIN: Final = "com.microsoft"
+"""onnxruntime's own operators, on every one of its builds; other runtimes and most accelerators have none of them."""
+CONTRIB_OPSET: Final = 1
 IR_VERSION: Final = 9
 """The one that came with opset 20 (ONNX 1.15)."""
 
@@ -72,22 +76,28 @@ class GraphBuilder:
         finally:
             self._scope.pop()
 
+    def path(self, name: str) -> str:
+        """The full name that a node recorded now under `name` gets."""
+        return "/".join((*self._scope, name))
+
     def node(self, op: str, inputs: Sequence[str], name: str, **attributes: Attribute) -> str:
         """Adds an operator of the standard domain with one output, which gets the node's name."""
-        path = self._unique("/".join((*self._scope, name)))
-        # mypy takes ** for the keywords that make_node has itself.
-        self.nodes.append(helper.make_node(op, list(inputs), [path], name=path, **attributes))  # type: ignore[arg-type]
-        return path
+        return self._node("", op, inputs, name, attributes)
 
-    def weight(self, name: str, shape: tuple[int, ...], make: Callable[[], Array]) -> str:
-        """Adds float32 weights under a name of the checkpoint's."""
-        dtype = np.dtype(np.float32)
-        self.weights.append(Weight(name=self._unique(name), dtype=dtype, shape=shape, make=make))
+    def contrib_node(self, op: str, inputs: Sequence[str], name: str, **attributes: Attribute) -> str:
+        """Adds an operator that only onnxruntime knows, of its domain `com.microsoft`."""
+        return self._node(CONTRIB_DOMAIN, op, inputs, name, attributes)
+
+    def weight(
+        self, name: str, shape: tuple[int, ...], make: Callable[[], Array], dtype: DTypeLike = np.float32
+    ) -> str:
+        """Adds weights under a name of the checkpoint's; float32 unless told otherwise."""
+        self.weights.append(Weight(name=self._unique(name), dtype=np.dtype(dtype), shape=shape, make=make))
         return name
 
-    def constant(self, name: str, values: Sequence[int] | int) -> str:
-        """Adds int64 numbers, such as a shape; one value under one name is stored once."""
-        array = np.array(values, dtype=np.int64)
+    def constant(self, name: str, values: Sequence[int] | float, dtype: DTypeLike = np.int64) -> str:
+        """Adds numbers, int64 unless told otherwise, such as a shape; one value under one name is stored once."""
+        array = np.array(values, dtype=dtype)
         if name not in self._names:
             self._names.add(name)
             self.weights.append(Weight(name=name, dtype=array.dtype, shape=array.shape, make=lambda: array))
@@ -98,11 +108,23 @@ class GraphBuilder:
         self.inputs.append(helper.make_tensor_value_info(self._unique(name), dtype, list(shape)))
         return name
 
+    @property
+    def domains(self) -> list[str]:
+        """The operator sets that the nodes come from."""
+        return sorted({node.domain for node in self.nodes})
+
     def output(self, name: str, dtype: TensorProto.DataType, shape: Sequence[Dim]) -> None:
         """Declares a value that was recorded before as a graph output."""
         if name not in self._names:
             raise AssertionError(f"output {name} was never computed")
         self.outputs.append(helper.make_tensor_value_info(name, dtype, list(shape)))
+
+    def _node(self, domain: str, op: str, inputs: Sequence[str], name: str, attributes: Mapping[str, Attribute]) -> str:
+        path = self._unique(self.path(name))
+        # mypy takes ** for the keywords that make_node has itself.
+        node = helper.make_node(op, list(inputs), [path], name=path, domain=domain, **attributes)  # type: ignore[arg-type]
+        self.nodes.append(node)
+        return path
 
     def _unique(self, name: str) -> str:
         if name in self._names:

@@ -13,13 +13,15 @@ from typing import Annotated, NoReturn, get_args
 
 import typer
 
+from vit_export.keep_float import parse_keep_float
 from vit_export.request import IMAGENET_LABELS, RANDOM_WEIGHTS, ExportRequest, PreprocessingOptions
-from vit_runtime.artifact import Interpolation
+from vit_runtime.artifact import Interpolation, Precision, Target
 from vit_runtime.console import note, report_errors, set_up
 from vit_runtime.errors import MissingDependencyError, UsageError, VitEdgeError, one_line
 
 app = typer.Typer(name="vit-export", add_completion=False)
 
+_PRECISION = "Precision and target"
 _PREPARATION = "Preparation of pictures, where it is not what the weights bring"
 
 
@@ -59,9 +61,40 @@ def export(
         str | None, typer.Option(metavar="R,G,B", help="On a scale of 0 to 1.", rich_help_panel=_PREPARATION)
     ] = None,
     std: Annotated[str | None, typer.Option(metavar="R,G,B", rich_help_panel=_PREPARATION)] = None,
+    precision: Annotated[Precision, typer.Option(help="Of weights and products.", rich_help_panel=_PRECISION)] = "fp32",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Photos for static int8.", show_default="dynamic int8", rich_help_panel=_PRECISION
+        ),
+    ] = None,
+    keep_float: Annotated[
+        str,
+        typer.Option(
+            metavar="N|NAMES",
+            help="int8 layers to keep in float: so many of the worst, or names with *.",
+            rich_help_panel=_PRECISION,
+        ),
+    ] = "0",
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Keep more layers in float until so many calibration answers change at most.",
+            rich_help_panel=_PRECISION,
+        ),
+    ] = None,
+    target: Annotated[
+        Target,
+        typer.Option(
+            help="What will run the file: portable is TensorRT, OpenVINO, CoreML.", rich_help_panel=_PRECISION
+        ),
+    ] = "cpu",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File ending in .onnx, or folder.", show_default="models/<model>.onnx"),
+        typer.Option(
+            "--output", "-o", help="File ending in .onnx, or folder.", show_default="models/<model>[.int8|.fp16].onnx"
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
     list_models: Annotated[bool, typer.Option("--list", help="List models and their published weights.")] = False,
@@ -92,6 +125,11 @@ def export(
             image_size=image_size,
             heads=heads,
             preprocessing=preparation,
+            precision=precision,
+            target=target,
+            calibrate=calibrate,
+            keep_float=parse_keep_float(keep_float),
+            max_drop=max_drop,
             output=output,
             force=force,
         )
@@ -104,13 +142,15 @@ def _run(request: ExportRequest) -> None:
     _require_export_extra()
     from vit_export.console_progress import ConsoleProgress
     from vit_export.exporter import export as run_export
-    from vit_runtime.summary import describe_source, describe_verification, table
+    from vit_runtime.summary import describe_quantization, describe_source, describe_verification, table
 
     with ConsoleProgress() as progress:
         exported = run_export(request, progress)
     artifact = exported.artifact
     assert artifact.verification is not None  # noqa: S101 - an export without it raises
     rows = {"weights": describe_source(artifact.source), **describe_verification(artifact.verification)}
+    if artifact.quantization is not None:
+        rows |= describe_quantization(artifact.quantization, exported.bytes)
     note(table(rows))
     if artifact.source.is_random:
         note("warning: random weights: this model was never trained, and its answers mean nothing")

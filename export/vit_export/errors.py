@@ -5,6 +5,7 @@ VitEdgeError
 ├── UsageError            (ValueError)       options that do not go together
 ├── CheckpointError       (ValueError)       weights that do not fit or cannot be read safely
 ├── LabelsError           (ValueError)       a label file that does not fit
+├── CalibrationError      (ValueError)       too few calibration pictures
 ├── DownloadError         (ConnectionError)  published weights that cannot be fetched
 ├── VerificationError     (RuntimeError)     the written graph does not answer as PyTorch does
 └── OutputFileError       (OSError)          from vit_runtime: the artifact cannot be written
@@ -56,6 +57,10 @@ class CheckpointError(VitEdgeError, ValueError):
 
 class LabelsError(VitEdgeError, ValueError):
     """A label file that is missing, unreadable or of the wrong length."""
+
+
+class CalibrationError(VitEdgeError, ValueError):
+    """A folder that static quantization cannot be calibrated on."""
 
 
 class DownloadError(VitEdgeError, ConnectionError):

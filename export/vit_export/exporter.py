@@ -6,20 +6,26 @@ import os
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
-from vit_export import verify
+from vit_export import int8, verify
+from vit_export.builder import GraphBuilder
+from vit_export.calibration_pictures import CalibrationPictures, read_calibration
+from vit_export.errors import VerificationError
 from vit_export.graph import build_graph
+from vit_export.keep_float import fewest
 from vit_export.labels import check_labels, read_labels
 from vit_export.progress import Progress, Silent
-from vit_export.request import RANDOM_WEIGHTS, ExportRequest
+from vit_export.request import ExportRequest
 from vit_export.sources import torchvision
+from vit_export.targets import check_options, float_lowering, not_checked
 from vit_export.tensors import Weights
 from vit_export.write import ModelFile, new_model_file
 from vit_runtime.artifact import FORMAT_VERSION, Artifact
-from vit_runtime.errors import OutputFileError, UsageError
+from vit_runtime.errors import OutputFileError
 from vit_runtime.model import ViT
-from vit_runtime.session import import_onnxruntime, open_session
+from vit_runtime.session import Provider, import_onnxruntime, open_session
 
 DEFAULT_FOLDER: Final = Path("models")
 
@@ -31,6 +37,11 @@ class Exported:
     path: Path
     artifact: Artifact
 
+    @property
+    def bytes(self) -> int:
+        """Size on disk, with the weights in a file of their own."""
+        return self.path.stat().st_size + (self.artifact.external_data.bytes if self.artifact.external_data else 0)
+
 
 def export(request: ExportRequest, progress: Progress | None = None) -> Exported:
     """Writes a verified artifact.
@@ -39,18 +50,20 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
         VitEdgeError: of `vit_export.errors` and `vit_runtime.errors`; no file is left then.
     """
     progress = progress or Silent()
-    if request.seed is not None and request.weights != RANDOM_WEIGHTS:
-        raise UsageError("--seed", "is for random weights", f"add --weights {RANDOM_WEIGHTS}, or leave it out")
+    check_options(request)
     import_onnxruntime()  # missing, it should be missed before the work, not after
     destination = output_path(request)
     own_labels = None if request.labels is None else read_labels(request.labels)
     model = torchvision.load(request, progress)
     if request.labels is not None and own_labels is not None:
         check_labels(own_labels, model.architecture.classes, request.labels)
+    pictures = None
+    if request.calibrate is not None:
+        pictures = read_calibration(request.calibrate, model.preprocessing, progress)
 
     progress.stage("asking PyTorch for reference answers")
     expected = verify.ask_reference(model.reference, model.preprocessing)
-
+    weights = Weights(model.reference.state_dict(), model.source.weights)
     draft = Artifact(
         format_version=FORMAT_VERSION,
         producer=f"vit-edge {version('vit-edge')}",
@@ -60,17 +73,98 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
         preprocessing=model.preprocessing,
         labels=own_labels or model.labels,
         outputs=("logits", "embedding"),
-        precision="fp32",
+        precision=request.precision,
+        target=request.target,
+        quantization=None,
         external_data=None,
         verification=None,
         self_test=None,
     )
+    del model  # what is not needed any more goes before onnxruntime loads weights of its own
     with new_model_file(destination) as file:
-        _write_graph(file, model, progress)
-        del model  # PyTorch's weights go before onnxruntime loads its own
-        artifact = _verified(file, replace(draft, external_data=file.external_data), expected, progress)
+        work = _Work(file=file, expected=expected, progress=progress)
+        if request.precision == "int8":
+            artifact = _write_int8(work, request, draft, weights, pictures)
+        else:
+            graph = build_graph(draft.architecture, draft.preprocessing, weights, float_lowering(request))
+            del weights
+            work.write(graph)
+            del graph  # it holds PyTorch's weights
+            artifact = work.verified(draft)
         file.write_metadata(artifact)
     return Exported(path=destination, artifact=artifact)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """A file under construction, and what it is held to."""
+
+    file: ModelFile
+    expected: verify.Reference
+    progress: Progress
+
+    def write(self, graph: GraphBuilder) -> None:
+        self.progress.stage("writing weights", total=sum(weight.nbytes for weight in graph.weights))
+        self.file.write_graph(graph, written=self.progress.advance)
+
+    def load(self, draft: Artifact) -> ViT:
+        """The written file as a device would load it; metadata as far as it is known."""
+        draft = replace(draft, external_data=self.file.external_data)
+        self.file.write_metadata(draft)
+        provider: Provider = "cpu" if draft.target == "cpu" else "auto"
+        return ViT(draft, open_session(self.file.path, provider=provider, int8=draft.precision == "int8"))
+
+    def verified(self, draft: Artifact, runtime: ViT | None = None) -> Artifact:
+        """Compares with PyTorch, and completes the artifact with the result."""
+        self.progress.stage("verifying against PyTorch")
+        runtime = runtime or self.load(draft)
+        remark = not_checked(draft, runtime.provider)
+        verification, self_test = verify.verify(runtime, self.expected, remark=remark)
+        return replace(draft, external_data=self.file.external_data, verification=verification, self_test=self_test)
+
+
+def _write_int8(
+    work: _Work, request: ExportRequest, draft: Artifact, weights: Weights, pictures: CalibrationPictures | None
+) -> Artifact:
+    arch, preprocessing, progress = draft.architecture, draft.preprocessing, work.progress
+    if pictures is None:
+        model = int8.dynamic(arch, preprocessing, weights)
+        kept = model.kept(request.keep_float)
+        work.write(model.graph(kept))
+        return work.verified(replace(draft, quantization=model.facts(kept, None, None)))
+    with TemporaryDirectory(dir=work.file.path.parent) as folder:
+        model, answers = int8.calibrate(
+            arch,
+            preprocessing,
+            weights,
+            target=request.target,
+            pictures=pictures,
+            folder=Path(folder),
+            progress=progress,
+        )
+    asked = model.kept(request.keep_float)
+    others = [layer for layer in model.worst() if layer not in asked]
+    trials: dict[int, Artifact] = {}
+
+    def attempt(count: int) -> bool:
+        """Writes the file with so many more layers in float; whether its answers change seldom enough."""
+        kept = tuple(layer for layer in model.layers if layer in asked or layer in others[:count])
+        work.write(model.graph(kept))
+        runtime = work.load(replace(draft, quantization=model.facts(kept, pictures, None)))
+        agreement = int8.agreement(runtime, pictures, answers, progress)
+        trials[count] = replace(draft, quantization=model.facts(kept, pictures, agreement))
+        changed = pictures.facts.pictures - agreement.same_top1
+        if request.max_drop is None:
+            return True
+        progress.note(f"{len(kept)} layers in float: {changed} of {pictures.facts.pictures} answers change")
+        return 100 * changed <= request.max_drop * pictures.facts.pictures
+
+    count = fewest(len(others), attempt)
+    if count is None:
+        raise VerificationError(draft.model, "changes its answers even with all layers in float", "export it in fp32")
+    if count != list(trials)[-1]:
+        attempt(count)  # the search ended with another
+    return work.verified(trials[count])
 
 
 def output_path(request: ExportRequest) -> Path:
@@ -79,7 +173,9 @@ def output_path(request: ExportRequest) -> Path:
     Raises:
         OutputFileError: it exists and may not be replaced, or nothing can be written there.
     """
-    file_name = f"{Path(request.model).stem}.onnx"
+    precision = "" if request.precision == "fp32" else f".{request.precision}"
+    target = "" if request.target == "cpu" else f".{request.target}"
+    file_name = f"{Path(request.model).stem}{precision}{target}.onnx"
     path = request.output or DEFAULT_FOLDER
     if path.suffix != ".onnx":
         path /= file_name
@@ -92,23 +188,3 @@ def output_path(request: ExportRequest) -> Path:
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OutputFileError(path, f"cannot be written ({folder} takes no files)", "choose another --output")
     return path
-
-
-def _write_graph(file: ModelFile, model: torchvision.LoadedModel, progress: Progress) -> None:
-    weights = Weights(model.reference.state_dict(), model.source.weights)
-    graph = build_graph(model.architecture, model.preprocessing, weights)
-    progress.stage("writing weights", total=sum(weight.nbytes for weight in graph.weights))
-    file.write_graph(graph, written=progress.advance)
-
-
-def _verified(file: ModelFile, draft: Artifact, expected: verify.Reference, progress: Progress) -> Artifact:
-    """Loads the written file as a device would, compares, and completes the artifact with the result."""
-    progress.stage("verifying against PyTorch")
-    file.write_metadata(draft)
-    runtime = ViT(draft, open_session(file.path, provider="cpu"))
-    verification = verify.verify(runtime, expected)
-    return replace(
-        draft,
-        verification=verification,
-        self_test=verify.self_test(expected, draft.preprocessing, verification),
-    )

@@ -9,47 +9,71 @@ of `torchvision.models.vision_transformer`. Dimensions, in comments wherever a s
     S  tokens, 1 + G·G                      M  width of the MLP's hidden layer
     C  classes
 
-Only standard operators, and no arithmetic on shapes: so any execution provider can take the whole graph.
+What differs between targets and precisions is left to a `Lowering`. No node computes shapes, so that an accelerator
+can take the whole graph.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
 from onnx import TensorProto
 
 from vit_export.builder import GraphBuilder
-from vit_export.linear import Linear, linear, stored_linear
-from vit_export.tensors import Weights
+from vit_export.linear import Linear, WeightSource, stored_linear
+from vit_export.lowering import Activation, Float32, LinearLayer, Lowering, Recorder
 from vit_runtime.artifact import Architecture, Preprocessing
 from vit_runtime.model import FloatArray
 
 PIXELS: Final = "pixels"
+HEAD: Final = "head/input"
+"""Where the head reads the embedding."""
 _COLOURS: Final = 3
 _PACKED: Final = ("query", "key", "value")
 """Order of the thirds of PyTorch's packed input projection."""
 
 
-def build_graph(arch: Architecture, preprocessing: Preprocessing, weights: Weights) -> GraphBuilder:
+def build_graph(
+    arch: Architecture, preprocessing: Preprocessing, weights: WeightSource, lowering: Lowering | None = None
+) -> GraphBuilder:
     """Records the whole model: `pixels` uint8 (N, H, W, 3) to `logits` (N, C) and `embedding` (N, D)."""
-    g = GraphBuilder()
+    model = _Model(g=GraphBuilder(), arch=arch, weights=weights, lowering=lowering or Float32())
+    g = model.g
     side = arch.image_size
     pixels = g.input(PIXELS, TensorProto.UINT8, ("N", side, side, _COLOURS))
-    x = patch_embed(g, pixels, arch, preprocessing, weights)
+    x = patch_embed(model, pixels, preprocessing)
     for layer in range(arch.layers):
         with g.scope(f"encoder/{layer}"):
-            x = block(g, x, f"encoder.layers.encoder_layer_{layer}", arch, weights)
-    head(g, x, arch, weights)
+            # Only the class token leaves the encoder: the last block computes nothing else.
+            x = block(model, x, f"encoder.layers.encoder_layer_{layer}", class_token_only=layer == arch.layers - 1)
+    head(model, x)
     g.output("logits", TensorProto.FLOAT, ("N", arch.classes))
     g.output("embedding", TensorProto.FLOAT, ("N", arch.width))
     return g
 
 
-def patch_embed(
-    g: GraphBuilder, pixels: str, arch: Architecture, preprocessing: Preprocessing, weights: Weights
-) -> str:
+def linear_layers(arch: Architecture, preprocessing: Preprocessing, weights: WeightSource) -> list[LinearLayer]:
+    """Every linear layer, in the order of the graph."""
+    recorder = Recorder()
+    build_graph(arch, preprocessing, weights, recorder)
+    return recorder.layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """What every part of the graph needs."""
+
+    g: GraphBuilder
+    arch: Architecture
+    weights: WeightSource
+    lowering: Lowering
+
+
+def patch_embed(model: _Model, pixels: str, preprocessing: Preprocessing) -> str:
     """Equation 1: z₀ = [x_class; x¹E; …; xᴺE] + E_pos, from raw pixels (N, G·P, G·P, 3) to (N, S, D)."""
+    g, arch, weights = model.g, model.arch, model.weights
     grid, patch, width = arch.grid, arch.patch_size, arch.width
     values = patch * patch * _COLOURS
     with g.scope("patch_embed"):
@@ -57,8 +81,11 @@ def patch_embed(
         x = g.node("Reshape", [pixels, rows], "rows")  # (N, G, P, G, P·3)
         x = g.node("Transpose", [x], "transpose", perm=[0, 1, 3, 2, 4])  # (N, G, G, P, P·3)
         x = g.node("Reshape", [x, g.constant("shape/patches", (0, grid * grid, values))], "patches")
-        x = g.node("Cast", [x], "float", to=TensorProto.FLOAT)  # (N, G·G, P·P·3), still 0 to 255
-        x = linear(g, x, "projection", _patch_projection((width, values), preprocessing, weights))  # (N, G·G, D)
+        patches = Activation(  # (N, G·G, P·P·3), 0 to 255
+            value=x, site="patch_embed/input", kind="pixels", rows=grid * grid, width=values
+        )
+        projection = patch_projection((width, values), preprocessing, weights)
+        x = model.lowering.linear(g, patches, "projection", projection)  # (N, G·G, D)
         # A row of zeros in front makes room for the class token, which is added together with the positions:
         # Concat would need the class token expanded to N, hence arithmetic on shapes.
         x = g.node("Pad", [x, g.constant("shape/class_token_pad", (0, 1, 0, 0, 0, 0))], "pad")  # (N, S, D)
@@ -72,7 +99,7 @@ def patch_embed(
         return g.node("Add", [x, table], "tokens")
 
 
-def _patch_projection(shape: tuple[int, int], preprocessing: Preprocessing, weights: Weights) -> Linear:
+def patch_projection(shape: tuple[int, int], preprocessing: Preprocessing, weights: WeightSource) -> Linear:
     """The patch projection with rescaling and normalisation folded in.
 
     torchvision computes W·((p / 255 - mean) / std) + b for pixels p; that is W / (255·std)·p + (b - Σ W·mean / std),
@@ -92,44 +119,48 @@ def _patch_projection(shape: tuple[int, int], preprocessing: Preprocessing, weig
     return Linear(key="conv_proj", shape=shape, weight=weight, bias=bias)
 
 
-def block(g: GraphBuilder, x: str, key: str, arch: Architecture, weights: Weights) -> str:
-    """Equations 2 and 3: z' = MSA(LN(z)) + z, then z'' = MLP(LN(z')) + z'; (N, S, D) to (N, S, D)."""
-    y = layer_norm(g, x, "norm1", f"{key}.ln_1", arch, weights)
+def block(model: _Model, x: str, key: str, *, class_token_only: bool) -> str:
+    """Equations 2 and 3: z' = MSA(LN(z)) + z, then z'' = MLP(LN(z')) + z'.
+
+    (N, S, D) to (N, S, D); to the class token's (N, 1, D) where nothing else is asked for.
+    """
+    g = model.g
+    y = layer_norm(model, x, "norm1", f"{key}.ln_1")
     with g.scope("attention"):
-        y = attention(g, y, f"{key}.self_attention", arch, weights)
+        y = attention(model, y, f"{key}.self_attention", class_token_only=class_token_only)
+    if class_token_only:
+        x = _class_token(g, x, "class_token")  # (N, 1, D)
     x = g.node("Add", [x, y], "attention_residual")
-    y = layer_norm(g, x, "norm2", f"{key}.ln_2", arch, weights)
+    y = layer_norm(model, x, "norm2", f"{key}.ln_2")
     with g.scope("mlp"):
-        y = mlp(g, y, f"{key}.mlp", arch, weights)
+        y = mlp(model, y, f"{key}.mlp", rows=1 if class_token_only else model.arch.tokens)
     return g.node("Add", [x, y], "mlp_residual")
 
 
-def attention(g: GraphBuilder, x: str, key: str, arch: Architecture, weights: Weights) -> str:
-    """Softmax(Q Kᵀ / √K) V in H heads (Vaswani et al. 2017, section 3.2); (N, S, D) to (N, S, D)."""
-    heads, width = arch.heads, arch.width
-    split = g.constant("shape/heads", (0, arch.tokens, heads, width // heads))
+def attention(model: _Model, x: str, key: str, *, class_token_only: bool) -> str:
+    """Softmax(Q Kᵀ / √K) V in H heads (Vaswani et al. 2017, section 3.2).
 
-    def project(name: Literal["query", "key", "value"], order: list[int]) -> str:
-        y = linear(g, x, name, _projection(weights, key, name, arch))  # (N, S, D)
-        y = g.node("Reshape", [y, split], f"{name}/heads")  # (N, S, H, K)
-        return g.node("Transpose", [y], f"{name}/transpose", perm=order)
-
-    query = project("query", [0, 2, 1, 3])  # (N, H, S, K)
-    keys = project("key", [0, 2, 3, 1])  # (N, H, K, S)
-    values = project("value", [0, 2, 1, 3])  # (N, H, S, K)
-    scores = g.node("MatMul", [query, keys], "scores")  # (N, H, S, S)
-    probabilities = g.node("Softmax", [scores], "softmax", axis=-1)
-    y = g.node("MatMul", [probabilities, values], "mix")  # (N, H, S, K)
-    y = g.node("Transpose", [y], "transpose", perm=[0, 2, 1, 3])  # (N, S, H, K)
-    y = g.node("Reshape", [y, g.constant("shape/tokens", (0, arch.tokens, width))], "concat")  # (N, S, D)
-    return linear(g, y, "output", stored_linear(weights, f"{key}.out_proj", (width, width)))
+    (N, S, D) to (N, S, D); with the class token as the only query to (N, 1, D).
+    """
+    g, arch, linear = model.g, model.arch, model.lowering.linear
+    tokens = Activation(value=x, site=g.path("input"), kind="normalised", rows=arch.tokens, width=arch.width)
+    asking = tokens
+    if class_token_only:
+        asking = replace(tokens, value=_class_token(g, x, "class_token"), rows=1)
+    query = linear(g, asking, "query", _projection(model, key, "query"))
+    keys = linear(g, tokens, "key", _projection(model, key, "key"))
+    values = linear(g, tokens, "value", _projection(model, key, "value"))
+    y = model.lowering.attention(g, (query, keys, values), arch, queries=asking.rows)
+    mixed = Activation(value=y, site=g.path("mixed"), kind="mixed", rows=asking.rows, width=arch.width)
+    return linear(g, mixed, "output", stored_linear(model.weights, f"{key}.out_proj", (arch.width, arch.width)))
 
 
-def _projection(weights: Weights, key: str, name: Literal["query", "key", "value"], arch: Architecture) -> Linear:
+def _projection(model: _Model, key: str, name: Literal["query", "key", "value"]) -> Linear:
     """One third of PyTorch's packed `in_proj_weight` (3·D, D), with the scale 1 / √K folded into the query.
 
     For heads of 64 the scale is 1/8, which changes no bit of a mantissa.
     """
+    arch, weights = model.arch, model.weights
     first = _PACKED.index(name) * arch.width
     rows = slice(first, first + arch.width)
     scale = np.float32((arch.width // arch.heads) ** -0.5 if name == "query" else 1)
@@ -141,23 +172,34 @@ def _projection(weights: Weights, key: str, name: Literal["query", "key", "value
     )
 
 
-def mlp(g: GraphBuilder, x: str, key: str, arch: Architecture, weights: Weights) -> str:
-    """Two layers with the exact (erf) GELU between them; (N, S, D) to (N, S, M) to (N, S, D)."""
-    y = linear(g, x, "hidden", stored_linear(weights, f"{key}.0", (arch.mlp_width, arch.width)))
-    y = g.node("Gelu", [y], "gelu")
-    return linear(g, y, "output", stored_linear(weights, f"{key}.3", (arch.width, arch.mlp_width)))
+def mlp(model: _Model, x: str, key: str, *, rows: int) -> str:
+    """Two layers with GELU between them; (N, rows, D) to (N, rows, M) to (N, rows, D)."""
+    g, arch, weights, linear = model.g, model.arch, model.weights, model.lowering.linear
+    tokens = Activation(value=x, site=g.path("input"), kind="normalised", rows=rows, width=arch.width)
+    y = linear(g, tokens, "hidden", stored_linear(weights, f"{key}.0", (arch.mlp_width, arch.width)))
+    y = model.lowering.gelu(g, y)
+    hidden = Activation(value=y, site=g.path("gelu"), kind="gelu", rows=rows, width=arch.mlp_width)
+    return linear(g, hidden, "output", stored_linear(weights, f"{key}.3", (arch.width, arch.mlp_width)))
 
 
-def head(g: GraphBuilder, x: str, arch: Architecture, weights: Weights) -> None:
+def head(model: _Model, x: str) -> None:
     """Equation 4: y = LN(z⁰), the embedding (N, D), and the linear head on it, the logits (N, C)."""
-    # LayerNorm works token by token, so only the class token needs it.
-    x = g.node("Gather", [x, g.constant("index/class_token", 0)], "head/class_token", axis=1)  # (N, D)
-    embedding = layer_norm(g, x, "embedding", "encoder.ln", arch, weights)
-    linear(g, embedding, "logits", stored_linear(weights, "heads.head", (arch.classes, arch.width)))
+    g, arch = model.g, model.arch
+    x = g.node("Reshape", [x, g.constant("shape/embedding", (0, arch.width))], "head/class_token")  # (N, D)
+    embedding = layer_norm(model, x, "embedding", "encoder.ln")
+    token = Activation(value=embedding, site=HEAD, kind="class_token", rows=1, width=arch.width)
+    layer = stored_linear(model.weights, "heads.head", (arch.classes, arch.width))
+    model.lowering.linear(g, token, "logits", layer)
 
 
-def layer_norm(g: GraphBuilder, x: str, name: str, key: str, arch: Architecture, weights: Weights) -> str:
+def layer_norm(model: _Model, x: str, name: str, key: str) -> str:
     """LayerNorm over the last axis (Ba et al. 2016); the shape stays."""
+    g, arch, weights = model.g, model.arch, model.weights
     scale = g.weight(f"{key}.weight", (arch.width,), lambda: weights(f"{key}.weight"))
     bias = g.weight(f"{key}.bias", (arch.width,), lambda: weights(f"{key}.bias"))
     return g.node("LayerNormalization", [x, scale, bias], name, axis=-1, epsilon=arch.layer_norm_eps)
+
+
+def _class_token(g: GraphBuilder, x: str, name: str) -> str:
+    """The first token: (N, S, D) to (N, 1, D)."""
+    return g.node("Gather", [x, g.constant("index/class_token", [0])], name, axis=1)

@@ -1,13 +1,15 @@
-"""How one linear layer is lowered."""
+"""The linear layers of a Vision Transformer, as the checkpoint holds them; `lowering` turns them into nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from vit_export.builder import GraphBuilder
-from vit_export.tensors import Weights
 from vit_runtime.model import FloatArray
+
+WeightSource: TypeAlias = Callable[[str], FloatArray]
+"""Gives a float32 tensor by its name in torchvision's state dict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class Linear:
     """Gives b, (out,)."""
 
 
-def stored_linear(weights: Weights, key: str, shape: tuple[int, int]) -> Linear:
+def stored_linear(weights: WeightSource, key: str, shape: tuple[int, int]) -> Linear:
     """A linear layer whose weights are used as the checkpoint holds them."""
     return Linear(
         key=key,
@@ -32,13 +34,3 @@ def stored_linear(weights: Weights, key: str, shape: tuple[int, int]) -> Linear:
         weight=lambda: weights(f"{key}.weight"),
         bias=lambda: weights(f"{key}.bias"),
     )
-
-
-def linear(g: GraphBuilder, x: str, name: str, layer: Linear) -> str:
-    """Records a linear layer under a name below the current scope: (..., in) to (..., out)."""
-    outputs, inputs = layer.shape
-    # MatMul takes (in, out); a Gemm could transpose by itself, but takes matrices only, not batches.
-    weight = g.weight(f"{layer.key}.weight", (inputs, outputs), lambda: layer.weight().T)
-    bias = g.weight(f"{layer.key}.bias", (outputs,), layer.bias)
-    product = g.node("MatMul", [x, weight], f"{name}/matmul")
-    return g.node("Add", [product, bias], name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from vit_runtime.artifact import Interpolation
+from vit_runtime.artifact import Interpolation, Precision, Target
 
 RANDOM_WEIGHTS: Final = "random"
 IMAGENET_LABELS: Final = "imagenet"
@@ -44,7 +44,15 @@ class ExportRequest:
     heads: int | None = None
     """Attention heads of a checkpoint that is given by itself; None is width / 64."""
     preprocessing: PreprocessingOptions = field(default_factory=PreprocessingOptions)
+    precision: Precision = "fp32"
+    target: Target = "cpu"
+    calibrate: Path | None = None
+    """Folder of pictures for static int8; None is dynamic int8."""
+    keep_float: int | tuple[str, ...] = 0
+    """Linear layers that stay float besides the head: how many of the worst, or names with `*`."""
+    max_drop: float | None = None
+    """Keep as many more layers float as it takes for so many percent of calibration answers to change at most."""
     output: Path | None = None
-    """File ending in .onnx, or folder; None is models/<model>.onnx."""
+    """File ending in .onnx, or folder; None is models/<model>.onnx, with precision and target in the name."""
     force: bool = False
     """Whether an existing output may be replaced."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
-from vit_export.builder import IR_VERSION, OPSET, GraphBuilder, Weight
+from vit_export.builder import CONTRIB_DOMAIN, CONTRIB_OPSET, IR_VERSION, OPSET, GraphBuilder, Weight
 from vit_runtime.artifact import METADATA_KEY, Artifact, ExternalData
 from vit_runtime.errors import OutputFileError
 from vit_runtime.files import staging_folder
@@ -43,6 +43,7 @@ class ModelFile:
         self.data_path = folder / f"{name}.data"
         self.external_data: ExternalData | None = None
         self._end_of_graph = 0
+        self._domains: list[str] = []
 
     def write_graph(self, graph: GraphBuilder, *, written: Written, limit: int = PROTOBUF_LIMIT) -> None:
         """Writes nodes and weights; weights above `limit` bytes go to a file of their own.
@@ -52,6 +53,7 @@ class ModelFile:
             written: told the number of bytes after each weight.
             limit: the largest size of the ONNX file, in bytes.
         """
+        self._domains = graph.domains
         external = sum(weight.nbytes for weight in graph.weights) > limit - _ROOM_FOR_GRAPH
         tensors = _lay_out(graph.weights, self.data_path.name if external else None)
         body = GraphProto(name="vit", node=graph.nodes, input=graph.inputs, output=graph.outputs).SerializeToString()
@@ -70,9 +72,17 @@ class ModelFile:
             self._write_external(tensors, written)
 
     def write_metadata(self, artifact: Artifact) -> None:
-        """Appends the opset and the metadata behind the graph, in place of those written before."""
-        tail = ModelProto(opset_import=[helper.make_opsetid("", OPSET)])
-        helper.set_model_props(tail, {METADATA_KEY: artifact.to_json()})
+        """Appends the opsets and the metadata behind the graph, in place of those written before."""
+        self._write_tail({METADATA_KEY: artifact.to_json()})
+
+    def close_graph(self) -> None:
+        """Appends the opsets alone: a graph without metadata, for the exporter's own use."""
+        self._write_tail({})
+
+    def _write_tail(self, metadata: dict[str, str]) -> None:
+        versions = {"": OPSET, CONTRIB_DOMAIN: CONTRIB_OPSET}
+        tail = ModelProto(opset_import=[helper.make_opsetid(domain, versions[domain]) for domain in self._domains])
+        helper.set_model_props(tail, metadata)
         with self.path.open("r+b") as file:
             file.seek(self._end_of_graph)
             file.truncate()

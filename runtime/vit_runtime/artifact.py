@@ -16,10 +16,12 @@ from vit_runtime.errors import ArtifactError
 from vit_runtime.onnx_file import read_metadata
 
 METADATA_KEY: Final = "vit_edge"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-Precision = Literal["fp32"]
+Precision = Literal["fp32", "int8", "fp16"]
+Target = Literal["cpu", "gpu", "portable"]
+"""Which operators the graph uses: those that onnxruntime is fastest with on a CPU or on CUDA, or standard ones only."""
 Output = Literal["logits", "embedding"]
 
 
@@ -107,31 +109,93 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What the export measured against PyTorch before the file was written."""
+    """What the export measured against PyTorch, on pictures made by formula, before the file was written."""
 
     reference: str
     """Packages and versions that gave the reference answers."""
     runtime: str
     """Package, version and execution provider that was verified."""
+    remark: str
+    """What could not be checked on the machine that exported; empty where everything was."""
     pictures: int
     same_top1: int
     same_pixels: int
     """Pictures whose preprocessed bytes equal the reference's."""
     max_logit_difference: float
     max_embedding_difference: float
-    logit_tolerance: float
-    embedding_tolerance: float
+    min_logit_cosine: float
+    """Of the picture that came out worst."""
+    min_embedding_cosine: float
+    logit_tolerance: float | None
+    """Limit of the largest difference; None where the precision is held to a cosine."""
+    embedding_tolerance: float | None
+    cosine_limit: float | None
+    """Limit of both cosines; None where the precision is held to differences."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The pictures that decided the ranges of static quantization."""
+
+    pictures: int
+    skipped: int
+    """Files that could not be read."""
+    sha256: str
+    """Digest of the prepared pixels, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """The int8 graph against the same model's float32 graph, on the calibration pictures."""
+
+    same_top1: int
+    mean_logit_cosine: float
+    min_logit_cosine: float
+    mean_embedding_cosine: float
+    min_embedding_cosine: float
+    max_logit_difference: float
+    max_embedding_difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerLoss:
+    """What one linear layer loses by quantization."""
+
+    layer: str
+    """Path of the layer in the graph."""
+    sqnr_db: float
+    """Power of its output over the power of the error that int8 weights and inputs make in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How an int8 graph was made, and what that cost."""
+
+    scheme: Literal["static", "dynamic"]
+    weights: Literal["int8 per output channel"]
+    activations: str
+    """In words: what is uint8 or int8, and where its scales come from."""
+    kept_float: tuple[str, ...]
+    """Linear layers left in float32."""
+    float32_bytes: int
+    """Size of the same model in float32."""
+    calibration: Calibration | None
+    """None for dynamic quantization."""
+    agreement: Agreement | None
+    sensitivity: tuple[LayerLoss, ...]
+    """Every linear layer that was calibrated, the one that loses most first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTest:
-    """Reference answers for a picture that any machine can make; see `vit_runtime.selftest`."""
+    """Answers for a picture that any machine can make; see `vit_runtime.selftest`."""
 
     formula: Literal["waves"]
     pixels_sha256: str
     """Digest of the formula's photo after preprocessing."""
+    answers: Literal["reference", "export"]
+    """Whose logits these are: PyTorch's in fp32, or those of this very file as it was verified."""
     logits: tuple[float, ...]
-    """PyTorch's logits for the formula's model input, fp32."""
     embedding: tuple[float, ...]
     logit_tolerance: float
     embedding_tolerance: float
@@ -158,6 +222,9 @@ class Artifact:
     labels: tuple[str, ...] | None
     outputs: tuple[Output, ...]
     precision: Precision
+    target: Target
+    quantization: Quantization | None
+    """None unless the precision is int8."""
     external_data: ExternalData | None
     verification: Verification | None
     """None only while an export is under way: a file without it is refused."""
@@ -166,6 +233,9 @@ class Artifact:
     def __post_init__(self) -> None:
         if self.labels is not None and len(self.labels) != self.architecture.classes:
             raise ValueError(f"{len(self.labels)} labels for {self.architecture.classes} classes")
+        finished = self.verification is not None
+        if finished and (self.quantization is None) == (self.precision == "int8"):
+            raise ValueError(f"precision {self.precision} does not go with quantization {self.quantization}")
         size = self.architecture.image_size
         if self.preprocessing.crop_hw != (size, size):
             raise ValueError(f"crop_hw {self.preprocessing.crop_hw} does not fit image_size {size}")

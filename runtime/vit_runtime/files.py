@@ -35,6 +35,11 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def pictures_below(folder: Path) -> list[Path]:
+    """The pictures in a folder and in all folders below it, in order of path."""
+    return sorted(file for file in folder.rglob("*") if _is_picture(file))
+
+
 def _is_picture(file: Path) -> bool:
     """Judges by the name; macOS leaves a hidden "._photo.jpg" without a picture beside each photo on a card."""
     return file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".") and file.is_file()

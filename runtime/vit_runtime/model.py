@@ -53,7 +53,8 @@ def load(path: str | os.PathLike[str], *, provider: Provider = "auto", threads: 
     """
     path = Path(path)
     artifact = read_artifact(path)
-    return ViT(artifact, open_session(path, provider=provider, threads=threads))
+    int8 = artifact.precision == "int8"
+    return ViT(artifact, open_session(path, provider=provider, threads=threads, int8=int8))
 
 
 class ViT:

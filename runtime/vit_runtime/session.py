@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError, UsageError, one_line
 from vit_runtime.memory import release_freed_memory
 from vit_runtime.processors import default_threads
+from vit_runtime.saturation import int8_products_saturate
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -49,6 +50,7 @@ _HOW_TO_RUN: Final[dict[str, str]] = {
 # TF32 would round fp32 products to 10 bits of mantissa: not the answers of the reference.
 _OPTIONS: Final[dict[str, dict[str, str]]] = {"cuda": {"use_tf32": "0"}}
 _NEED_CUDA: Final = ("cuda", "tensorrt")
+_EXACT: Final = "this processor has no VNNI: exact but slower int8 kernels"
 _LOG_NOTHING: Final = 4
 """Severity "fatal": whatever onnxruntime would print also comes as an exception, which becomes one line."""
 
@@ -66,11 +68,14 @@ class OpenedSession:
     """Why `auto` did not take an accelerator that is compiled in; empty where there is nothing to say."""
 
 
-def open_session(path: Path, *, provider: Provider = "auto", threads: int | None = None) -> OpenedSession:
+def open_session(
+    path: Path, *, provider: Provider = "auto", threads: int | None = None, int8: bool = False
+) -> OpenedSession:
     """Loads an ONNX file.
 
     Args:
         path: the file; weights in a file of their own lie beside it.
+        int8: whether it multiplies integers: then processors whose fast kernels saturate get exact ones.
         provider: an execution provider by name, or "auto": CUDA where it works, else the CPU.
         threads: how many processor cores to use on the CPU; None for the physical performance cores.
 
@@ -87,10 +92,12 @@ def open_session(path: Path, *, provider: Provider = "auto", threads: int | None
         raise UsageError("threads", f"{threads} is too few", "give at least 1, or none for the default")
     available = runtime.get_available_providers()
     if provider == "auto":
-        return _open_auto(path, threads, available)
+        return _open_auto(path, threads, available, int8=int8)
     if provider == "cpu":
         threads = threads or default_threads()
-        return OpenedSession(session=_create(runtime, path, provider, threads), provider=_CPU, threads=threads, note="")
+        exact = int8 and int8_products_saturate()
+        session = _create(runtime, path, provider, threads, exact_int8=exact)
+        return OpenedSession(session=session, provider=_CPU, threads=threads, note=_EXACT if exact else "")
     if threads is not None:
         raise UsageError("threads", f"cannot be set for {provider}, which schedules itself", "leave it out")
     execution_provider = _EXECUTION_PROVIDERS[provider]
@@ -127,7 +134,7 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _open_auto(path: Path, threads: int | None, available: list[str]) -> OpenedSession:
+def _open_auto(path: Path, threads: int | None, available: list[str], *, int8: bool) -> OpenedSession:
     note = ""
     if _EXECUTION_PROVIDERS["cuda"] in available:
         try:
@@ -135,15 +142,18 @@ def _open_auto(path: Path, threads: int | None, available: list[str]) -> OpenedS
             return replace(opened, note="" if threads is None else "threads are for the CPU: not used")
         except ProviderError as error:
             note = f"CUDA is compiled in but not used: {error.what}"
-    return replace(open_session(path, provider="cpu", threads=threads), note=note)
+    opened = open_session(path, provider="cpu", threads=threads, int8=int8)
+    return replace(opened, note="; ".join(filter(None, (note, opened.note))))
 
 
-def _create(runtime: Any, path: Path, provider: str, threads: int) -> ort.InferenceSession:
+def _create(runtime: Any, path: Path, provider: str, threads: int, *, exact_int8: bool = False) -> ort.InferenceSession:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _LOG_NOTHING
     # Workers may spin while a picture is computed, for speed, but leave the processor alone between pictures.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if exact_int8:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if provider != "cpu":
         # The written graph holds no shape arithmetic: every node can run on an accelerator, so none may fall back.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

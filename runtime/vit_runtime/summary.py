@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from vit_runtime.artifact import Artifact, Source, Verification
+from vit_runtime.artifact import Artifact, LayerLoss, Quantization, Source, Verification
 from vit_runtime.selftest import SelfTestResult
 
 _LABELS_SHOWN = 4
@@ -25,11 +26,14 @@ def describe(artifact: Artifact, path: Path) -> str:
         "preparation": str(artifact.preprocessing),
         "outputs": f"logits (N, {arch.classes}), embedding (N, {arch.width}), float32",
         "labels": _describe_labels(artifact.labels),
-        "precision": artifact.precision,
+        "precision": f"{artifact.precision}, for target {artifact.target}",
         "file": f"{size / 1e6:,.1f} MB{beside}, format {artifact.format_version}, by {artifact.producer}",
     }
     if artifact.verification is not None:
         rows |= describe_verification(artifact.verification)
+    if artifact.quantization is not None:
+        rows |= describe_quantization(artifact.quantization, size)
+        rows |= _describe_sensitivity(artifact.quantization.sensitivity)
     return table(rows)
 
 
@@ -42,12 +46,47 @@ def describe_source(source: Source) -> str:
 
 def describe_verification(result: Verification) -> dict[str, str]:
     """What the export measured, by row."""
-    return {
+    rows = {
         "verified": f"{result.runtime}, against {result.reference}",
-        "  pictures": f"{result.pictures}: same top-1 {result.same_top1}, same pixels {result.same_pixels}",
-        "  logits": _difference(result.max_logit_difference, result.logit_tolerance),
-        "  embedding": _difference(result.max_embedding_difference, result.embedding_tolerance),
+        "  pictures": f"{result.pictures} by formula: same top-1 {result.same_top1}, same pixels {result.same_pixels}",
+        "  logits": _verified(result.max_logit_difference, result.logit_tolerance, result.min_logit_cosine),
+        "  embedding": _verified(
+            result.max_embedding_difference, result.embedding_tolerance, result.min_embedding_cosine
+        ),
     }
+    if result.cosine_limit is not None:
+        rows["  limit"] = f"cosine at least {result.cosine_limit}"
+    if result.remark:
+        rows["  remark"] = result.remark
+    return rows
+
+
+def describe_quantization(facts: Quantization, size: int) -> dict[str, str]:
+    """How a file of `size` bytes was quantized and what that cost, by row."""
+    rows = {
+        "quantized": f"{facts.scheme}: weights {facts.weights}, activations {facts.activations}",
+        "  in float": ", ".join(("the head", *facts.kept_float)),
+        "  size": f"{size / facts.float32_bytes:.3f} of float32",
+    }
+    if facts.calibration is not None:
+        skipped = f", {facts.calibration.skipped} unreadable ones skipped" if facts.calibration.skipped else ""
+        rows["  calibration"] = f"{facts.calibration.pictures} pictures{skipped}, SHA-256 {facts.calibration.sha256}"
+    if facts.agreement is not None and facts.calibration is not None:
+        same, pictures = facts.agreement.same_top1, facts.calibration.pictures
+        rows["  on these"] = f"same top-1 as float32 for {same} of {pictures} ({same / pictures:.1%})"
+        for name in ("logit", "embedding"):
+            mean, least, largest = (
+                getattr(facts.agreement, f"{kind}")
+                for kind in (f"mean_{name}_cosine", f"min_{name}_cosine", f"max_{name}_difference")
+            )
+            rows[f"  {name} cosine"] = f"{mean:.5f} on average, {least:.5f} at worst; largest difference {largest:.2g}"
+    return rows
+
+
+def _describe_sensitivity(sensitivity: Sequence[LayerLoss]) -> dict[str, str]:
+    """Every layer's loss, the worst first, a row each."""
+    heading = {"sensitivity": "signal to quantization noise of each layer, the worst first"} if sensitivity else {}
+    return heading | {f"  {loss.layer}": f"{loss.sqnr_db:.1f} dB" for loss in sensitivity}
 
 
 def describe_check(result: SelfTestResult) -> str:
@@ -73,6 +112,11 @@ def table(rows: dict[str, str]) -> str:
 
 def _difference(difference: float, tolerance: float) -> str:
     return f"largest difference {difference:.1e}, limit {tolerance:.1e}"
+
+
+def _verified(difference: float, tolerance: float | None, cosine: float) -> str:
+    limit = "" if tolerance is None else f", limit {tolerance:.1e}"
+    return f"largest difference {difference:.1e}{limit}; smallest cosine {cosine:.7g}"
 
 
 def _describe_labels(labels: tuple[str, ...] | None) -> str:

@@ -1,0 +1,170 @@
+"""The way from a model to an int8 graph: calibrate, quantize, choose the layers that stay float, compare with float."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from vit_export.builder import GraphBuilder
+from vit_export.calibration_pictures import CalibrationPictures
+from vit_export.equalise import EqualisedWeights
+from vit_export.graph import build_graph, linear_layers
+from vit_export.int8_cpu import CpuInt8
+from vit_export.int8_portable import PortableInt8
+from vit_export.keep_float import layers_to_keep, worst_first
+from vit_export.linear import Linear, WeightSource
+from vit_export.observe import FloatAnswers, FloatModel
+from vit_export.progress import Progress
+from vit_export.quantize import Quantized, Quantizer
+from vit_export.rounding import QuantizedWeight, round_to_nearest
+from vit_export.verify import cosines
+from vit_runtime.artifact import Agreement, Architecture, LayerLoss, Preprocessing, Quantization, Target
+from vit_runtime.model import ViT
+from vit_runtime.selftest import largest_difference
+
+_ACTIVATIONS: Final = {
+    ("cpu", "static"): "uint8, calibrated behind LayerNorm and by row behind attention and GELU",
+    ("cpu", "dynamic"): "uint8 by row",
+    ("portable", "static"): "int8 symmetric, calibrated",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Model:
+    """Writes int8 graphs of one model, with any choice of float layers."""
+
+    arch: Architecture
+    preprocessing: Preprocessing
+    weights: WeightSource
+    target: Target
+    layers: tuple[str, ...]
+    """Paths of the linear layers that int8 is for, in the order of the graph; the head is none of them."""
+    quantized: Quantized | None
+    """None for dynamic quantization."""
+
+    def graph(self, keep_float: Sequence[str]) -> GraphBuilder:
+        """Records the graph with some layers in float."""
+        kept = frozenset(keep_float)
+        if self.quantized is None:
+            return build_graph(self.arch, self.preprocessing, self.weights, CpuInt8(_nearest, {}, kept))
+        lowering = _LOWERINGS[self.target](self._calibrated, self.quantized.ranges, kept)
+        weights = EqualisedWeights(self.weights, self.quantized.spreads)
+        return build_graph(self.arch, self.preprocessing, weights, lowering)
+
+    def kept(self, wanted: int | tuple[str, ...]) -> tuple[str, ...]:
+        """The layers to keep in float for what a user asked for; see `layers_to_keep`."""
+        sqnr = None if self.quantized is None else self.quantized.sqnr
+        return layers_to_keep(wanted, self.layers, sqnr)
+
+    def worst(self) -> list[str]:
+        """The layers by what they lose, the worst first; none for dynamic quantization."""
+        return [] if self.quantized is None else worst_first(self.quantized.sqnr)
+
+    def facts(
+        self, kept: tuple[str, ...], pictures: CalibrationPictures | None, agreement: Agreement | None
+    ) -> Quantization:
+        """What the artifact says about its quantization."""
+        scheme: Literal["static", "dynamic"] = "dynamic" if self.quantized is None else "static"
+        sqnr = {} if self.quantized is None else self.quantized.sqnr
+        float_graph = build_graph(self.arch, self.preprocessing, self.weights)
+        return Quantization(
+            scheme=scheme,
+            weights="int8 per output channel",
+            activations=_ACTIVATIONS[self.target, scheme],
+            kept_float=kept,
+            float32_bytes=sum(weight.nbytes for weight in float_graph.weights),
+            calibration=None if pictures is None else pictures.facts,
+            agreement=agreement,
+            sensitivity=tuple(LayerLoss(layer=layer, sqnr_db=round(sqnr[layer], 2)) for layer in self.worst()),
+        )
+
+    def _calibrated(self, path: str, layer: Linear) -> QuantizedWeight:  # noqa: ARG002 - as `_nearest`
+        assert self.quantized is not None  # noqa: S101 - only a calibrated graph asks
+        return self.quantized.weights[path]
+
+
+def _nearest(path: str, layer: Linear) -> QuantizedWeight:  # noqa: ARG001 - one signature for both ways of rounding
+    return round_to_nearest(layer.weight())
+
+
+_LOWERINGS: Final[dict[Target, type[CpuInt8 | PortableInt8]]] = {"cpu": CpuInt8, "portable": PortableInt8}
+
+
+def dynamic(arch: Architecture, preprocessing: Preprocessing, weights: WeightSource) -> Int8Model:
+    """An int8 model whose activations are quantized while it runs."""
+    return Int8Model(
+        arch=arch,
+        preprocessing=preprocessing,
+        weights=weights,
+        target="cpu",
+        layers=_int8_layers(arch, preprocessing, weights),
+        quantized=None,
+    )
+
+
+def calibrate(
+    arch: Architecture,
+    preprocessing: Preprocessing,
+    weights: WeightSource,
+    *,
+    target: Target,
+    pictures: CalibrationPictures,
+    folder: Path,
+    progress: Progress,
+) -> tuple[Int8Model, FloatAnswers]:
+    """Calibrates an int8 model, in a folder for temporary files; also the float32 graph's answers for the pictures."""
+    layers = _int8_layers(arch, preprocessing, weights)
+    lowering = _LOWERINGS[target]
+    quantizer = Quantizer(arch, preprocessing, weights, lambda ranges: lowering(_nearest, ranges).simulate)
+    float_model = FloatModel(folder, arch, preprocessing, weights)
+    answers = FloatAnswers()
+    groups = list(float_model.groups())
+    for number, group in enumerate(groups, start=1):
+        part = f", part {number} of {len(groups)}" if len(groups) > 1 else ""
+        progress.stage(f"calibrating on {len(pictures.pixels)} pictures{part}", total=len(pictures.pixels))
+        observed, answers = float_model.observe(group, pictures.pixels, progress)
+        of_group = [layer for layer in linear_layers(arch, preprocessing, weights) if layer.input.site in observed]
+        progress.stage(f"rounding {len(of_group)} layers{part}", total=len(of_group))
+        quantizer.take(observed, progress.advance)
+    model = Int8Model(
+        arch=arch,
+        preprocessing=preprocessing,
+        weights=weights,
+        target=target,
+        layers=layers,
+        quantized=quantizer.result,
+    )
+    return model, answers
+
+
+def agreement(model: ViT, pictures: CalibrationPictures, answers: FloatAnswers, progress: Progress) -> Agreement:
+    """Runs the written int8 file on the calibration pictures, and compares with the float32 graph's answers."""
+    progress.stage("comparing with float32", total=len(pictures.pixels))
+    logits, embedding = [], []
+    for pixels in pictures.pixels:
+        one_logits, one_embedding = model.run(pixels[None])
+        logits.append(one_logits[0])
+        embedding.append(one_embedding[0])
+        progress.advance(1)
+    ours, expected = np.stack(logits), np.stack(answers.logits)
+    our_embedding, expected_embedding = np.stack(embedding), np.stack(answers.embedding)
+    logit_cosines, embedding_cosines = cosines(ours, expected), cosines(our_embedding, expected_embedding)
+    return Agreement(
+        same_top1=int((ours.argmax(1) == expected.argmax(1)).sum()),
+        mean_logit_cosine=float(logit_cosines.mean()),
+        min_logit_cosine=float(logit_cosines.min()),
+        mean_embedding_cosine=float(embedding_cosines.mean()),
+        min_embedding_cosine=float(embedding_cosines.min()),
+        max_logit_difference=largest_difference(ours, expected),
+        max_embedding_difference=largest_difference(our_embedding, expected_embedding),
+    )
+
+
+def _int8_layers(arch: Architecture, preprocessing: Preprocessing, weights: WeightSource) -> tuple[str, ...]:
+    return tuple(
+        layer.path for layer in linear_layers(arch, preprocessing, weights) if layer.input.kind != "class_token"
+    )

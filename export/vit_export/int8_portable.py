@@ -1,0 +1,87 @@
+"""int8 linear layers in standard operators: QuantizeLinear and DequantizeLinear around MatMul.
+
+What TensorRT and OpenVINO compile to int8 kernels: int8 activations, symmetric, one calibrated scale a tensor; int8
+weights, symmetric, one scale an output channel. GELU puts out hardly anything below zero: half its range is taken off
+first, and the bias makes up for it, so that both halves of int8 are used. Pixels lose 128 in the same way, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from onnx import TensorProto
+
+from vit_export.builder import GraphBuilder
+from vit_export.int8_cpu import WeightRounder
+from vit_export.linear import Linear
+from vit_export.lowering import Activation, Float32
+from vit_export.rounding import INT8_MAX, Range
+from vit_runtime.model import FloatArray
+
+
+class PortableInt8(Float32):
+    """Linear layers in int8, the head and `keep_float` in float32, all of it in standard operators."""
+
+    def __init__(
+        self, weights: WeightRounder, ranges: Mapping[str, Range], keep_float: frozenset[str] = frozenset()
+    ) -> None:
+        """Takes int8 weights by layer, calibrated ranges by site, and the paths of float layers."""
+        self._weights = weights
+        self._ranges = ranges
+        self._keep_float = keep_float
+        self._quantized: dict[str, str] = {}
+
+    def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
+        """MatMul of dequantized int8 and Add."""
+        path = g.path(name)
+        if x.kind == "class_token" or path in self._keep_float:
+            return super().linear(g, x, name, layer)
+        shift, _ = self._grid(x)
+        value = self._activation(g, x)
+        outputs, inputs = layer.shape
+        weight = g.weight(
+            f"{layer.key}.weight", (inputs, outputs), lambda: self._weights(path, layer).values.T, np.int8
+        )
+        scale = g.weight(f"{layer.key}.weight_scale", (outputs,), lambda: self._weights(path, layer).scale)
+        zeros = g.constant(f"zero_point/{outputs}_zeros", [0] * outputs, np.int8)  # onnxruntime takes none for granted
+        weight = g.node("DequantizeLinear", [weight, scale, zeros], f"{name}/weight", axis=1)
+        product = g.node("MatMul", [value, weight], f"{name}/matmul")
+
+        def bias() -> FloatArray:
+            made_up = self._weights(path, layer).dequantized().sum(axis=1, dtype=np.float64) * shift
+            return np.asarray(layer.bias() + made_up, np.float32)
+
+        return g.node("Add", [product, g.weight(f"{layer.key}.bias", (outputs,), bias)], name)
+
+    def simulate(self, x: Activation, values: FloatArray) -> FloatArray:
+        """What the int8 product makes of activations (rows, width), back in float32."""
+        if x.kind in ("pixels", "class_token"):
+            return values
+        shift, scale = self._grid(x)
+        steps = np.clip(np.rint((values - np.float32(shift)) / np.float32(scale)), -INT8_MAX - 1, INT8_MAX)
+        return np.asarray(steps * np.float32(scale) + np.float32(shift), np.float32)
+
+    def _grid(self, x: Activation) -> tuple[float, float]:
+        """What is taken off an activation, and the scale of the rest."""
+        if x.kind == "pixels":
+            return 128.0, 1.0
+        seen = self._ranges[x.site]
+        if x.kind != "gelu":
+            return 0.0, seen.largest / INT8_MAX
+        return (seen.high + seen.low) / 2, ((seen.high - seen.low) / 2 or 1.0) / INT8_MAX
+
+    def _activation(self, g: GraphBuilder, x: Activation) -> str:
+        if x.value in self._quantized:
+            return self._quantized[x.value]
+        shift, scale = self._grid(x)
+        value, prefix = x.value, x.value.removeprefix(g.path(""))
+        if x.kind == "pixels":
+            value = g.node("Cast", [value], f"{prefix}/float", to=TensorProto.FLOAT)
+        if shift:
+            value = g.node("Sub", [value, g.constant(f"shift/{x.site}", shift, np.float32)], f"{prefix}/centred")
+        grid = [g.constant(f"scale/{x.site}", scale, np.float32), g.constant("zero_point/zero", 0, np.int8)]
+        value = g.node("QuantizeLinear", [value, *grid], f"{prefix}/quantized")
+        value = g.node("DequantizeLinear", [value, *grid], f"{prefix}/dequantized")
+        self._quantized[x.value] = value
+        return value

@@ -1,0 +1,136 @@
+"""A pass of pictures through the written float32 graph that watches what goes into its linear layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from onnx import TensorProto
+
+from vit_export.graph import HEAD, build_graph
+from vit_export.linear import WeightSource
+from vit_export.lowering import Activation, Recorder
+from vit_export.progress import Progress
+from vit_export.write import ModelFile
+from vit_runtime.artifact import Architecture, Preprocessing
+from vit_runtime.errors import ArtifactError
+from vit_runtime.images import UInt8Array
+from vit_runtime.model import FloatArray
+from vit_runtime.session import open_session
+
+SAMPLES: Final = 4
+"""Pictures whose activations are kept to try quantization on."""
+MOMENT_BYTES: Final = 3 << 29
+"""Memory for second moments, 1.5 GB: where a model's take more, the pictures pass in several groups of blocks."""
+
+
+@dataclass(kw_only=True)
+class Observed:
+    """What came into one place of the graph; `rows` are tokens of all pictures."""
+
+    low: FloatArray
+    """Smallest value of each channel (width,)."""
+    high: FloatArray
+    moment: torch.Tensor
+    """Sum of x xᵀ over all rows, float32 (width, width)."""
+    total: FloatArray
+    """Sum of each channel."""
+    samples: list[FloatArray] = field(default_factory=list)
+    """The first rows as they came, (rows, width) each, to try quantization on."""
+    rows: int = 0
+
+    @classmethod
+    def nothing(cls, width: int) -> Observed:
+        """Before the first picture."""
+        return cls(
+            low=np.full(width, np.inf, np.float32),
+            high=np.full(width, -np.inf, np.float32),
+            moment=torch.zeros(width, width),
+            total=np.zeros(width, np.float32),
+        )
+
+    def add(self, values: FloatArray) -> None:
+        """Takes the activations (..., width) of one picture."""
+        matrix = values.reshape(-1, values.shape[-1])
+        self.low = np.minimum(self.low, matrix.min(axis=0))
+        self.high = np.maximum(self.high, matrix.max(axis=0))
+        self.total += matrix.sum(axis=0)
+        self.rows += len(matrix)
+        if len(self.samples) < SAMPLES:
+            self.samples.append(matrix)
+        tensor = torch.from_numpy(matrix)
+        self.moment.addmm_(tensor.T, tensor)
+
+
+@dataclass(kw_only=True)
+class FloatAnswers:
+    """What the float32 graph says of the pictures: the standard that quantization is held to."""
+
+    logits: list[FloatArray] = field(default_factory=list)
+    embedding: list[FloatArray] = field(default_factory=list)
+
+
+class FloatModel:
+    """The written float32 graph in a session, with its linear layers' inputs as further outputs."""
+
+    def __init__(self, folder: Path, arch: Architecture, preprocessing: Preprocessing, weights: WeightSource) -> None:
+        """Writes the graph into `folder`, which the caller deletes.
+
+        Raises:
+            CheckpointError: a weight is NaN or infinite.
+            OutputFileError: there is no room for the file.
+        """
+        recorder = Recorder()
+        graph = build_graph(arch, preprocessing, weights, recorder)
+        # In the last block the query reads the class token alone; key and value come later and read all tokens.
+        self.sites = {layer.input.site: layer.input for layer in recorder.layers}
+        del self.sites[HEAD]
+        for site in self.sites.values():
+            kind = TensorProto.UINT8 if site.kind == "pixels" else TensorProto.FLOAT
+            graph.output(site.value, kind, ("N", site.rows, site.width))
+        file = ModelFile(folder, "float32.onnx")
+        file.write_graph(graph, written=lambda _bytes: None)
+        file.close_graph()
+        self.session = open_session(file.path, provider="cpu").session
+
+    def groups(self) -> Iterator[list[Activation]]:
+        """Places whose second moments fit into memory together; those of one encoder block are never parted."""
+        blocks: dict[str, list[Activation]] = {}
+        for site in self.sites.values():
+            blocks.setdefault("/".join(site.site.split("/")[:2]), []).append(site)
+        group: list[Activation] = []
+        room = MOMENT_BYTES
+        for block in blocks.values():
+            size = sum(4 * site.width**2 for site in block)
+            if group and size > room:
+                yield group
+                group, room = [], MOMENT_BYTES
+            group.extend(block)
+            room -= size
+        yield group
+
+    def observe(
+        self, sites: list[Activation], pictures: Iterable[UInt8Array], progress: Progress
+    ) -> tuple[dict[str, Observed], FloatAnswers]:
+        """Shows pictures (H, W, 3) one by one; statistics by place, and the model's answers.
+
+        Raises:
+            ArtifactError: the model's activations overflow.
+        """
+        observed = {site.site: Observed.nothing(site.width) for site in sites}
+        answers = FloatAnswers()
+        names = ["logits", "embedding", *(site.value for site in sites)]
+        for pixels in pictures:
+            logits, embedding, *values = self.session.run(names, {"pixels": pixels[None]})
+            if not np.isfinite(logits).all():
+                raise ArtifactError("calibration", "the model's answers are NaN or infinite", "check its weights")
+            answers.logits.append(logits[0])
+            answers.embedding.append(embedding[0])
+            for site, value in zip(sites, values, strict=True):
+                observed[site.site].add(value.astype(np.float32, copy=False))
+            progress.advance(1)
+        return observed, answers

@@ -1,0 +1,142 @@
+"""Static int8 quantization: from a calibration pass to int8 weights, activation ranges and each layer's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import torch
+
+from vit_export.equalise import BlockSpread, EqualisedWeights, Spread
+from vit_export.graph import linear_layers
+from vit_export.linear import WeightSource
+from vit_export.lowering import Activation, LinearLayer
+from vit_export.observe import Observed
+from vit_export.rounding import QuantizedWeight, Range, SecondMoment
+from vit_runtime.artifact import Architecture, Preprocessing
+from vit_runtime.model import FloatArray
+
+_BLOCK: Final = "encoder.layers.encoder_layer_"
+RANGE_MARGIN: Final = 1.1
+"""Room for pictures to come: a value cut off costs far more than steps a tenth larger (docs/log.md)."""
+Simulate = Callable[[Activation, FloatArray], FloatArray]
+
+
+@dataclass(kw_only=True)
+class Quantized:
+    """Everything that a static int8 graph is written from."""
+
+    spreads: dict[str, BlockSpread] = field(default_factory=dict)
+    """By the prefix of the block's weights; see `EqualisedWeights`."""
+    ranges: dict[str, Range] = field(default_factory=dict)
+    """Of the equalised activations, by site."""
+    weights: dict[str, QuantizedWeight] = field(default_factory=dict)
+    """By the linear layer's path."""
+    sqnr: dict[str, float] = field(default_factory=dict)
+    """Signal to quantization noise of each linear layer's output in dB, by its path."""
+
+
+class Quantizer:
+    """Quantizes a model a few blocks at a time, as `observe` hands them over."""
+
+    def __init__(
+        self,
+        arch: Architecture,
+        preprocessing: Preprocessing,
+        weights: WeightSource,
+        simulate: Callable[[Mapping[str, Range]], Simulate],
+    ) -> None:
+        """Takes the original weights, and how a target quantizes activations of given ranges."""
+        self._arch = arch
+        self._preprocessing = preprocessing
+        self._weights = weights
+        self._simulate = simulate
+        self.result = Quantized()
+
+    def take(self, observed: dict[str, Observed], advance: Callable[[int], None]) -> None:
+        """Quantizes the layers behind the observed places, and lets go of the observations; calls back per layer."""
+        spreads = _block_spreads(observed)
+        self.result.spreads |= spreads
+        equalised = EqualisedWeights(self._weights, self.result.spreads)
+        layers: dict[str, list[LinearLayer]] = {}
+        for layer in linear_layers(self._arch, self._preprocessing, equalised):
+            layers.setdefault(layer.input.site, []).append(layer)
+        for site in list(observed):
+            seen = observed.pop(site)  # the second moments are large
+            spread = _spread_of(site, spreads)
+            self.result.ranges[site] = _range(seen, spread)
+            moment = SecondMoment(_equalised_moment(seen, spread))
+            samples = np.concatenate([(sample - spread.shift) / spread.scale for sample in seen.samples])
+            simulate = self._simulate(self.result.ranges)
+            for layer in layers[site]:
+                weight = layer.layer.weight()
+                rounded = moment.round(weight)
+                self.result.weights[layer.path] = rounded
+                noisy = simulate(layer.input, samples)
+                self.result.sqnr[layer.path] = _sqnr(samples @ weight.T, noisy @ rounded.dequantized().T)
+                advance(1)
+
+
+def _block_spreads(observed: Mapping[str, Observed]) -> dict[str, BlockSpread]:
+    """The spreads of the blocks whose places were observed, by their weights' prefix."""
+    blocks = sorted({site.split("/")[1] for site in observed if site.startswith("encoder/")}, key=int)
+
+    def spread(site: str) -> Spread:
+        return Spread.of_range(observed[site].low, observed[site].high)
+
+    return {
+        f"{_BLOCK}{block}": BlockSpread(
+            normalised=spread(f"encoder/{block}/attention/input"),
+            mixed=spread(f"encoder/{block}/attention/mixed"),
+            mlp=spread(f"encoder/{block}/mlp/input"),
+        )
+        for block in blocks
+    }
+
+
+_UNCHANGED: Final = Spread(shift=np.zeros(1, np.float32), scale=np.ones(1, np.float32))
+
+
+def _spread_of(site: str, spreads: Mapping[str, BlockSpread]) -> Spread:
+    """How an activation was changed by equalisation; GELU and pixels are not."""
+    part, *rest = site.split("/")
+    if part != "encoder":
+        return _UNCHANGED
+    spread = spreads[f"{_BLOCK}{rest[0]}"]
+    return {
+        "attention/input": spread.normalised,
+        "attention/mixed": spread.mixed,
+        "mlp/input": spread.mlp,
+    }.get("/".join(rest[1:]), _UNCHANGED)
+
+
+def _range(seen: Observed, spread: Spread) -> Range:
+    return Range(
+        low=RANGE_MARGIN * float(((seen.low - spread.shift) / spread.scale).min()),
+        high=RANGE_MARGIN * float(((seen.high - spread.shift) / spread.scale).max()),
+    )
+
+
+def _equalised_moment(seen: Observed, spread: Spread) -> torch.Tensor:
+    """E[x' x'ᵀ] of x' = (x - shift) / scale, from the sums over x; (width, width)."""
+    if spread is _UNCHANGED:
+        return seen.moment / seen.rows
+    shift, scale = (torch.from_numpy(values).double() for values in (spread.shift, spread.scale))
+    mean = torch.from_numpy(seen.total).double() / seen.rows
+    moment = seen.moment.double() / seen.rows
+    moment += torch.outer(shift, shift) - torch.outer(mean, shift) - torch.outer(shift, mean)
+    return moment / torch.outer(scale, scale)
+
+
+def _sqnr(signal: FloatArray, noisy: FloatArray) -> float:
+    """10 log₁₀ of signal power over noise power; a layer that always answers zero has lost nothing."""
+    noise = float(np.square(noisy - signal, dtype=np.float64).sum())
+    power = float(np.square(signal, dtype=np.float64).sum())
+    if noise == 0 or power == 0:
+        return _LOSSLESS_DB
+    return min(_LOSSLESS_DB, 10 * float(np.log10(power / noise)))
+
+
+_LOSSLESS_DB: Final = 200.0

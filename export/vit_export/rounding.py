@@ -1,0 +1,101 @@
+"""Float weights to int8 with one scale an output channel.
+
+Plain rounding keeps each weight closest to its value. Where the second moment of a layer's inputs is known, rounding
+keeps the layer's *output* closest instead: each column's rounding error is made up for by the columns still to come
+(GPTQ: Frantar et al. 2023, algorithm 1; the optimal brain surgeon of Hassibi and Stork 1993 for one weight at a time).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vit_runtime.model import FloatArray
+
+INT8_MAX: Final = 127
+"""Symmetric: -128 is not used, so that negating a weight changes nothing."""
+_DAMPING: Final = 0.01
+"""Share of the mean diagonal added to the second moment, as in the paper's own code."""
+_COLUMNS: Final = 128
+"""Columns that are rounded before the rest of the matrix is brought up to date."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedWeight:
+    """W ≈ scale · values."""
+
+    values: npt.NDArray[np.int8]
+    """(out, in), -127 to 127."""
+    scale: FloatArray
+    """(out,), above zero."""
+
+    def dequantized(self) -> FloatArray:
+        """The weights that the int8 product really uses: float32 (out, in)."""
+        return self.values.astype(np.float32) * self.scale[:, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Between which values an activation was seen."""
+
+    low: float
+    high: float
+
+    @property
+    def largest(self) -> float:
+        """The largest absolute value; 1 for an activation that is always zero."""
+        return max(abs(self.low), abs(self.high)) or 1.0
+
+
+def round_to_nearest(weight: FloatArray) -> QuantizedWeight:
+    """Rounds each weight to the nearest step of its output channel: float32 (out, in)."""
+    scale = channel_scales(weight)
+    values = np.rint(weight / scale[:, None]).astype(np.int8)
+    return QuantizedWeight(values=values, scale=scale)
+
+
+def channel_scales(weight: FloatArray) -> FloatArray:
+    """The scale of each output channel (out,): the largest weight becomes 127; 1 for a channel of zeros."""
+    largest = np.abs(weight).max(axis=1)
+    # A denormal scale would turn into zero or infinity in some kernel's arithmetic.
+    return np.where(largest > np.finfo(np.float32).tiny * INT8_MAX, largest / INT8_MAX, 1.0).astype(np.float32)
+
+
+class SecondMoment:
+    """E[x xᵀ] of a layer's inputs, factorised for rounding; shared by all layers that read the same inputs."""
+
+    def __init__(self, moment: torch.Tensor) -> None:
+        """Takes float (in, in), symmetric and positive semidefinite."""
+        self.moment = moment
+        moment = moment.double()
+        moment = moment + torch.eye(len(moment), dtype=moment.dtype) * (_DAMPING * moment.diagonal().mean() + 1e-30)
+        # The paper's order: the columns whose inputs are largest first, while others are left to make up for them.
+        self._order = moment.diagonal().argsort(descending=True)
+        moment = moment[self._order][:, self._order]
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment))
+        self._factor = torch.linalg.cholesky(inverse, upper=True)
+
+    def round(self, weight: FloatArray) -> QuantizedWeight:
+        """Rounds float32 weights (out, in) so that the layer's output on such inputs changes least."""
+        scale = channel_scales(weight)
+        steps = torch.from_numpy(scale).double()
+        left = torch.from_numpy(weight).double()[:, self._order]
+        values = torch.empty(left.shape, dtype=torch.int8)
+        factor = self._factor
+        for start in range(0, left.shape[1], _COLUMNS):
+            stop = min(start + _COLUMNS, left.shape[1])
+            block, errors = left[:, start:stop], torch.empty(len(left), stop - start, dtype=torch.float64)
+            for column in range(stop - start):
+                at = start + column
+                rounded = (block[:, column] / steps).round().clamp(-INT8_MAX, INT8_MAX)
+                values[:, at] = rounded.to(torch.int8)
+                errors[:, column] = (block[:, column] - rounded * steps) / factor[at, at]
+                block[:, column + 1 :] -= errors[:, column, None] * factor[at, at + 1 : stop]
+            left[:, stop:] -= errors @ factor[start:stop, stop:]
+        in_place = torch.empty_like(values)
+        in_place[:, self._order] = values
+        return QuantizedWeight(values=in_place.numpy(), scale=scale)
