@@ -50,9 +50,9 @@ class _Rows:
     """An activation with a scale for each row, as a matrix."""
 
     values: str
-    """uint8 (N·rows, width); twice (2, N·rows, width), the first rounding and what it left."""
+    """uint8 (N·rows, width); with 16 bits (2·N·rows, width), what the first rounding left below what it kept."""
     scale: str
-    """float32 (N·rows, 1), or (2, N·rows, 1)."""
+    """float32 (N·rows, 1), or (2·N·rows, 1)."""
 
 
 class CpuInt8:
@@ -132,6 +132,9 @@ class CpuInt8:
         y = g.contrib_node("MatMulIntegerToFloat", inputs, f"{name}/product")  # (N·rows, out)
         y = g.node("Mul", [y, rows.scale], f"{name}/scaled")
         if _is_fine(x):
+            y = g.node(
+                "Reshape", [y, g.constant(f"shape/pair_of_{layer.shape[0]}", (2, -1, layer.shape[0]))], f"{name}/pair"
+            )
             y = g.node("ReduceSum", [y, g.constant("axis/first", [0])], f"{name}/sum", keepdims=0)
 
         def bias() -> FloatArray:
@@ -186,7 +189,7 @@ def _is_floored(x: Activation) -> bool:
 def _with_rest(
     g: GraphBuilder, x: Activation, matrix: str, values: str, scale: str, zero_point: str
 ) -> tuple[str, str]:
-    """Records what rounding took off the rows, quantized in steps of scale / 254, behind what it kept.
+    """Records what rounding took off the rows, quantized in steps of scale / 254, below what it kept.
 
     Both go through one product: onnxruntime would pack the weights of a second one once more.
     """
@@ -195,17 +198,8 @@ def _with_rest(
     finer = g.node("Mul", [scale, g.constant("scale/finer", 1 / FINER, np.float32)], _below(g, x, "finer"))
     middle = _middle(g, x, scale, "rest_zero_point")
     fine = g.node("QuantizeLinear", [rest, finer, middle], _below(g, x, "fine"), axis=0)
-    return _pair(g, x, values, fine, "both"), _pair(g, x, scale, finer, "both_scales")
-
-
-def _pair(g: GraphBuilder, x: Activation, first: str, second: str, name: str) -> str:
-    """Records two tensors as one with a new first axis."""
-    axis = g.constant("axis/first", [0])
-    parts = [
-        g.node("Unsqueeze", [part, axis], _below(g, x, f"{name}/{number}"))
-        for number, part in enumerate((first, second))
-    ]
-    return g.node("Concat", parts, _below(g, x, name), axis=0)
+    both = g.node("Concat", [values, fine], _below(g, x, "both"), axis=0)
+    return both, g.node("Concat", [scale, finer], _below(g, x, "both_scales"), axis=0)
 
 
 def _middle(g: GraphBuilder, x: Activation, like: str, name: str) -> str:

@@ -44,7 +44,8 @@ class PortableInt8(Float32):
             f"{layer.key}.weight", (inputs, outputs), lambda: self._weights(path, layer).values.T, np.int8
         )
         scale = g.weight(f"{layer.key}.weight_scale", (outputs,), lambda: self._weights(path, layer).scale)
-        zeros = g.constant(f"zero_point/{outputs}_zeros", [0] * outputs, np.int8)  # onnxruntime takes none for granted
+        # Zero is the default; onnxruntime's conversion for processors without VNNI wants it said, layer by layer.
+        zeros = g.weight(f"{layer.key}.weight_zero_point", (outputs,), lambda: np.zeros(outputs, np.int8), np.int8)
         weight = g.node("DequantizeLinear", [weight, scale, zeros], f"{name}/weight", axis=1)
         product = g.node("MatMul", [value, weight], f"{name}/matmul")
 
