@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from vit_runtime.processors import default_threads
 
@@ -32,6 +33,16 @@ class Sample:
 
 def measure(kind: str, model: str, photo: str, *, threads: int, runs: int) -> Sample:
     """Runs one contender once."""
+    first_answer, document = run_worker(kind, model, photo, threads=threads, runs=runs)
+    return Sample(
+        latency_s=statistics.median(document["latencies_s"]),
+        first_answer_s=first_answer,
+        peak_bytes=document["peak_bytes"],
+    )
+
+
+def run_worker(kind: str, model: str, photo: str, *, threads: int, runs: int) -> tuple[float, dict[str, Any]]:
+    """Runs `vit_bench.worker` in a process of its own: seconds to its first answer, and what it measured."""
     command = [sys.executable, "-m", "vit_bench.worker", kind, model, photo, str(threads), str(runs)]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own module
@@ -41,12 +52,7 @@ def measure(kind: str, model: str, photo: str, *, threads: int, runs: int) -> Sa
         result = process.stdout.readline()
     if process.returncode:
         raise SystemExit(f"{kind} failed with exit status {process.returncode}")
-    document = json.loads(result)
-    return Sample(
-        latency_s=statistics.median(document["latencies_s"]),
-        first_answer_s=first_answer,
-        peak_bytes=document["peak_bytes"],
-    )
+    return first_answer, json.loads(result)
 
 
 def main() -> None:

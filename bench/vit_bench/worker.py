@@ -1,6 +1,6 @@
 """One contender in a process of its own: from nothing to a first answer, then the latency of the model alone.
 
-Run as `python -m vit_bench.worker runtime MODEL.onnx PHOTO THREADS RUNS` or `... torch CHECKPOINT PHOTO THREADS RUNS`.
+Run as `python -m vit_bench.worker KIND FILE PHOTO THREADS RUNS`, KIND one of `_CONTENDERS`.
 Prints "answered" when the first answer is there, and one JSON line at the end. Each side imports only what it needs.
 """
 
@@ -11,8 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from vit_runtime.errors import VitEdgeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 Run = Callable[[], object]
 
@@ -53,6 +58,63 @@ def _torch(checkpoint: str, photo: str, threads: int) -> Run:
     return lambda: classify(pixels)
 
 
+def _onnx(model_path: str, photo: str, threads: int) -> Run:
+    """Plain onnxruntime, for graphs of normalised float pixels."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: _normalised(photo, session.get_inputs()[0].shape[-1])}
+    session.run(None, feed)
+    return lambda: session.run(None, feed)
+
+
+def _openvino(model_path: str, photo: str, threads: int, precision: str = "f32") -> Run:
+    import openvino
+
+    core = openvino.Core()
+    config = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    model = core.compile_model(core.read_model(model_path), "CPU", config)
+    request = model.create_infer_request()
+    feed = {0: _normalised(photo, model.inputs[0].partial_shape[-1].get_length())}
+    request.infer(feed)
+    return lambda: request.infer(feed)
+
+
+def _openvino_bf16(model_path: str, photo: str, threads: int) -> Run:
+    return _openvino(model_path, photo, threads, "bf16")
+
+
+def _normalised(photo: str, side: int) -> npt.NDArray[np.float32]:
+    """A photo as torchvision's ImageNet preset hands it over: float32 (1, 3, side, side)."""
+    import numpy as np
+
+    from vit_runtime.artifact import Preprocessing
+    from vit_runtime.preprocess import load_pixels
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    preset = Preprocessing(
+        resize_shortest_edge=side * 8 // 7,
+        resize_hw=None,
+        crop_hw=(side, side),
+        interpolation="bilinear",
+        mean=mean,
+        std=std,
+    )
+    values = (load_pixels(photo, preset) / 255 - mean) / std
+    return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
+
+
+_CONTENDERS: Final[dict[str, Callable[[str, str, int], Run]]] = {
+    "runtime": _runtime,
+    "torch": _torch,
+    "onnx": _onnx,
+    "openvino": _openvino,
+    "openvino-bf16": _openvino_bf16,
+}
+
+
 def _peak_bytes() -> int:
     """The largest resident memory of this program so far; `getrusage` would count the parent's before exec as well."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
@@ -65,7 +127,7 @@ def main() -> None:
     """Measures one contender."""
     kind, model, photo, threads, runs = sys.argv[1:]
     try:
-        run = {"runtime": _runtime, "torch": _torch}[kind](model, photo, int(threads))
+        run = _CONTENDERS[kind](model, photo, int(threads))
     except VitEdgeError as error:
         raise SystemExit(f"error: {error}") from None
     print("answered", flush=True)  # noqa: T201 - the parent reads this

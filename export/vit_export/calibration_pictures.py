@@ -54,8 +54,9 @@ def read_calibration(folder: Path, preprocessing: Preprocessing, progress: Progr
             digest.update(pixels[-1].tobytes())
         progress.advance(1)
     if len(pixels) < LEAST:
-        of = f" of {len(paths)}" if skipped else ""
-        raise CalibrationError(folder, f"{len(pixels)}{of} pictures can be read, {LEAST} are the least", _REMEDY)
+        raise CalibrationError(
+            folder, f"holds too few pictures: {len(pixels)} of {len(paths)} can be read, {LEAST} are the least", _REMEDY
+        )
     _warn(progress, found=len(paths), read=len(pixels), small=small)
     facts = Calibration(pictures=len(pixels), skipped=skipped, sha256=digest.hexdigest())
     return CalibrationPictures(pixels=pixels, facts=facts)

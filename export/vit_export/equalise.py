@@ -23,7 +23,7 @@ from vit_export.linear import WeightSource
 from vit_runtime.model import FloatArray
 
 _SMALLEST_SHARE: Final = 0.1
-"""A channel that hardly moves gets at least this share of the median scale: pictures to come may move it more."""
+"""Of the median scale of the channels that move: what others get at least, since pictures to come may move them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ class Spread:
     def of_range(cls, low: FloatArray, high: FloatArray) -> Spread:
         """The spread of channels that were seen between `low` and `high`."""
         half = (high - low) / 2
-        floor = _SMALLEST_SHARE * float(np.median(half))
-        scale = np.maximum(half, floor if floor > 0 else 1.0)
+        moving = half[half > 0]
+        scale = np.maximum(half, _SMALLEST_SHARE * float(np.median(moving)) if len(moving) else 1.0)
         return cls(shift=np.asarray((high + low) / 2, np.float32), scale=np.asarray(scale, np.float32))
 
 

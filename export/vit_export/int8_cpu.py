@@ -116,19 +116,18 @@ class CpuInt8:
     def _product(
         self, g: GraphBuilder, values: str, scale: str, zero_point: str, name: str, path: str, layer: Linear
     ) -> str:
-        weight, weight_scale = self._int8_weight(g, path, layer)
+        weight, weight_scale, weight_zero_point = self._int8_weight(g, path, layer)
         bias = g.weight(f"{layer.key}.bias", (layer.shape[0],), layer.bias)
-        inputs = [values, weight, scale, weight_scale, zero_point, "", bias]
+        inputs = [values, weight, scale, weight_scale, zero_point, weight_zero_point, bias]
         return g.contrib_node("MatMulIntegerToFloat", inputs, name)
 
     def _by_row(self, g: GraphBuilder, x: Activation, name: str, path: str, layer: Linear) -> str:
         """Records y = row_scale · (q Wᵀ) + b: (N, rows, in) to (N, rows, out)."""
         rows = self._rows(g, x)
-        weight, weight_scale = self._int8_weight(g, path, layer)
+        weight, weight_scale, weight_zero_point = self._int8_weight(g, path, layer)
         one = g.constant("scale/one", 1.0, np.float32)
-        inputs = [rows.values, weight, one, weight_scale]
-        if not _is_floored(x):
-            inputs.append(g.constant("zero_point/middle", ZERO_POINT, np.uint8))
+        middle = "" if _is_floored(x) else g.constant("zero_point/middle", ZERO_POINT, np.uint8)
+        inputs = [rows.values, weight, one, weight_scale, middle, weight_zero_point]
         y = g.contrib_node("MatMulIntegerToFloat", inputs, f"{name}/product")  # (N·rows, out)
         y = g.node("Mul", [y, rows.scale], f"{name}/scaled")
         if _is_fine(x):
@@ -148,13 +147,16 @@ class CpuInt8:
         shape = g.constant(f"shape/{x.rows}_rows_of_{layer.shape[0]}", (-1, x.rows, layer.shape[0]))
         return g.node("Reshape", [y, shape], name)
 
-    def _int8_weight(self, g: GraphBuilder, path: str, layer: Linear) -> tuple[str, str]:
+    def _int8_weight(self, g: GraphBuilder, path: str, layer: Linear) -> tuple[str, str, str]:
         outputs, inputs = layer.shape
         weight = g.weight(
             f"{layer.key}.weight", (inputs, outputs), lambda: self._weights(path, layer).values.T, np.int8
         )
         scale = g.weight(f"{layer.key}.weight_scale", (outputs,), lambda: self._weights(path, layer).scale)
-        return weight, scale
+        # Zero is the default. But where onnxruntime turns the weights into uint8, for processors without VNNI, version
+        # 1.20 wants it said, and all versions want one for each layer.
+        zero = g.weight(f"{layer.key}.weight_zero_point", (), lambda: np.zeros((), np.int8), np.int8)
+        return weight, scale, zero
 
     def _static(self, g: GraphBuilder, x: Activation) -> str:
         if x.value not in self._static_values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -16,8 +17,8 @@ def parse_keep_float(text: str) -> int | tuple[str, ...]:
         UsageError: the text is neither.
     """
     names = tuple(part.strip() for part in text.split(","))
-    if len(names) == 1 and names[0].lstrip("-").isdigit():
-        count = int(names[0])
+    if re.fullmatch("-?[0-9]+", text.strip()):
+        count = int(text)
         if count < 0:
             raise UsageError("--keep-float", f"{count} is no number of layers", "give 0 or more, or names of layers")
         return count
@@ -45,7 +46,7 @@ def layers_to_keep(
             if wanted:
                 raise UsageError("--keep-float", "a number needs --calibrate, which finds the worst layers", "add it")
             return ()
-        worst = worst_first(sqnr)[:wanted]
+        worst = worst_first(sqnr)[: max(0, wanted)]
         return tuple(layer for layer in layers if layer in worst)
     for pattern in wanted:
         if not any(fnmatchcase(layer, pattern) for layer in layers):

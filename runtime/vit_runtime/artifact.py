@@ -235,7 +235,8 @@ class Artifact:
             raise ValueError(f"{len(self.labels)} labels for {self.architecture.classes} classes")
         finished = self.verification is not None
         if finished and (self.quantization is None) == (self.precision == "int8"):
-            raise ValueError(f"precision {self.precision} does not go with quantization {self.quantization}")
+            found = "without a" if self.quantization is None else "with a"
+            raise ValueError(f"precision {self.precision} {found} quantization block")
         size = self.architecture.image_size
         if self.preprocessing.crop_hw != (size, size):
             raise ValueError(f"crop_hw {self.preprocessing.crop_hw} does not fit image_size {size}")
@@ -280,10 +281,11 @@ def _parse_document(text: str, path: Path) -> Artifact:
         raise ArtifactError(path, f"its metadata is no JSON ({error})", "export it again") from error
     version = document.get("format_version") if isinstance(document, dict) else None
     if version != FORMAT_VERSION:
+        older = isinstance(version, int) and version < FORMAT_VERSION
         raise ArtifactError(
             path,
             f"has format version {version!r}, and this vit-edge reads version {FORMAT_VERSION}",
-            "upgrade vit-edge on this machine, or export the model again",
+            "export the model again" if older else "upgrade vit-edge on this machine, or export the model again",
         )
     try:
         return codec.decode(Artifact, document, METADATA_KEY)

@@ -126,13 +126,16 @@ def check(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay the stored self-test on this machine: does it answer as PyTorch did?"""
+    """Replay the stored self-test on this machine: does it answer as the verified file did?"""
     with report_errors():
         vit = _load(model, provider, threads)
         result = selftest.check(vit)
         if as_json:
-            numbers = {name: value if math.isfinite(value) else None for name, value in vars(result).items()}
-            _print_json({**numbers, "passed": result.passed, "provider": vit.provider})
+            facts = {
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in vars(result).items()
+            }
+            _print_json({**facts, "passed": result.passed, "provider": vit.provider})
         else:
             typer.echo(describe_check(result))
         if not result.passed:

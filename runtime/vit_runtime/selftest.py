@@ -1,4 +1,4 @@
-"""A self-test that any machine can run: pictures made by formula, and the answers PyTorch gave for them.
+"""A self-test that any machine can run: pictures made by formula, and stored answers for them.
 
 The pictures need no file and no random numbers, only integer arithmetic, so that every machine makes the same
 bytes. One is the model's input itself and tests the execution provider; the other is a larger photo of odd size
@@ -8,7 +8,7 @@ and tests Pillow's resampling by the digest of the preprocessed pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from PIL import Image
@@ -24,7 +24,9 @@ _PHOTO_HW: Final = (211, 307)
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTestResult:
-    """How far this machine is from PyTorch's answers."""
+    """How far this machine is from the stored answers: PyTorch's in fp32, else those that the export itself gave."""
+
+    answers: Literal["reference", "export"]
 
     logit_difference: float
     """Largest absolute difference of a logit."""
@@ -56,6 +58,7 @@ def check(model: ViT) -> SelfTestResult:
     preprocessing = model.artifact.preprocessing
     logits, embedding = model.run(waves(preprocessing.crop_hw)[None])
     return SelfTestResult(
+        answers=stored.answers,
         logit_difference=largest_difference(logits[0], np.array(stored.logits, np.float32)),
         logit_tolerance=stored.logit_tolerance,
         embedding_difference=largest_difference(embedding[0], np.array(stored.embedding, np.float32)),

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.models import VisionTransformer
 
 from vit_export import ExportRequest, export
+from vit_export.sources.torchvision_state import random_state
+from vit_runtime.artifact import Architecture
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TINY = {
@@ -69,6 +72,47 @@ def pytorch() -> type[PyTorch]:
 def tiny_state(tiny_checkpoint) -> dict[str, torch.Tensor]:
     """The tiny model's weights; the test may change them."""
     return load_file(tiny_checkpoint)
+
+
+THREE_BLOCKS = Architecture(
+    image_size=32, patch_size=8, layers=3, heads=2, width=128, mlp_width=256, classes=7, layer_norm_eps=1e-6
+)
+"""The tiny model with a third block: int8 treats the first, the last and those between them differently."""
+
+
+@pytest.fixture(scope="session")
+def three_blocks(tmp_path_factory) -> Path:
+    """Seeded random weights of `THREE_BLOCKS`, as a checkpoint."""
+    path = tmp_path_factory.mktemp("three") / "three.safetensors"
+    save_file(random_state(THREE_BLOCKS, seed=2), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def calibration_folder(tmp_path_factory) -> Path:
+    """A dozen seeded pictures: soft blots of colour, larger than the tiny model's input."""
+    path = tmp_path_factory.mktemp("calibration")
+    for index in range(12):
+        blots = np.random.default_rng(index).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(blots).resize((64, 48), Image.Resampling.BICUBIC).save(path / f"{index:02}.png")
+    return path
+
+
+@pytest.fixture(scope="session")
+def int8_artifacts(three_blocks, calibration_folder, tmp_path_factory) -> dict[str, Path]:
+    """`three_blocks` in int8: static, dynamic and portable, and in fp32 beside them."""
+    static = {"precision": "int8", "calibrate": calibration_folder}
+    options = {
+        "static": static,
+        "dynamic": {"precision": "int8"},
+        "portable": static | {"target": "portable"},
+        "fp32": {},
+    }
+    folder = tmp_path_factory.mktemp("int8")
+    return {
+        name: export(ExportRequest(model=str(three_blocks), output=folder / f"{name}.onnx", **kind)).path
+        for name, kind in options.items()
+    }
 
 
 @pytest.fixture(scope="session")

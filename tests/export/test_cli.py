@@ -50,11 +50,12 @@ def test_help_names_every_option_and_says_what_it_is_for(vit_export_cli):
     (command,) = app.registered_commands
     options = {
         *("--weights", "--seed", "--checkpoint", "--labels", "--heads", "--image-size", "--resize", "--interpolation"),
-        *("--mean", "--std", "--output", "--force", "--list", "--version"),
+        *("--mean", "--std", "--precision", "--calibrate", "--keep-float", "--max-drop", "--target"),
+        *("--output", "--force", "--list", "--version"),
     }
     assert options <= set(re.findall(r"--[a-z-]+", result.stdout))
     assert command.callback.__doc__ in result.stdout
-    assert "models/<model>.onnx" in result.stdout
+    assert "models/<model>[.int8|.fp16].onnx" in result.stdout
     assert "lanczos" in result.stdout
 
 

@@ -19,11 +19,11 @@ from vit_runtime.artifact import METADATA_KEY, read_artifact
 
 LAYERS = 2
 OPERATORS = {
-    "Reshape": 2 + 4 * LAYERS,  # rows and patches; heads of query, key and value, and back
+    "Reshape": 2 + 4 * LAYERS + 1,  # rows and patches; heads of query, key and value, and back; the embedding
     "Transpose": 1 + 4 * LAYERS,
     "Cast": 1,
     "Pad": 1,
-    "Gather": 1,
+    "Gather": 2,  # the class token in the last block: of the query's input and of the residual stream
     "MatMul": 1 + 8 * LAYERS + 1,  # projection; query, key, value, scores, mix, output, MLP twice; head
     "Add": 2 + (6 + 2) * LAYERS + 1,  # biases, positions, residuals
     "LayerNormalization": 2 * LAYERS + 1,
@@ -82,7 +82,10 @@ def test_shape_inference_follows_the_batch_through_the_whole_graph(model):
     values = {output for node in model.graph.node for output in node.output} - {"logits", "embedding"}
     assert shapes.keys() == values
     assert {shape[0] for shape in shapes.values()} == {"N"}
-    assert shapes["encoder/1/attention/scores"] == ["N", 2, 17, 17]
+    assert shapes["encoder/0/attention/scores"] == ["N", 2, 17, 17]
+    # Only the class token leaves the last block, so nothing else asks there.
+    assert shapes["encoder/1/attention/scores"] == ["N", 2, 1, 17]
+    assert shapes["encoder/1/mlp/gelu"] == ["N", 1, 256]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 16])

@@ -45,10 +45,10 @@ def changed_weight(name, change):
     def mutate(monkeypatch):
         original = GraphBuilder.weight
 
-        def weight(self, its_name, shape, make):
+        def weight(self, its_name, shape, make, dtype=np.float32):
             if its_name != name:
-                return original(self, its_name, shape, make)
-            return original(self, its_name, shape, lambda: np.ascontiguousarray(change(make()), np.float32))
+                return original(self, its_name, shape, make, dtype)
+            return original(self, its_name, shape, lambda: np.ascontiguousarray(change(make()), dtype), dtype)
 
         monkeypatch.setattr(GraphBuilder, "weight", weight)
 
@@ -141,6 +141,8 @@ def test_the_command_line_exits_with_3(vit_export_cli, tiny_checkpoint, monkeypa
 def test_the_record_says_what_was_measured(tiny_artifact):
     record = read_artifact(tiny_artifact).verification
     assert (record.pictures, record.same_top1, record.same_pixels) == (4, 4, 4)
+    assert min(record.min_logit_cosine, record.min_embedding_cosine) == pytest.approx(1)
+    assert (record.cosine_limit, record.remark) == (None, "")
     assert 0 <= record.max_logit_difference < record.logit_tolerance == 1e-4
     assert 0 <= record.max_embedding_difference < record.embedding_tolerance == 1e-4
     assert torch.__version__ in record.reference
@@ -182,7 +184,9 @@ def question(tiny_checkpoint, tiny_artifact):
 
 def test_the_reference_itself_passes(question):
     model, expected = question
-    assert verify.verify(model, expected).same_top1 == 4
+    result, self_test = verify.verify(model, expected)
+    assert result.same_top1 == 4
+    assert (result, self_test) == (model.artifact.verification, model.artifact.self_test)
 
 
 @pytest.mark.parametrize("picture", [0, 3])

@@ -12,9 +12,10 @@ import pytest
 
 from vit_runtime import Artifact, ArtifactError, read_artifact
 from vit_runtime.artifact import FORMAT_VERSION, METADATA_KEY
-from vit_runtime.codec import encode
+from vit_runtime.codec import decode, encode
 
-GOLDEN = Path(__file__).parent / "golden" / "artifact_v1.json"
+GOLDEN = Path(__file__).parent / "golden" / "artifact_v2.json"
+GOLDEN_INT8 = GOLDEN.with_name("artifact_v2_int8.json")
 
 Document = dict[str, Any]
 Place = tuple[str | int, ...]
@@ -29,9 +30,19 @@ def write_model(path: Path, document: str) -> Path:
     return path
 
 
+def read(golden: Path) -> Document:
+    return json.loads(golden.read_text(encoding="utf-8"))
+
+
 @pytest.fixture
 def document() -> Document:
-    return json.loads(GOLDEN.read_text(encoding="utf-8"))
+    """Of a float32 artifact."""
+    return read(GOLDEN)
+
+
+@pytest.fixture
+def int8_document() -> Document:
+    return read(GOLDEN_INT8)
 
 
 @pytest.fixture
@@ -51,9 +62,10 @@ def refusal(tmp_path: Path) -> Refusal:
     return run
 
 
-def test_version_1_is_still_read_and_written_alike(tmp_path: Path):
-    """The file is never to be changed: artifacts that lie on people's devices look like this."""
-    text = GOLDEN.read_text(encoding="utf-8")
+@pytest.mark.parametrize("golden", [GOLDEN, GOLDEN_INT8], ids=lambda golden: golden.stem)
+def test_version_2_is_still_read_and_written_alike(golden: Path, tmp_path: Path):
+    """The files are never to be changed: artifacts that lie on people's devices look like this."""
+    text = golden.read_text(encoding="utf-8")
     artifact = read_artifact(write_model(tmp_path / "model.onnx", text))
     assert json.dumps(encode(artifact), indent=2, ensure_ascii=False) + "\n" == text
     assert json.loads(artifact.to_json()) == json.loads(text)
@@ -61,6 +73,60 @@ def test_version_1_is_still_read_and_written_alike(tmp_path: Path):
     assert artifact.preprocessing.crop_hw == (32, 32)
     assert artifact.architecture.tokens == 17
     assert artifact.self_test.logits == (0.244887933, 0.60223037, -1.30819285)
+
+
+def test_a_float32_artifact_is_held_to_differences(document: Document, tmp_path: Path):
+    artifact = read_artifact(write_model(tmp_path / "model.onnx", json.dumps(document)))
+    assert (artifact.precision, artifact.target, artifact.quantization) == ("fp32", "cpu", None)
+    assert artifact.verification.logit_tolerance == artifact.verification.embedding_tolerance == 1e-4
+    assert artifact.verification.cosine_limit is None
+    assert artifact.self_test.answers == "reference"
+
+
+def test_an_int8_artifact_says_how_it_was_quantized_and_what_that_cost(int8_document: Document, tmp_path: Path):
+    artifact = read_artifact(write_model(tmp_path / "model.onnx", json.dumps(int8_document)))
+    assert (artifact.precision, artifact.target) == ("int8", "portable")
+    assert artifact.verification.logit_tolerance is None
+    assert artifact.verification.cosine_limit == 0.95
+    assert artifact.self_test.answers == "export"
+    quantization = artifact.quantization
+    assert quantization.scheme == "static"
+    assert quantization.kept_float == ("encoder/0/mlp/output", "encoder/1/attention/output")
+    assert (quantization.calibration.pictures, quantization.calibration.skipped) == (40, 2)
+    assert quantization.agreement.same_top1 == 39
+    assert [(loss.layer, loss.sqnr_db) for loss in quantization.sensitivity][:2] == [
+        ("encoder/1/attention/output", 21.37),
+        ("encoder/0/mlp/output", 24.5),
+    ]
+
+
+def test_dynamic_quantization_has_no_calibration(int8_document: Document, tmp_path: Path):
+    int8_document["target"] = "cpu"
+    int8_document["quantization"] |= {"scheme": "dynamic", "calibration": None, "agreement": None, "sensitivity": []}
+    artifact = read_artifact(write_model(tmp_path / "model.onnx", json.dumps(int8_document)))
+    assert artifact.quantization.calibration is None
+    assert artifact.quantization.agreement is None
+    assert artifact.quantization.sensitivity == ()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_a_float_artifact_with_quantization_is_refused(precision: str, int8_document: Document, refusal: Refusal):
+    message = refusal(int8_document | {"precision": precision})
+    assert f"precision {precision}" in message
+    assert "quantization" in message
+
+
+def test_an_int8_artifact_without_quantization_is_refused(int8_document: Document, refusal: Refusal):
+    message = refusal(int8_document | {"quantization": None})
+    assert "precision int8" in message
+    assert "quantization" in message
+
+
+def test_an_int8_artifact_has_no_quantization_while_its_export_is_under_way(int8_document: Document):
+    """The exporter writes such a draft to load the graph, before it knows how well that answers."""
+    draft = decode(Artifact, int8_document | {"quantization": None, "verification": None, "self_test": None})
+    assert draft.quantization is None
+    assert draft.precision == "int8"
 
 
 def test_the_tiny_artifact_is_read_as_it_was_written(tiny_artifact: Path):
@@ -78,16 +144,29 @@ def test_an_onnx_file_of_another_tool(tmp_path: Path):
         read_artifact(path)
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, "1", None, [1]], ids=repr)
+@pytest.mark.parametrize("version", [0, 1, 3, 99, "2", None, [2]], ids=repr)
 def test_another_format_version_says_what_was_found_and_what_is_supported(
     version: object, document: Document, refusal: Refusal
 ):
     message = refusal(document | {"format_version": version, "key of the future": 1})
-    assert f"has format version {version!r}, and this vit-edge reads version 1" in message
+    assert f"has format version {version!r}, and this vit-edge reads version 2" in message
     assert "upgrade vit-edge" in message
 
 
-@pytest.mark.parametrize("version", [True, 1.0])
+def test_version_1_is_refused_and_to_be_exported_again(document: Document, refusal: Refusal):
+    """A whole document as version 1 had it: what is missing in it is not what is told."""
+    document["format_version"] = 1
+    for key in ("target", "quantization"):
+        del document[key]
+    for key in ("remark", "min_logit_cosine", "min_embedding_cosine", "cosine_limit"):
+        del document["verification"][key]
+    del document["self_test"]["answers"]
+    message = refusal(document)
+    assert "has format version 1, and this vit-edge reads version 2" in message
+    assert message.endswith("export the model again")
+
+
+@pytest.mark.parametrize("version", [True, 2.0])
 def test_a_format_version_of_another_type_is_refused(version: object, document: Document, refusal: Refusal):
     refusal(document | {"format_version": version})
 
@@ -118,7 +197,10 @@ def places(value: object, here: Place = ()) -> Iterator[Place]:
             yield from places(item, (*here, index))
 
 
-GOLDEN_PLACES = list(places(json.loads(GOLDEN.read_text(encoding="utf-8"))))
+GOLDEN_PLACES = [
+    *((GOLDEN, place) for place in places(read(GOLDEN))),
+    *((GOLDEN_INT8, place) for place in places(read(GOLDEN_INT8)) if place[0] == "quantization"),
+]
 
 
 def look_up(document: Document, place: Place) -> Any:
@@ -132,8 +214,16 @@ def name(place: Place) -> str:
     return METADATA_KEY + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
 
 
-@pytest.mark.parametrize("place", [p for p in GOLDEN_PLACES if isinstance(p[-1], str)], ids=name)
-def test_a_missing_key_is_named(place: Place, document: Document, refusal: Refusal):
+@pytest.mark.parametrize(
+    ("golden", "place"),
+    [
+        pytest.param(golden, place, id=f"{golden.stem}:{name(place)}")
+        for golden, place in GOLDEN_PLACES
+        if isinstance(place[-1], str)
+    ],
+)
+def test_a_missing_key_is_named(golden: Path, place: Place, refusal: Refusal):
+    document = read(golden)
     del look_up(document, place[:-1])[place[-1]]
     if place == ("format_version",):
         assert "format version None" in refusal(document)
@@ -141,10 +231,13 @@ def test_a_missing_key_is_named(place: Place, document: Document, refusal: Refus
         assert f"{name(place[:-1])} has no '{place[-1]}'" in refusal(document)
 
 
-@pytest.mark.parametrize("place", [(), ("source",), ("architecture",), ("preprocessing",), ("self_test",)], ids=name)
-def test_an_unknown_key_is_named(place: Place, document: Document, refusal: Refusal):
-    look_up(document, place)["speed"] = 1
-    assert f"{name(place)} has an unknown key 'speed'" in refusal(document)
+OBJECTS = [(), *(place for _, place in GOLDEN_PLACES if isinstance(look_up(read(GOLDEN_INT8), place), dict))]
+
+
+@pytest.mark.parametrize("place", dict.fromkeys(OBJECTS), ids=name)
+def test_an_unknown_key_is_named(place: Place, int8_document: Document, refusal: Refusal):
+    look_up(int8_document, place)["speed"] = 1
+    assert f"{name(place)} has an unknown key 'speed'" in refusal(int8_document)
 
 
 WRONG = {
@@ -155,26 +248,45 @@ WRONG = {
     "number": 0.5,
     "null": None,
 }
-NULLABLE = ("sha256", "licence", "seed", "resize_hw", "labels", "external_data", "verification", "self_test")
+NULLABLE = (
+    "source.sha256",
+    "source.licence",
+    "source.seed",
+    "preprocessing.resize_hw",
+    "labels",
+    "quantization",
+    "quantization.calibration",
+    "quantization.agreement",
+    "external_data",
+    "verification",
+    "verification.logit_tolerance",
+    "verification.embedding_tolerance",
+    "verification.cosine_limit",
+    "self_test",
+)
 # Where free text or any number is right, it is no mistake.
-TEXT = ("producer", "model", "weights", "sha256", "licence", "labels", "reference", "runtime", "pixels_sha256")
-NUMBER = ("layer_norm_eps", "mean", "std", "logits", "embedding")
+TEXT = ("producer", "model", "weights", "sha256", "licence", "labels", "reference", "runtime", "remark")
+TEXT_IN_QUANTIZATION = ("activations", "kept_float", "sha256", "layer")
+NUMBER = ("layer_norm_eps", "mean", "std", "logits", "embedding", "sqnr_db", "cosine_limit")
 
 
-def is_right(kind: str, place: Place) -> bool:
+def is_right(kind: str, golden: Path, place: Place) -> bool:
     field = next(step for step in reversed(place) if isinstance(step, str))
-    leaf = not isinstance(look_up(json.loads(GOLDEN.read_text(encoding="utf-8")), place), (list, dict))
+    leaf = not isinstance(look_up(read(golden), place), (list, dict))
+    texts = TEXT_IN_QUANTIZATION if place[0] == "quantization" else (*TEXT, "pixels_sha256")
     return {
-        "text": leaf and field in TEXT,
-        "number": leaf and (field in NUMBER or field.endswith(("_tolerance", "_difference"))),
-        "null": field in NULLABLE and isinstance(place[-1], str),
+        "text": leaf and field in texts,
+        "number": leaf and (field in NUMBER or field.endswith(("_tolerance", "_difference", "_cosine"))),
+        "null": ".".join(map(str, place)) in NULLABLE and not (golden == GOLDEN_INT8 and place == ("quantization",)),
     }.get(kind, False)
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_value_of_the_wrong_type_is_named_wherever_it_is(kind: str, document: Document, refusal: Refusal):
-    for place in GOLDEN_PLACES:
-        if is_right(kind, place) or place == ("format_version",):
+@pytest.mark.parametrize("golden", [GOLDEN, GOLDEN_INT8], ids=lambda golden: golden.stem)
+def test_a_value_of_the_wrong_type_is_named_wherever_it_is(kind: str, golden: Path, refusal: Refusal):
+    document = read(golden)
+    for place in (place for where, place in GOLDEN_PLACES if where == golden):
+        if is_right(kind, golden, place) or place == ("format_version",):
             continue
         parent = look_up(document, place[:-1])
         before, parent[place[-1]] = parent[place[-1]], WRONG[kind]
@@ -197,7 +309,11 @@ INCONSISTENT: dict[str, tuple[Place, object]] = {
     "sizes should be at least 1": (("preprocessing", "resize_shortest_edge"), 0),
     "std (0.0, 0.224, 0.225) should be above zero": (("preprocessing", "std"), [0.0, 0.224, 0.225]),
     "supported: 'nearest', 'bilinear', 'bicubic', 'lanczos'": (("preprocessing", "interpolation"), "cubic"),
-    "supported: 'fp32'": (("precision",), "int4"),
+    "supported: 'fp32', 'int8', 'fp16'": (("precision",), "int4"),
+    "supported: 'cpu', 'gpu', 'portable'": (("target",), "npu"),
+    "supported: 'reference', 'export'": (("self_test", "answers"), "mine"),
+    "supported: 'static', 'dynamic'": (("quantization", "scheme"), "mixed"),
+    "supported: 'int8 per output channel'": (("quantization", "weights"), "int4 in groups"),
     "supported: 'logits', 'embedding'": (("outputs", 0), "hidden"),
     "supported: 'torchvision'": (("source", "family"), "unheard of"),
     "image_size 32 is no multiple of patch_size 7": (("architecture", "patch_size"), 7),
@@ -209,10 +325,10 @@ INCONSISTENT: dict[str, tuple[Place, object]] = {
 
 
 @pytest.mark.parametrize("expected", INCONSISTENT)
-def test_values_that_do_not_fit_each_other_are_refused(expected: str, document: Document, refusal: Refusal):
+def test_values_that_do_not_fit_each_other_are_refused(expected: str, int8_document: Document, refusal: Refusal):
     place, value = INCONSISTENT[expected]
-    look_up(document, place[:-1])[place[-1]] = value
-    assert expected in refusal(document)
+    look_up(int8_document, place[:-1])[place[-1]] = value
+    assert expected in refusal(int8_document)
 
 
 @pytest.mark.parametrize("part", ["verification", "self_test"])

@@ -13,9 +13,13 @@ from vit_runtime import Artifact, codec, read_artifact
 from vit_runtime.artifact import (
     FORMAT_VERSION,
     METADATA_KEY,
+    Agreement,
     Architecture,
+    Calibration,
     ExternalData,
+    LayerLoss,
     Preprocessing,
+    Quantization,
     SelfTest,
     Source,
     Verification,
@@ -47,6 +51,26 @@ def architectures(draw: st.DrawFn) -> Architecture:
     )
 
 
+calibrations = st.builds(Calibration, pictures=count, skipped=count, sha256=st.text())
+agreements = st.builds(
+    Agreement,
+    same_top1=count,
+    **{f"{kind}_{name}_cosine": number for kind in ("mean", "min") for name in ("logit", "embedding")},
+    **dict.fromkeys(("max_logit_difference", "max_embedding_difference"), number),
+)
+quantizations = st.builds(
+    Quantization,
+    scheme=st.sampled_from(["static", "dynamic"]),
+    weights=st.just("int8 per output channel"),
+    activations=st.text(),
+    kept_float=st.lists(st.text(), max_size=3).map(tuple),
+    float32_bytes=count,
+    calibration=st.none() | calibrations,
+    agreement=st.none() | agreements,
+    sensitivity=st.lists(st.builds(LayerLoss, layer=st.text(), sqnr_db=number), max_size=3).map(tuple),
+)
+
+
 @st.composite
 def artifacts(draw: st.DrawFn) -> Artifact:
     architecture = draw(architectures())
@@ -72,6 +96,7 @@ def artifacts(draw: st.DrawFn) -> Artifact:
         SelfTest,
         formula=st.just("waves"),
         pixels_sha256=st.text(),
+        answers=st.sampled_from(["reference", "export"]),
         logits=numbers(classes),
         embedding=numbers(width),
         logit_tolerance=number,
@@ -79,11 +104,13 @@ def artifacts(draw: st.DrawFn) -> Artifact:
     )
     verification = st.builds(
         Verification,
-        **dict.fromkeys(("reference", "runtime"), st.text()),
+        **dict.fromkeys(("reference", "runtime", "remark"), st.text()),
         **dict.fromkeys(("pictures", "same_top1", "same_pixels"), count),
         **dict.fromkeys(("max_logit_difference", "max_embedding_difference"), number),
-        **dict.fromkeys(("logit_tolerance", "embedding_tolerance"), number),
+        **dict.fromkeys(("min_logit_cosine", "min_embedding_cosine"), number),
+        **dict.fromkeys(("logit_tolerance", "embedding_tolerance", "cosine_limit"), st.none() | number),
     )
+    precision = draw(st.sampled_from(["fp32", "int8", "fp16"]))
     return Artifact(
         format_version=FORMAT_VERSION,
         producer=draw(st.text()),
@@ -93,7 +120,9 @@ def artifacts(draw: st.DrawFn) -> Artifact:
         preprocessing=preprocessing,
         labels=draw(st.none() | st.lists(st.text(), min_size=classes, max_size=classes).map(tuple)),
         outputs=("logits", "embedding"),
-        precision="fp32",
+        precision=precision,
+        target=draw(st.sampled_from(["cpu", "gpu", "portable"])),
+        quantization=draw(quantizations) if precision == "int8" else None,
         external_data=draw(st.none() | st.builds(ExternalData, file=st.text(), bytes=count)),
         verification=draw(st.none() | verification),
         self_test=draw(st.none() | self_test),

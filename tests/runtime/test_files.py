@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vit_runtime.errors import ImageError, OutputFileError, VitEdgeError
-from vit_runtime.files import atomic_write, find_pictures
+from vit_runtime.files import atomic_write, find_pictures, pictures_below
 
 
 def make_files(folder: Path, *names: str) -> None:
@@ -29,6 +29,17 @@ def test_a_folder_gives_its_pictures_by_name(tmp_path: Path):
 def test_folders_below_a_folder_are_not_searched(tmp_path: Path):
     make_files(tmp_path, "a.jpg", "below/b.jpg", "folder.jpg/c.jpg")
     assert names(find_pictures([tmp_path])) == ["a.jpg"]
+
+
+def test_pictures_below_a_folder_are_those_of_all_folders_in_it(tmp_path: Path):
+    make_files(tmp_path, "b.jpg", "a/z.PNG", "a/a/y.webp", "a/notes.txt", "a/._z.jpg", "folder.jpg/c.jpg", "d.onnx")
+    found = [path.relative_to(tmp_path).as_posix() for path in pictures_below(tmp_path)]
+    assert found == ["a/a/y.webp", "a/z.PNG", "b.jpg", "folder.jpg/c.jpg"]
+
+
+def test_no_pictures_below_a_folder(tmp_path: Path):
+    make_files(tmp_path, "a/notes.txt")
+    assert pictures_below(tmp_path) == []
 
 
 def test_files_are_taken_as_they_are_in_the_order_given(tmp_path: Path):

@@ -1,0 +1,280 @@
+"""Targets: which operators a file is made of, and that other runtimes agree about it."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+from onnx import TensorProto, numpy_helper
+from safetensors.torch import load_file
+
+import vit_runtime as vit
+from vit_export import ExportRequest, PreprocessingOptions, export
+from vit_runtime.artifact import read_artifact
+from vit_runtime.preprocess import load_pixels
+from vit_runtime.saturation import int8_products_saturate
+from vit_runtime.session import open_session
+
+BLOCKS = 3
+QUANTIZED = 1 + 6 * BLOCKS
+"""Linear layers in int8: all but the head."""
+OPERATORS = {
+    "Cast": 1,
+    "Reshape": 2 + 4 * BLOCKS + 1,
+    "Transpose": 1 + 4 * BLOCKS,
+    "Pad": 1,
+    "Gather": 2,
+    "Sub": 1 + BLOCKS,  # 128 of the pixels, half its range of GELU
+    "QuantizeLinear": 1 + 4 * BLOCKS + 1,  # an activation each; the last block's query reads its own
+    "DequantizeLinear": 1 + 4 * BLOCKS + 1 + QUANTIZED,
+    "MatMul": QUANTIZED + 2 * BLOCKS + 1,
+    "Add": QUANTIZED + 1 + 2 * BLOCKS + 1,
+    "LayerNormalization": 2 * BLOCKS + 1,
+    "Softmax": BLOCKS,
+    "Gelu": BLOCKS,
+}
+
+
+def compiled_by_openvino(path, *, int8_kernels: bool) -> openvino.CompiledModel:
+    """By OpenVINO's own CPU plugin; f32: where the processor has it, the plugin would take bf16.
+
+    Without its int8 kernels it computes what QuantizeLinear and DequantizeLinear say, in float32. With them sums of
+    products are cut off at 16 bits on x86 processors without VNNI: a test of the file would be one of the machine.
+    """
+    core = openvino.Core()
+    options = {"INFERENCE_PRECISION_HINT": "f32", "LP_TRANSFORMS_MODE": "YES" if int8_kernels else "NO"}
+    return core.compile_model(core.read_model(path), "CPU", options)
+
+
+def openvino_answers(path, pixels: np.ndarray, *, int8_kernels: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and embedding."""
+    compiled = compiled_by_openvino(path, int8_kernels=int8_kernels)
+    results = compiled({"pixels": pixels})
+    return results["logits"], results["embedding"]
+
+
+@pytest.fixture(scope="module")
+def model(int8_artifacts) -> onnx.ModelProto:
+    return onnx.load(int8_artifacts["portable"])
+
+
+@pytest.fixture(scope="module")
+def arrays(model) -> dict[str, np.ndarray]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+# Portable int8.
+
+
+def test_portable_int8_is_of_standard_operators_only(model):
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 20)]
+    assert {node.domain for node in model.graph.node} == {""}
+    assert Counter(node.op_type for node in model.graph.node) == OPERATORS
+
+
+def test_onnxs_own_checker_finds_nothing(int8_artifacts):
+    for kind, path in int8_artifacts.items():
+        if kind in ("portable", "fp32"):
+            onnx.checker.check_model(str(path), full_check=True)
+
+
+def test_activations_are_symmetric_int8_with_one_scale(model, arrays):
+    """What TensorRT takes: zero points of zero, and no scale that is computed."""
+    pairs = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    for node in pairs:
+        _, scale, zero_point = node.input
+        assert arrays[scale].shape == ()
+        assert arrays[scale] > 0
+        assert arrays[zero_point].dtype == np.int8
+        assert arrays[zero_point] == 0
+        (back,) = [other for other in model.graph.node if other.input[0] == node.output[0]]
+        assert (back.op_type, list(back.input[1:])) == ("DequantizeLinear", [scale, zero_point])
+
+
+def test_weights_are_symmetric_int8_with_a_scale_a_channel(model, arrays):
+    weights = [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in arrays]
+    assert len(weights) == QUANTIZED
+    for node in weights:
+        weight, scale, zero_point = (arrays[name] for name in node.input)
+        assert weight.dtype == np.int8
+        assert weight.min() >= -127
+        assert [attribute.i for attribute in node.attribute if attribute.name == "axis"] == [1]
+        assert scale.shape == (weight.shape[1],)
+        assert (scale > 0).all()
+        assert zero_point.dtype == np.int8
+        assert not zero_point.any()
+        (reader,) = [other for other in model.graph.node if node.output[0] in other.input]
+        assert reader.op_type == "MatMul"
+
+
+def test_every_product_of_a_quantized_layer_reads_both_factors_dequantized(model):
+    makes = {node.output[0]: node.op_type for node in model.graph.node}
+    factors = Counter(
+        tuple(makes.get(name, "weight") for name in node.input) for node in model.graph.node if node.op_type == "MatMul"
+    )
+    assert factors.pop(("DequantizeLinear", "DequantizeLinear")) == QUANTIZED
+    assert factors == {
+        ("Transpose", "Transpose"): BLOCKS,
+        ("Softmax", "Transpose"): BLOCKS,
+        ("LayerNormalization", "weight"): 1,
+    }
+
+
+def test_the_pixels_lose_nothing(arrays):
+    assert arrays["shift/patch_embed/input"] == 128
+    assert arrays["scale/patch_embed/input"] == 1
+
+
+def test_openvino_and_onnxruntime_agree_on_portable_int8(int8_artifacts, random_pixels):
+    pixels = random_pixels(16, 32)
+    ours = vit.load(int8_artifacts["portable"], provider="cpu").run(pixels)
+    theirs = openvino_answers(int8_artifacts["portable"], pixels)
+    assert (ours[0].argmax(1) == theirs[0].argmax(1)).all()
+    for a, b in zip(ours, theirs, strict=True):
+        assert cosines(a, b).min() > 0.9998  # measured 0.99991: a value on the border of two steps falls either way
+
+
+def test_openvinos_int8_kernels_take_every_quantized_layer(int8_artifacts):
+    compiled = compiled_by_openvino(int8_artifacts["portable"], int8_kernels=True)
+    ran = Counter()
+    for operator in compiled.get_runtime_model().get_ops():
+        facts = operator.get_rt_info()
+        ran[facts["layerType"].astype(str), facts["primitiveType"].astype(str).rpartition("_")[2]] += 1
+    products = {computed_in: count for (kind, computed_in), count in ran.items() if kind == "FullyConnected"}
+    assert products == {"i8": QUANTIZED, "f32": 1}
+
+
+def test_openvinos_int8_kernels_agree(int8_artifacts, random_pixels, folder):
+    """With weights of seven bits, which no processor's sums overflow: what OpenVINO makes of the graph is tested."""
+    model = onnx.load(int8_artifacts["portable"])
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if tensor.name.endswith(".weight") and array.dtype == np.int8:
+            tensor.raw_data = np.rint(array / 2).astype(np.int8).tobytes()
+        elif tensor.name.endswith(".weight_scale"):
+            tensor.raw_data = (2 * array).tobytes()
+    onnx.save(model, path := folder / "seven_bits.onnx")
+    pixels = random_pixels(16, 32)
+    theirs = openvino_answers(path, pixels, int8_kernels=True)
+    ours = open_session(path, provider="cpu", int8=True).session.run(["logits", "embedding"], {"pixels": pixels})
+    assert (ours[0].argmax(1) == theirs[0].argmax(1)).all()
+    for a, b in zip(ours, theirs, strict=True):
+        assert cosines(a, b).min() > 0.999
+
+
+@pytest.mark.skipif(int8_products_saturate(), reason="OpenVINO's int8 kernels saturate on processors without VNNI")
+def test_openvinos_int8_kernels_agree_with_all_eight_bits(int8_artifacts, random_pixels):
+    pixels = random_pixels(16, 32)
+    ours = vit.load(int8_artifacts["portable"], provider="cpu").run(pixels)
+    theirs = openvino_answers(int8_artifacts["portable"], pixels, int8_kernels=True)
+    assert (ours[0].argmax(1) == theirs[0].argmax(1)).all()
+    for a, b in zip(ours, theirs, strict=True):
+        assert cosines(a, b).min() > 0.999
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+def test_openvino_takes_any_batch(pictures, int8_artifacts, random_pixels):
+    logits, embedding = openvino_answers(int8_artifacts["portable"], random_pixels(pictures, 32))
+    assert (logits.shape, embedding.shape) == ((pictures, 7), (pictures, 128))
+
+
+def test_openvino_and_onnxruntime_agree_on_a_trained_model(data, tmp_path_factory):
+    """DeiT-Tiny, calibrated on 32 photos, asked about 20 others."""
+    few = tmp_path_factory.mktemp("few")
+    for photo in sorted((data / "calibration").iterdir())[::4]:
+        (few / photo.name).symlink_to(photo)
+    request = ExportRequest(
+        model=str(data / "deit_tiny_patch16_224.safetensors"),
+        preprocessing=PreprocessingOptions(resize=256, interpolation="bicubic"),
+        precision="int8",
+        target="portable",
+        calibrate=few,
+        output=few / "deit.onnx",
+    )
+    path = export(request).path
+    with (data / "photos" / "labels.csv").open(newline="") as file:
+        names = [row["file"] for row in csv.DictReader(file)][::25]
+    model = vit.load(path, provider="cpu")
+    pixels = np.stack([load_pixels(data / "photos" / name, model.artifact.preprocessing) for name in names])
+    assert len(pixels) == 20
+    ours, theirs = model.run(pixels)[0], openvino_answers(path, pixels)[0]
+    path.unlink()
+    # One of them lies between two breeds of dog, so to say: its best two logits are 0.02 apart.
+    best = np.sort(ours, axis=1)
+    decided = best[:, -1] - best[:, -2] > 0.1
+    assert decided.sum() >= 18
+    assert (ours.argmax(1) == theirs.argmax(1))[decided].all()
+    assert cosines(ours, theirs).min() > 0.997  # measured 0.9979
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+
+# Float.
+
+
+@pytest.fixture(scope="module")
+def gpu_float32(three_blocks, tmp_path_factory):
+    return export(ExportRequest(model=str(three_blocks), output=tmp_path_factory.mktemp("gpu"), target="gpu")).path
+
+
+def test_float32_for_gpus_uses_the_fused_attention(gpu_float32):
+    model = onnx.load(gpu_float32)
+    counted = Counter((node.domain, node.op_type) for node in model.graph.node)
+    assert counted["com.microsoft", "MultiHeadAttention"] == BLOCKS
+    assert {op for domain, op in counted if domain} == {"MultiHeadAttention"}
+    assert not counted["", "Softmax"]
+    assert counted["", "MatMul"] == QUANTIZED + 1
+    assert {tensor.data_type for tensor in model.graph.initializer} == {TensorProto.FLOAT, TensorProto.INT64}
+
+
+def test_float32_for_gpus_answers_as_pytorch_does(gpu_float32, three_blocks, pytorch, random_pixels):
+    pixels = random_pixels(16, 32)
+    reference = pytorch.run(pytorch.tiny(load_file(three_blocks), num_layers=3), pytorch.normalise(pixels))
+    for ours, expected in zip(vit.load(gpu_float32).run(pixels), reference, strict=True):
+        assert np.abs(ours - expected).max() < 1e-4
+
+
+def test_portable_float32_is_the_file_for_the_cpu(three_blocks, int8_artifacts, folder):
+    """Both are of standard operators; only what they say of their target differs."""
+    path = export(ExportRequest(model=str(three_blocks), output=folder, target="portable")).path
+    assert onnx.load(path).graph == onnx.load(int8_artifacts["fp32"]).graph
+    assert read_artifact(path).target == "portable"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_openvino_answers_as_pytorch_does(precision, three_blocks, folder, pytorch, random_pixels):
+    path = export(ExportRequest(model=str(three_blocks), output=folder, target="portable", precision=precision)).path
+    pixels = random_pixels(8, 32)
+    reference = pytorch.run(pytorch.tiny(load_file(three_blocks), num_layers=3), pytorch.normalise(pixels))
+    for ours, expected in zip(openvino_answers(path, pixels), reference, strict=True):
+        assert np.abs(ours - expected).max() < {"fp32": 1e-4, "fp16": 1.5e-2}[precision]
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "three.onnx"),
+        ({"target": "portable"}, "three.portable.onnx"),
+        ({"target": "gpu"}, "three.gpu.onnx"),
+        ({"target": "gpu", "precision": "fp16"}, "three.fp16.gpu.onnx"),
+        ({"target": "portable", "precision": "fp16"}, "three.fp16.portable.onnx"),
+        ({"precision": "int8"}, "three.int8.onnx"),
+    ],
+)
+def test_the_default_name_says_precision_and_target(options, name, three_blocks, folder, files_in):
+    exported = export(ExportRequest(model=str(three_blocks), output=folder, **options))
+    assert files_in(folder) == [name]
+    artifact = read_artifact(exported.path)
+    assert (artifact.precision, artifact.target) == (options.get("precision", "fp32"), options.get("target", "cpu"))
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic", "portable", "fp32"])
+def test_only_files_for_the_cpu_and_of_float32_are_checked_in_full(kind, int8_artifacts):
+    remark = read_artifact(int8_artifacts[kind]).verification.remark
+    assert remark == ("checked on the CPU: not with TensorRT, OpenVINO or other runtimes" if kind == "portable" else "")
