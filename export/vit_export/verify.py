@@ -54,8 +54,7 @@ SELF_TEST_SLACK: Final = 10.0
 """Other processors add up in another order; a wrong kernel is off by a hundred times more than this."""
 SELF_TEST_SHARE: Final[dict[Precision, float]] = {"int8": 0.1, "fp16": 0.01}
 """Limit of a self-test on the file's own answers, as a share of the largest: another order of adding up tips values
-over to the next step of a grid. DeiT-Tiny, onnxruntime 1.20.1 against 1.32.0: at most 0.046 in int8 and 0.0004 in fp16; with
-saturating int8 kernels 0.25 to 0.34 (docs/log.md, 2026-11-23)."""
+over to the next step of a grid. Measured: docs/decisions/0007."""
 
 _REMEDIES: Final[dict[Precision, str]] = {
     "fp32": "nothing was written; please report it with the model's name",
