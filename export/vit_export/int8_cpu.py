@@ -98,9 +98,10 @@ class CpuInt8:
             scale = np.float32(self._static_scales[x.site])
             return np.asarray(np.clip(np.rint(values / scale), -ZERO_POINT, 255 - ZERO_POINT) * scale, np.float32)
         if _is_floored(x):
-            reach = values.max(axis=1, keepdims=True) + np.float32(GELU_FLOOR)
-            zero_point = np.clip(np.floor(np.float32(GELU_FLOOR * 255) / reach), 1, 254)
-            scale = np.float32(GELU_FLOOR) / zero_point
+            high, floor = values.max(axis=1, keepdims=True), np.float32(GELU_FLOOR)
+            exact = np.float32(GELU_FLOOR * 255) / (high + floor)
+            zero_point = np.minimum(np.maximum(np.floor(exact), np.clip(np.rint(exact), 0, 1)), 254)
+            scale = np.maximum(floor / np.maximum(zero_point, 1), high * np.float32(1 / 254))
         else:
             zero_point = np.float32(ZERO_POINT)
             scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.float32(_SMALLEST)) / np.float32(STEPS)
@@ -224,14 +225,26 @@ def _symmetric_rows(g: GraphBuilder, x: Activation, matrix: str) -> tuple[str, s
 
 
 def _gelu_rows(g: GraphBuilder, x: Activation, matrix: str) -> tuple[str, str]:
-    """The widest zero point z for which floor/z still reaches the row's maximum, and scale = floor / z: (N·rows,)."""
-    axis = g.constant("axis/columns", [1])
-    high = g.node("ReduceMax", [matrix, axis], _below(g, x, "high"), keepdims=0)
-    span = g.node("Add", [high, g.constant("gelu/floor", GELU_FLOOR, np.float32)], _below(g, x, "span"))
-    exact = g.node("Div", [g.constant("gelu/reach", GELU_FLOOR * 255, np.float32), span], _below(g, x, "exact"))
-    limits = [g.constant("gelu/least", 1.0, np.float32), g.constant("gelu/most", 254.0, np.float32)]
-    whole = g.node("Clip", [g.node("Floor", [exact], _below(g, x, "floor")), *limits], _below(g, x, "whole"))
-    scale = g.node("Div", [g.constant("gelu/floor", GELU_FLOOR, np.float32), whole], _below(g, x, "scale"))
+    """The widest zero point z for which floor/z still reaches the row's maximum, and scale = floor / z: (N·rows,).
+
+    A row above 254 floors (43) has no such zero point: it gets 1 or 0, and the scale that reaches it. The bias then
+    takes off up to one floor too much or too little, which is less than the row's own step.
+    """
+
+    def number(name: str, value: float) -> str:
+        return g.constant(f"gelu/{name}", value, np.float32)
+
+    def step(op: str, inputs: list[str], name: str) -> str:
+        return g.node(op, inputs, _below(g, x, name))
+
+    floor, one = number("floor", GELU_FLOOR), number("one", 1.0)
+    high = g.node("ReduceMax", [matrix, g.constant("axis/columns", [1])], _below(g, x, "high"), keepdims=0)
+    exact = step("Div", [number("reach", GELU_FLOOR * 255), step("Add", [high, floor], "span")], "exact")
+    first = step("Clip", [step("Round", [exact], "nearest"), number("zero", 0.0), one], "zero_or_one")
+    whole = step("Max", [step("Floor", [exact], "floor"), first], "whole")
+    whole = step("Min", [whole, number("most", 254.0)], "zero_point/as_float")
+    scale = step("Div", [floor, step("Max", [whole, one], "divisor")], "step")
+    scale = step("Max", [scale, step("Mul", [high, number("share", 1 / 254)], "least_step")], "scale")
     return scale, g.node("Cast", [whole], _below(g, x, "zero_point"), to=TensorProto.UINT8)
 
 

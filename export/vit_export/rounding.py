@@ -70,14 +70,10 @@ class SecondMoment:
 
     def __init__(self, moment: torch.Tensor) -> None:
         """Takes float (in, in), symmetric and positive semidefinite."""
-        self.moment = moment
-        moment = moment.double()
-        moment = moment + torch.eye(len(moment), dtype=moment.dtype) * (_DAMPING * moment.diagonal().mean() + 1e-30)
+        moment = (moment.double() + moment.double().T) / 2
         # The paper's order: the columns whose inputs are largest first, while others are left to make up for them.
         self._order = moment.diagonal().argsort(descending=True)
-        moment = moment[self._order][:, self._order]
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment))
-        self._factor = torch.linalg.cholesky(inverse, upper=True)
+        self._factor = _factorise(moment[self._order][:, self._order])
 
     def round(self, weight: FloatArray) -> QuantizedWeight:
         """Rounds float32 weights (out, in) so that the layer's output on such inputs changes least."""
@@ -99,3 +95,21 @@ class SecondMoment:
         in_place = torch.empty_like(values)
         in_place[:, self._order] = values
         return QuantizedWeight(values=in_place.numpy(), scale=scale)
+
+
+def _factorise(moment: torch.Tensor) -> torch.Tensor:
+    """The upper triangular U with Uᵀ U = moment⁻¹, of a damped moment: float64 (in, in).
+
+    Inputs that hardly vary leave a moment of rounding errors, which may be indefinite: it is damped more. Where nothing
+    is left the factor is the identity's, and rounding goes to the nearest.
+    """
+    unit = torch.eye(len(moment), dtype=moment.dtype)
+    size = float(moment.diagonal().clamp(min=0).mean())
+    for damping in (_DAMPING, 0.1, 1.0, 10.0, 100.0):
+        lower, failed = torch.linalg.cholesky_ex(moment + unit * damping * size)
+        if size > 0 and not failed:
+            inverse, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+            if not failed and bool(torch.isfinite(inverse).all()):
+                factor: torch.Tensor = inverse
+                return factor
+    return unit

@@ -174,12 +174,12 @@ def test_too_few_readable_pictures_are_an_error(readable: int, photos, heard: He
     folder = photos(5)
     for path in sorted(folder.iterdir())[readable:]:
         path.write_bytes(b"no picture")
-    assert f"{readable} of 5 pictures can be read, 2 are the least" in refusal(folder, heard)
+    assert f"{readable} of 5 can be read, 2 are the least" in refusal(folder, heard)
     assert len(heard.notes) == 5 - readable
 
 
 def test_a_single_picture_is_an_error(photos, heard: Heard):
-    assert "1 pictures can be read, 2 are the least" in refusal(photos(1), heard)
+    assert "1 of 1 can be read, 2 are the least" in refusal(photos(1), heard)
 
 
 @pytest.mark.parametrize("count", [2, 7, 8])
