@@ -41,6 +41,16 @@ class Spread:
         scale = np.maximum(half, _SMALLEST_SHARE * float(np.median(moving)) if len(moving) else 1.0)
         return cls(shift=np.asarray((high + low) / 2, np.float32), scale=np.asarray(scale, np.float32))
 
+    @classmethod
+    def of_peaks(cls, peaks: FloatArray, *, strength: float) -> Spread:
+        """Partial equalisation, for values of which only the largest sizes are known, and those roughly.
+
+        SmoothQuant's migration strength; 0 leaves all as it is.
+        """
+        typical = float(np.median(peaks)) or 1.0
+        scale = np.maximum(peaks / typical, _SMALLEST_SHARE) ** strength
+        return cls(shift=np.zeros_like(scale, np.float32), scale=np.asarray(scale, np.float32))
+
 
 @dataclass(frozen=True, kw_only=True)
 class BlockSpread:

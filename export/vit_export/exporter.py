@@ -83,8 +83,10 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
     del model  # what is not needed any more goes before onnxruntime loads weights of its own
     with new_model_file(destination) as file:
         work = _Work(file=file, expected=expected, progress=progress)
-        if request.precision == "int8":
-            artifact = _write_int8(work, request, draft, weights, pictures)
+        if pictures is not None:
+            artifact = _write_static(work, request, draft, weights, pictures)
+        elif request.precision == "int8":
+            artifact = _write_dynamic(work, request, draft, weights)
         else:
             graph = build_graph(draft.architecture, draft.preprocessing, weights, float_lowering(request))
             del weights
@@ -123,19 +125,24 @@ class _Work:
         return replace(draft, external_data=self.file.external_data, verification=verification, self_test=self_test)
 
 
-def _write_int8(
-    work: _Work, request: ExportRequest, draft: Artifact, weights: Weights, pictures: CalibrationPictures | None
+def _write_dynamic(work: _Work, request: ExportRequest, draft: Artifact, weights: Weights) -> Artifact:
+    with TemporaryDirectory(dir=work.file.path.parent) as folder:
+        model = int8.dynamic(
+            draft.architecture, draft.preprocessing, weights, folder=Path(folder), progress=work.progress
+        )
+    kept = model.kept(request.keep_float)
+    work.write(model.graph(kept))
+    return work.verified(replace(draft, quantization=model.facts(kept, None, None)))
+
+
+def _write_static(
+    work: _Work, request: ExportRequest, draft: Artifact, weights: Weights, pictures: CalibrationPictures
 ) -> Artifact:
-    arch, preprocessing, progress = draft.architecture, draft.preprocessing, work.progress
-    if pictures is None:
-        model = int8.dynamic(arch, preprocessing, weights)
-        kept = model.kept(request.keep_float)
-        work.write(model.graph(kept))
-        return work.verified(replace(draft, quantization=model.facts(kept, None, None)))
+    progress = work.progress
     with TemporaryDirectory(dir=work.file.path.parent) as folder:
         model, answers = int8.calibrate(
-            arch,
-            preprocessing,
+            draft.architecture,
+            draft.preprocessing,
             weights,
             target=request.target,
             pictures=pictures,

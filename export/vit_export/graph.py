@@ -28,6 +28,8 @@ from vit_runtime.artifact import Architecture, Preprocessing
 from vit_runtime.model import FloatArray
 
 PIXELS: Final = "pixels"
+PATCH_PROJECTION: Final = "patch_embed/projection"
+"""The linear layer that reads pixels."""
 HEAD: Final = "head/input"
 """Where the head reads the embedding."""
 _COLOURS: Final = 3

@@ -55,8 +55,7 @@ class Half:
         if x.kind in ("mixed", "gelu"):
             return x.value
         if x.value not in self._halved:
-            name = f"{x.value.removeprefix(g.path(''))}/half"
-            self._halved[x.value] = g.node("Cast", [x.value], name, to=TensorProto.FLOAT16)
+            self._halved[x.value] = g.node("Cast", [x.value], x.step(g, "half"), to=TensorProto.FLOAT16)
         return self._halved[x.value]
 
 

@@ -11,21 +11,25 @@ import numpy as np
 
 from vit_export.builder import GraphBuilder
 from vit_export.calibration_pictures import CalibrationPictures
-from vit_export.equalise import EqualisedWeights
-from vit_export.graph import build_graph, linear_layers
+from vit_export.equalise import EqualisedWeights, Spread
+from vit_export.graph import PATCH_PROJECTION, build_graph, linear_layers
 from vit_export.int8_cpu import CpuInt8
 from vit_export.int8_portable import PortableInt8
 from vit_export.keep_float import layers_to_keep, worst_first
 from vit_export.linear import Linear, WeightSource
+from vit_export.natural_pictures import noise_pictures, patch_moment
 from vit_export.observe import FloatAnswers, FloatModel
 from vit_export.progress import Progress
-from vit_export.quantize import Quantized, Quantizer
-from vit_export.rounding import QuantizedWeight, round_to_nearest
+from vit_export.quantize import Quantized, Quantizer, block_spreads
+from vit_export.rounding import QuantizedWeight, SecondMoment, round_to_nearest
 from vit_export.verify import cosines
 from vit_runtime.artifact import Agreement, Architecture, LayerLoss, Preprocessing, Quantization, Target
 from vit_runtime.model import ViT
 from vit_runtime.selftest import largest_difference
 
+_CLOUDS: Final = 8
+_CLOUD_STRENGTH: Final = 0.3
+"""Clouds are no photos: at full strength rounding the weights would lose more than activations gain (docs/log.md)."""
 _ACTIVATIONS: Final = {
     ("cpu", "static"): "uint8, calibrated behind LayerNorm and by row behind attention and GELU",
     ("cpu", "dynamic"): "uint8 by row",
@@ -40,6 +44,7 @@ class Int8Model:
     arch: Architecture
     preprocessing: Preprocessing
     weights: WeightSource
+    """Of the equalised model."""
     target: Target
     layers: tuple[str, ...]
     """Paths of the linear layers that int8 is for, in the order of the graph; the head is none of them."""
@@ -50,10 +55,9 @@ class Int8Model:
         """Records the graph with some layers in float."""
         kept = frozenset(keep_float)
         if self.quantized is None:
-            return build_graph(self.arch, self.preprocessing, self.weights, CpuInt8(_nearest, {}, kept))
+            return build_graph(self.arch, self.preprocessing, self.weights, CpuInt8(_uncalibrated, {}, kept))
         lowering = _LOWERINGS[self.target](self._calibrated, self.quantized.ranges, kept)
-        weights = EqualisedWeights(self.weights, self.quantized.spreads)
-        return build_graph(self.arch, self.preprocessing, weights, lowering)
+        return build_graph(self.arch, self.preprocessing, self.weights, lowering)
 
     def kept(self, wanted: int | tuple[str, ...]) -> tuple[str, ...]:
         """The layers to keep in float for what a user asked for; see `layers_to_keep`."""
@@ -82,24 +86,36 @@ class Int8Model:
             sensitivity=tuple(LayerLoss(layer=layer, sqnr_db=round(sqnr[layer], 2)) for layer in self.worst()),
         )
 
-    def _calibrated(self, path: str, layer: Linear) -> QuantizedWeight:  # noqa: ARG002 - as `_nearest`
+    def _calibrated(self, path: str, layer: Linear) -> QuantizedWeight:  # noqa: ARG002 - as `_uncalibrated`
         assert self.quantized is not None  # noqa: S101 - only a calibrated graph asks
         return self.quantized.weights[path]
 
 
-def _nearest(path: str, layer: Linear) -> QuantizedWeight:  # noqa: ARG001 - one signature for both ways of rounding
+def _uncalibrated(path: str, layer: Linear) -> QuantizedWeight:
+    """Rounds to nearest, but for the patch projection: what pixels are like is known without any photo."""
+    if path == PATCH_PROJECTION:
+        return SecondMoment(patch_moment(layer.shape[1])).round(layer.weight())
     return round_to_nearest(layer.weight())
 
 
 _LOWERINGS: Final[dict[Target, type[CpuInt8 | PortableInt8]]] = {"cpu": CpuInt8, "portable": PortableInt8}
 
 
-def dynamic(arch: Architecture, preprocessing: Preprocessing, weights: WeightSource) -> Int8Model:
-    """An int8 model whose activations are quantized while it runs."""
+def dynamic(
+    arch: Architecture, preprocessing: Preprocessing, weights: WeightSource, *, folder: Path, progress: Progress
+) -> Int8Model:
+    """An int8 model whose activations are quantized while it runs, in a folder for temporary files.
+
+    Some channels are much larger than others whatever the picture: clouds of noise show which, well enough to equalise
+    them in part.
+    """
+    progress.stage("finding large channels")
+    peaks = FloatModel(folder, arch, preprocessing, weights).peaks(noise_pictures(arch.image_size, _CLOUDS))
+    spreads = block_spreads(peaks, lambda site: Spread.of_peaks(peaks[site], strength=_CLOUD_STRENGTH))
     return Int8Model(
         arch=arch,
         preprocessing=preprocessing,
-        weights=weights,
+        weights=EqualisedWeights(weights, spreads),
         target="cpu",
         layers=_int8_layers(arch, preprocessing, weights),
         quantized=None,
@@ -119,7 +135,7 @@ def calibrate(
     """Calibrates an int8 model, in a folder for temporary files; also the float32 graph's answers for the pictures."""
     layers = _int8_layers(arch, preprocessing, weights)
     lowering = _LOWERINGS[target]
-    quantizer = Quantizer(arch, preprocessing, weights, lambda ranges: lowering(_nearest, ranges).simulate)
+    quantizer = Quantizer(arch, preprocessing, weights, lambda ranges: lowering(_uncalibrated, ranges).simulate)
     float_model = FloatModel(folder, arch, preprocessing, weights)
     answers = FloatAnswers()
     groups = list(float_model.groups())
@@ -133,7 +149,7 @@ def calibrate(
     model = Int8Model(
         arch=arch,
         preprocessing=preprocessing,
-        weights=weights,
+        weights=EqualisedWeights(weights, quantizer.result.spreads),
         target=target,
         layers=layers,
         quantized=quantizer.result,

@@ -31,6 +31,11 @@ class Activation:
     rows: int
     width: int
 
+    def step(self, g: GraphBuilder, name: str) -> str:
+        """The name, below the current scope, for a node that takes part in quantizing this activation."""
+        token = "/class_token" if self.rows == 1 else ""
+        return f"{self.site.removeprefix(g.path(''))}{token}/{name}"
+
 
 class Lowering(Protocol):
     """One way to compute a Vision Transformer's parts."""

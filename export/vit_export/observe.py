@@ -22,26 +22,31 @@ from vit_runtime.images import UInt8Array
 from vit_runtime.model import FloatArray
 from vit_runtime.session import open_session
 
-SAMPLES: Final = 4
-"""Pictures whose activations are kept to try quantization on."""
+_SAMPLED_PICTURES: Final = 32
+_SAMPLED_ROWS: Final = 8
+"""One row in so many of those pictures is kept to try quantization on."""
+_CLASS_TOKEN_WEIGHT: Final = 30.0
+"""How many other tokens one class token counts for in second moments. It alone becomes the answer, and its errors are
+half of the whole although it is one row of two hundred; 10 to 100 do as well (docs/log.md)."""
 MOMENT_BYTES: Final = 3 << 29
 """Memory for second moments, 1.5 GB: where a model's take more, the pictures pass in several groups of blocks."""
 
 
 @dataclass(kw_only=True)
 class Observed:
-    """What came into one place of the graph; `rows` are tokens of all pictures."""
+    """What came into one place of the graph, row by row: a row is a token of a picture."""
 
     low: FloatArray
     """Smallest value of each channel (width,)."""
     high: FloatArray
     moment: torch.Tensor
-    """Sum of x xᵀ over all rows, float32 (width, width)."""
+    """Weighted sum of x xᵀ over all rows, float32 (width, width)."""
     total: FloatArray
-    """Sum of each channel."""
+    """Weighted sum of each channel."""
     samples: list[FloatArray] = field(default_factory=list)
-    """The first rows as they came, (rows, width) each, to try quantization on."""
-    rows: int = 0
+    """Some rows as they came, (rows, width) each, to try quantization on."""
+    weight: float = 0.0
+    """Of all rows."""
 
     @classmethod
     def nothing(cls, width: int) -> Observed:
@@ -53,17 +58,21 @@ class Observed:
             total=np.zeros(width, np.float32),
         )
 
-    def add(self, values: FloatArray) -> None:
-        """Takes the activations (..., width) of one picture."""
+    def add(self, values: FloatArray, *, class_token: bool) -> None:
+        """Takes the activations (..., width) of one picture; whether the first row is the class token."""
         matrix = values.reshape(-1, values.shape[-1])
         self.low = np.minimum(self.low, matrix.min(axis=0))
         self.high = np.maximum(self.high, matrix.max(axis=0))
-        self.total += matrix.sum(axis=0)
-        self.rows += len(matrix)
-        if len(self.samples) < SAMPLES:
-            self.samples.append(matrix)
-        tensor = torch.from_numpy(matrix)
-        self.moment.addmm_(tensor.T, tensor)
+        if len(self.samples) < _SAMPLED_PICTURES:
+            first = len(self.samples) % _SAMPLED_ROWS if len(matrix) > _SAMPLED_ROWS else 0
+            self.samples.append(matrix[first::_SAMPLED_ROWS].copy())
+        weights = np.ones((len(matrix), 1), np.float32)
+        if class_token:
+            weights[0] = _CLASS_TOKEN_WEIGHT
+        weighted = weights * matrix
+        self.weight += float(weights.sum())
+        self.total += weighted.sum(axis=0)
+        self.moment.addmm_(torch.from_numpy(weighted).T, torch.from_numpy(matrix))
 
 
 @dataclass(kw_only=True)
@@ -131,6 +140,17 @@ class FloatModel:
             answers.logits.append(logits[0])
             answers.embedding.append(embedding[0])
             for site, value in zip(sites, values, strict=True):
-                observed[site.site].add(value.astype(np.float32, copy=False))
+                observed[site.site].add(value.astype(np.float32, copy=False), class_token=site.kind != "pixels")
             progress.advance(1)
         return observed, answers
+
+    def peaks(self, pictures: Iterable[UInt8Array]) -> dict[str, FloatArray]:
+        """Shows pictures (H, W, 3); the largest absolute value of each channel (width,), by place."""
+        sites = list(self.sites.values())
+        peaks = {site.site: np.zeros(site.width, np.float32) for site in sites}
+        for pixels in pictures:
+            values = self.session.run([site.value for site in sites], {"pixels": pixels[None]})
+            for site, value in zip(sites, values, strict=True):
+                seen = np.abs(value).reshape(-1, site.width).max(axis=0)
+                peaks[site.site] = np.maximum(peaks[site.site], seen)
+        return peaks

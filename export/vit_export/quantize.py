@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +21,7 @@ from vit_runtime.model import FloatArray
 _BLOCK: Final = "encoder.layers.encoder_layer_"
 RANGE_MARGIN: Final = 1.1
 """Room for pictures to come: a value cut off costs far more than steps a tenth larger (docs/log.md)."""
+_SHARES: Final = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 Simulate = Callable[[Activation, FloatArray], FloatArray]
 
 
@@ -57,7 +58,7 @@ class Quantizer:
 
     def take(self, observed: dict[str, Observed], advance: Callable[[int], None]) -> None:
         """Quantizes the layers behind the observed places, and lets go of the observations; calls back per layer."""
-        spreads = _block_spreads(observed)
+        spreads = block_spreads(observed, lambda site: Spread.of_range(observed[site].low, observed[site].high))
         self.result.spreads |= spreads
         equalised = EqualisedWeights(self._weights, self.result.spreads)
         layers: dict[str, list[LinearLayer]] = {}
@@ -69,6 +70,8 @@ class Quantizer:
             self.result.ranges[site] = _range(seen, spread)
             moment = SecondMoment(_equalised_moment(seen, spread))
             samples = np.concatenate([(sample - spread.shift) / spread.scale for sample in seen.samples])
+            if layers[site][0].input.kind == "gelu":
+                self.result.ranges[site] = self._least_loss(layers[site][0].input, samples)
             simulate = self._simulate(self.result.ranges)
             for layer in layers[site]:
                 weight = layer.layer.weight()
@@ -78,14 +81,23 @@ class Quantizer:
                 self.result.sqnr[layer.path] = _sqnr(samples @ weight.T, noisy @ rounded.dequantized().T)
                 advance(1)
 
+    def _least_loss(self, x: Activation, samples: FloatArray) -> Range:
+        """The part of GELU's range that quantizes samples (rows, width) with the least squared error.
 
-def _block_spreads(observed: Mapping[str, Observed]) -> dict[str, BlockSpread]:
-    """The spreads of the blocks whose places were observed, by their weights' prefix."""
-    blocks = sorted({site.split("/")[1] for site in observed if site.startswith("encoder/")}, key=int)
+        Its largest values are few: where one constant scale has to do for all rows, cutting them off can cost less than
+        coarse steps for all the others. Elsewhere cutting off is ruinous (docs/log.md).
+        """
+        seen = self.result.ranges[x.site]
 
-    def spread(site: str) -> Spread:
-        return Spread.of_range(observed[site].low, observed[site].high)
+        def loss(part: Range) -> float:
+            return float(np.square(self._simulate({x.site: part})(x, samples) - samples, dtype=np.float64).sum())
 
+        return min((Range(low=seen.low, high=share * seen.high) for share in _SHARES), key=loss)
+
+
+def block_spreads(sites: Iterable[str], spread: Callable[[str], Spread]) -> dict[str, BlockSpread]:
+    """The spreads of all blocks that have places among `sites`, by their weights' prefix; `spread` gives a place's."""
+    blocks = sorted({site.split("/")[1] for site in sites if site.startswith("encoder/")}, key=int)
     return {
         f"{_BLOCK}{block}": BlockSpread(
             normalised=spread(f"encoder/{block}/attention/input"),
@@ -122,10 +134,10 @@ def _range(seen: Observed, spread: Spread) -> Range:
 def _equalised_moment(seen: Observed, spread: Spread) -> torch.Tensor:
     """E[x' x'ᵀ] of x' = (x - shift) / scale, from the sums over x; (width, width)."""
     if spread is _UNCHANGED:
-        return seen.moment / seen.rows
+        return seen.moment / seen.weight
     shift, scale = (torch.from_numpy(values).double() for values in (spread.shift, spread.scale))
-    mean = torch.from_numpy(seen.total).double() / seen.rows
-    moment = seen.moment.double() / seen.rows
+    mean = torch.from_numpy(seen.total).double() / seen.weight
+    moment = seen.moment.double() / seen.weight
     moment += torch.outer(shift, shift) - torch.outer(mean, shift) - torch.outer(shift, mean)
     return moment / torch.outer(scale, scale)
 

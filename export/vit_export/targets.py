@@ -27,12 +27,12 @@ def check_options(request: ExportRequest) -> None:
         _check_int8_options(request)
         return
     options = {
-        "--calibrate": request.calibrate,
-        "--keep-float": request.keep_float,
-        "--max-drop": request.max_drop,
+        "--calibrate": request.calibrate is not None,
+        "--keep-float": request.keep_float != 0,
+        "--max-drop": request.max_drop is not None,
     }
-    for option, value in options.items():
-        if value not in (None, 0):
+    for option, given in options.items():
+        if given:
             raise UsageError(option, "is for int8", "add --precision int8, or leave it out")
 
 

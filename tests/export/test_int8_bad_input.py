@@ -154,9 +154,9 @@ def bad_folders(here) -> Path:
         ("file.png", "not a folder"),
         ("empty", "a folder without pictures"),
         ("no_pictures", "a folder without pictures"),
-        ("unreadable", "0 of 3 can be read, 2 are the least"),
-        ("one", "1 of 1 can be read, 2 are the least"),
-        ("one_of_three", "1 of 3 can be read, 2 are the least"),
+        ("unreadable", "holds too few pictures: 0 of 3 can be read, 2 are the least"),
+        ("one", "holds too few pictures: 1 of 1 can be read, 2 are the least"),
+        ("one_of_three", "holds too few pictures: 1 of 3 can be read, 2 are the least"),
     ],
 )
 @pytest.mark.parametrize("target", ["cpu", "portable"])

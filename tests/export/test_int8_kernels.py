@@ -15,7 +15,7 @@ from onnx import TensorProto, numpy_helper
 import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_export.builder import GraphBuilder
-from vit_export.int8_cpu import CpuInt8
+from vit_export.int8_cpu import CpuInt8, WeightRounder
 from vit_export.int8_portable import PortableInt8
 from vit_export.linear import Linear
 from vit_export.lowering import Activation
@@ -30,8 +30,8 @@ LAYERS = {"patch_embed/projection"} | {
     for layer in (*(f"attention/{name}" for name in ("query", "key", "value", "output")), "mlp/hidden", "mlp/output")
 }
 KEPT = "encoder/1/mlp/output"
-SIXTEEN_BITS = 4 * 2
-"""Activations with a second rounding: four in the first block, and the last block's class token four times."""
+SIXTEEN_BITS_IF_CALIBRATED = {"encoder/0/attention/output", "encoder/0/mlp/output"}
+"""Layers of the first block whose input is rounded twice; without calibration all of them, whose inputs are four."""
 FLOAT_PRODUCTS = {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulNBits"}
 INTEGER_PRODUCTS = {
     *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm"),
@@ -51,6 +51,12 @@ class Ran:
     """Name, operator, and type and shape of each input; weights that a kernel has packed are not listed."""
     optimised: onnx.ModelProto
     """The graph after onnxruntime's fusions."""
+    calibrated: bool
+
+    @property
+    def sixteen_bits(self) -> int:
+        """Activations with a second rounding: some in the first block, and the last block's class token four times."""
+        return (len(SIXTEEN_BITS_IF_CALIBRATED) if self.calibrated else 4) + 4
 
     def named(self, *operators: str) -> dict[str, list[tuple[str, list[int]]]]:
         return {name: inputs for name, operator, inputs in self.kernels if operator in operators}
@@ -59,7 +65,7 @@ class Ran:
 @pytest.fixture(scope="module", params=["static", "dynamic", "static with a float layer"])
 def ran(request, int8_artifacts, three_blocks, calibration_folder, tmp_path_factory, random_pixels) -> Ran:
     folder = tmp_path_factory.mktemp("profile")
-    path = int8_artifacts.get(request.param)
+    path, calibrated = int8_artifacts.get(request.param), request.param != "dynamic"
     if path is None:
         request = ExportRequest(
             model=str(three_blocks),
@@ -94,7 +100,7 @@ def ran(request, int8_artifacts, three_blocks, calibration_folder, tmp_path_fact
         for event in events
         if event["cat"] == "Node" and event["name"].endswith("_kernel_time")
     ]
-    return Ran(kernels, onnx.load(folder / "optimised.onnx"))
+    return Ran(kernels, onnx.load(folder / "optimised.onnx"), calibrated)
 
 
 @pytest.fixture
@@ -124,10 +130,11 @@ def test_the_products_are_as_large_as_the_architecture_says(ran, kept):
     }
     expected = {"patch_embed/projection": (16, 3 * 8 * 8)}
     for block in range(BLOCKS):
-        rows = {0: 2 * 17, 1: 17, 2: 2}[block]
+        rows = {0: 17 if ran.calibrated else 2 * 17, 1: 17, 2: 2}[block]
         for layer in ("query", "key", "value", "output"):
             expected[f"encoder/{block}/attention/{layer}"] = (rows, 128)
         expected |= {f"encoder/{block}/mlp/hidden": (rows, 128), f"encoder/{block}/mlp/output": (rows, 256)}
+    expected |= {layer: (2 * 17, expected[layer][1]) for layer in SIXTEEN_BITS_IF_CALIBRATED}
     expected |= {f"encoder/2/attention/{name}": (17, 128) for name in ("key", "value")}
     assert shapes == {layer: shape for layer, shape in expected.items() if layer not in kept}
 
@@ -151,7 +158,7 @@ def test_attention_is_one_fused_operator_a_block(ran):
 
 def test_nothing_is_dequantized_in_front_of_a_product(ran):
     dequantized = ran.named("DequantizeLinear")
-    assert len(dequantized) == SIXTEEN_BITS
+    assert len(dequantized) == ran.sixteen_bits
     assert {inputs[0][0] for inputs in dequantized.values()} == {"uint8"}  # activations: no weight among them
     makes = {node.output[0]: node.op_type for node in ran.optimised.graph.node}
     reads = Counter(
@@ -160,13 +167,13 @@ def test_nothing_is_dequantized_in_front_of_a_product(ran):
         for name in node.input
         if makes.get(name) == "DequantizeLinear"
     )
-    assert reads == {"Sub": SIXTEEN_BITS}
+    assert reads == {"Sub": ran.sixteen_bits}
 
 
 def test_an_activation_is_quantized_once_for_all_layers_that_read_it(ran, kept):
     """One a place: three projections read one; in 16 bits a second time for the rest; pixels not at all."""
     places = 4 * BLOCKS + 1  # in the last block the query's class token is a place of its own
-    assert len(ran.named("QuantizeLinear")) == places + SIXTEEN_BITS - len(kept)
+    assert len(ran.named("QuantizeLinear")) == places + ran.sixteen_bits - len(kept)
 
 
 # What a product computes.
@@ -181,16 +188,25 @@ CPU = {
     "normalised, by row": ("normalised", "encoder/2/attention/input", ROWS),
     "mixed": ("mixed", "encoder/1/attention/mixed", ROWS),
     "gelu": ("gelu", "encoder/1/mlp/gelu", ROWS),
-    "normalised, first block": ("normalised", "encoder/0/attention/input", ROWS),
+    "normalised, first block": ("normalised", "encoder/0/mlp/input", ROWS),
     "mixed, first block": ("mixed", "encoder/0/attention/mixed", ROWS),
     "gelu, first block": ("gelu", "encoder/0/mlp/gelu", ROWS),
     "normalised, class token": ("normalised", "encoder/1/attention/input", 1),
     "mixed, class token": ("mixed", "encoder/3/attention/mixed", 1),
     "gelu, class token": ("gelu", "encoder/3/mlp/gelu", 1),
 }
+UNCALIBRATED = {name: CPU[name] for name in ("mixed", "gelu", "normalised, first block", "gelu, first block")}
 PORTABLE = {name: CPU[name] for name in ("pixels", "normalised, static", "mixed", "gelu")}
+
+
+def uncalibrated(weights: WeightRounder, _ranges: dict[str, Range]) -> CpuInt8:
+    """The lowering of dynamic int8."""
+    return CpuInt8(weights, {})
+
+
 CASES = [
     *(pytest.param(CpuInt8, *case, id=f"cpu: {name}") for name, case in CPU.items()),
+    *(pytest.param(uncalibrated, *case, id=f"cpu, uncalibrated: {name}") for name, case in UNCALIBRATED.items()),
     *(pytest.param(PortableInt8, *case, id=f"portable: {name}") for name, case in PORTABLE.items()),
 ]
 RANGES = {
@@ -211,6 +227,7 @@ class OneLayer:
     weight: np.ndarray
     """The dequantized weights in float64, (out, in)."""
     bias: np.ndarray
+    calibrated: bool
     session: onnxruntime.InferenceSession
 
     def run(self, values: np.ndarray) -> np.ndarray:
@@ -232,16 +249,20 @@ class OneLayer:
         roundings = 6 + (WIDTH if isinstance(self.lowering, PortableInt8) else 0)
         magnitude = (np.abs(values, dtype=np.float64) + 2) @ np.abs(self.weight).T + np.abs(self.bias)
         bound = roundings * FLOAT32_STEP * magnitude
-        if isinstance(self.lowering, CpuInt8) and self.input.kind != "pixels" and _has_16_bits(self.input):
+        if self.has_16_bits:
             # numpy divides by 127 where the graph multiplies by its inverse: the last bit of a scale decides now and
             # then whether a value lies on this or that step of 16 bits.
             step = np.abs(values).max(axis=-1, keepdims=True) / 127 / 254
             bound = bound + 4 * step * np.abs(self.weight).max()
         return bound
 
-
-def _has_16_bits(x: Activation) -> bool:
-    return x.rows == 1 or x.site.startswith("encoder/0/")
+    @property
+    def has_16_bits(self) -> bool:
+        """Whether the input is rounded twice."""
+        if isinstance(self.lowering, PortableInt8) or self.input.kind == "pixels":
+            return False
+        first = self.input.site.startswith("encoder/0/") and (not self.calibrated or self.input.kind != "normalised")
+        return self.input.rows == 1 or first
 
 
 @pytest.fixture
@@ -266,7 +287,8 @@ def one_layer(folder):
         file.close_graph()
         weight = weights.values.astype(np.float64) * weights.scale[:, None].astype(np.float64)
         session = open_session(file.path, provider="cpu", threads=1, int8=True).session
-        return OneLayer(lowering, x, weight, bias.astype(np.float64), session)
+        calibrated = lowering_class is not uncalibrated
+        return OneLayer(lowering, x, weight, bias.astype(np.float64), calibrated, session)
 
     return build
 
@@ -303,7 +325,7 @@ def test_quantizing_moves_no_value_by_more_than_half_a_step(lowering, kind, site
     elif lowering is PortableInt8:
         seen = RANGES[site]
         step = np.full(1, (seen.high - seen.low) / 254 if kind == "gelu" else max(-seen.low, seen.high) / 127)
-    elif _has_16_bits(layer.input):
+    elif layer.has_16_bits:
         step = largest / 127 / 254
     elif kind == "gelu":
         # At most one part in z of the floor is lost by a whole zero point z.

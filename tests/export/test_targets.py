@@ -46,7 +46,12 @@ def compiled_by_openvino(path, *, int8_kernels: bool) -> openvino.CompiledModel:
     products are cut off at 16 bits on x86 processors without VNNI: a test of the file would be one of the machine.
     """
     core = openvino.Core()
-    options = {"INFERENCE_PRECISION_HINT": "f32", "LP_TRANSFORMS_MODE": "YES" if int8_kernels else "NO"}
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "LP_TRANSFORMS_MODE": "YES" if int8_kernels else "NO",
+        # Else, on processors with VNNI, activations in front of int8 weights would be quantized once more, by groups.
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+    }
     return core.compile_model(core.read_model(path), "CPU", options)
 
 
