@@ -77,7 +77,9 @@ def _openvino(model_path: str, photo: str, threads: int, precision: str = "f32")
     config = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     model = core.compile_model(core.read_model(model_path), "CPU", config)
     request = model.create_infer_request()
-    feed = {0: _normalised(photo, model.inputs[0].partial_shape[-1].get_length())}
+    shape = model.inputs[0].partial_shape
+    artifact = model.inputs[0].element_type == openvino.Type.u8  # ours: it takes the pixels themselves
+    feed = {0: _pixels(photo, shape[1].get_length()) if artifact else _normalised(photo, shape[-1].get_length())}
     request.infer(feed)
     return lambda: request.infer(feed)
 
@@ -86,24 +88,32 @@ def _openvino_bf16(model_path: str, photo: str, threads: int) -> Run:
     return _openvino(model_path, photo, threads, "bf16")
 
 
-def _normalised(photo: str, side: int) -> npt.NDArray[np.float32]:
-    """A photo as torchvision's ImageNet preset hands it over: float32 (1, 3, side, side)."""
-    import numpy as np
+_MEAN: Final = (0.485, 0.456, 0.406)
+_STD: Final = (0.229, 0.224, 0.225)
 
+
+def _pixels(photo: str, side: int) -> npt.NDArray[np.uint8]:
+    """A photo resized and cropped as torchvision's ImageNet preset does: uint8 (1, side, side, 3)."""
     from vit_runtime.artifact import Preprocessing
     from vit_runtime.preprocess import load_pixels
 
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     preset = Preprocessing(
         resize_shortest_edge=side * 8 // 7,
         resize_hw=None,
         crop_hw=(side, side),
         interpolation="bilinear",
-        mean=mean,
-        std=std,
+        mean=_MEAN,
+        std=_STD,
     )
-    values = (load_pixels(photo, preset) / 255 - mean) / std
-    return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
+    return load_pixels(photo, preset)[None]
+
+
+def _normalised(photo: str, side: int) -> npt.NDArray[np.float32]:
+    """A photo as torchvision's ImageNet preset hands it over: float32 (1, 3, side, side)."""
+    import numpy as np
+
+    values = (_pixels(photo, side) / 255 - _MEAN) / _STD
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2), np.float32)
 
 
 _CONTENDERS: Final[dict[str, Callable[[str, str, int], Run]]] = {

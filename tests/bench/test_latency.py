@@ -42,3 +42,9 @@ def test_files_of_other_tools_run_and_are_measured(kind: str, float_graph: Path,
     first_answer, document = run_worker(kind, str(float_graph), str(tmp_path / "photo.png"), threads=1, runs=3)
     assert len(document["latencies_s"]) == 3
     assert 0 < max(document["latencies_s"]) < first_answer
+
+
+def test_openvino_runs_an_artifact_on_pixels(tiny_artifact: Path, tmp_path: Path):
+    Image.fromarray(waves((60, 80))).save(tmp_path / "photo.png")
+    _, document = run_worker("openvino", str(tiny_artifact), str(tmp_path / "photo.png"), threads=1, runs=2)
+    assert len(document["latencies_s"]) == 2

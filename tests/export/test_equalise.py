@@ -268,3 +268,14 @@ def test_any_range_comes_to_lie_between_minus_one_and_one(ends: np.ndarray):
     slack = 1e-6 + np.abs(ends).max(axis=0) * 2.0**-23 / scale
     assert (np.abs((low - shift) / scale) <= 1 + slack).all()
     assert (np.abs((high - shift) / scale) <= 1 + slack).all()
+
+
+def test_partial_equalisation_takes_out_a_power_of_the_peaks_over_their_median():
+    spread = Spread.of_peaks(np.array([1, 2, 4, 8, 0.01], np.float32), strength=0.5)
+    np.testing.assert_allclose(spread.scale, np.sqrt([0.5, 1, 2, 4, 0.1]), rtol=1e-6)
+    np.testing.assert_array_equal(spread.shift, np.zeros(5))
+    assert spread.scale.dtype == spread.shift.dtype == np.float32
+
+
+def test_channels_without_any_peak_are_equalised_by_a_constant():
+    assert np.ptp(Spread.of_peaks(np.zeros(4, np.float32), strength=0.3).scale) == 0

@@ -388,6 +388,13 @@ def test_pixels_lose_nothing_whatever_they_are(lowering, one_layer):
     assert (np.abs(layer.run(values) - exact) <= layer.rounding(values)).all()
 
 
+def test_zero_lies_on_portable_gelus_grid(one_layer):
+    """Most of what GELU puts out is zero: half a step off would be a bias of the same sign in every row."""
+    layer = one_layer(PortableInt8, *CPU["gelu"])
+    kept = layer.lowering.simulate(layer.input, np.zeros((2, WIDTH), np.float32))
+    assert np.abs(kept).max() < 1e-6  # rounding to float32; a step is 0.014
+
+
 # One picture and others.
 
 

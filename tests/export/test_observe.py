@@ -1,0 +1,114 @@
+"""The calibration pass, against what hooks in PyTorch's own model see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vit_export.observe import FloatModel
+from vit_export.preprocessing import imagenet_preset
+from vit_export.progress import Silent
+from vit_export.quantize import Quantizer
+from vit_export.rounding import Range
+from vit_export.tensors import Weights
+from vit_runtime.artifact import Architecture
+
+ARCHITECTURE = Architecture(
+    image_size=32, patch_size=8, layers=3, heads=2, width=128, mlp_width=256, classes=7, layer_norm_eps=1e-6
+)
+PLACES = {
+    "encoder/1/mlp/input": lambda model: model.encoder.layers[1].ln_2,
+    "encoder/0/mlp/gelu": lambda model: model.encoder.layers[0].mlp[1],
+    "encoder/2/attention/input": lambda model: model.encoder.layers[2].ln_1,
+}
+
+
+@pytest.fixture(scope="module")
+def state(three_blocks) -> dict[str, torch.Tensor]:
+    return load_file(three_blocks)
+
+
+@pytest.fixture
+def float_model(state, folder) -> FloatModel:
+    return FloatModel(folder, ARCHITECTURE, imagenet_preset(32), Weights(state, "weights"))
+
+
+@pytest.fixture
+def seen(state, pytorch, random_pixels) -> dict[str, np.ndarray]:
+    """What PyTorch computes in these places: (pictures, tokens, width)."""
+    model = pytorch.tiny(state, num_layers=3)
+    caught: dict[str, np.ndarray] = {}
+    for place, module in PLACES.items():
+        module(model).register_forward_hook(
+            lambda _module, _args, output, place=place: caught.__setitem__(place, output.numpy())
+        )
+    pytorch.run(model, pytorch.normalise(random_pixels(5, 32)))
+    return caught
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_class_token_counts_thirtyfold_in_second_moments(place, float_model, seen, random_pixels):
+    (sites,) = float_model.groups()
+    observed, _ = float_model.observe(sites, list(random_pixels(5, 32)), Silent())
+    weights = np.ones(17)
+    weights[0] = 30
+    values = seen[place].astype(np.float64)
+    moment = np.einsum("t,ptc,ptd->cd", weights, values, values)
+    np.testing.assert_allclose(observed[place].moment, moment, rtol=1e-3, atol=1e-4 * np.abs(moment).max())
+    np.testing.assert_allclose(observed[place].total, np.einsum("t,ptc->c", weights, values), atol=1e-2)
+    assert observed[place].weight == 5 * (16 + 30)
+    np.testing.assert_allclose(observed[place].low, values.min(axis=(0, 1)), atol=1e-5)
+    np.testing.assert_allclose(observed[place].high, values.max(axis=(0, 1)), atol=1e-5)
+
+
+def test_pixels_have_no_class_token(float_model, random_pixels):
+    (sites,) = float_model.groups()
+    pixels = random_pixels(5, 32)
+    observed, _ = float_model.observe(sites, list(pixels), Silent())
+    patches = pixels.reshape(5, 4, 8, 4, 8, 3).swapaxes(2, 3).reshape(-1, 192).astype(np.float64)
+    np.testing.assert_allclose(observed["patch_embed/input"].moment, patches.T @ patches, rtol=1e-5)
+    assert observed["patch_embed/input"].weight == 5 * 16
+
+
+def test_samples_come_from_all_pictures_and_hold_class_tokens(float_model, seen, random_pixels):
+    place = "encoder/1/mlp/input"
+    (sites,) = float_model.groups()
+    observed, _ = float_model.observe(sites, list(random_pixels(5, 32)), Silent())
+    for picture, sample in enumerate(observed[place].samples):
+        np.testing.assert_allclose(sample, seen[place][picture][picture::8], atol=1e-5)
+    assert len(observed[place].samples) == 5
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_peaks_are_the_largest_sizes_of_each_channel(place, float_model, seen, random_pixels):
+    peaks = float_model.peaks(random_pixels(5, 32))
+    np.testing.assert_allclose(peaks[place], np.abs(seen[place]).max(axis=(0, 1)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("largest", "narrowed"), [(3.0, False), (30.0, True)], ids=["an even spread", "one value ten times as large"]
+)
+def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narrowed, state):
+    def simulate(ranges):
+        def on_a_grid(x, values):
+            step = ranges[x.site].high / 255
+            return np.asarray(np.clip(np.rint(values / step), 0, 255) * step, np.float32)
+
+        return on_a_grid
+
+    quantizer = Quantizer(ARCHITECTURE, imagenet_preset(32), Weights(state, "weights"), simulate)
+    samples = np.random.default_rng(0).uniform(0, 3, (4000, 256)).astype(np.float32)
+    samples[0, 0] = largest
+    site = next(site for site in _sites(state) if site.site == "encoder/1/mlp/gelu")
+    quantizer.result.ranges[site.site] = Range(low=-0.17, high=largest)
+    part = quantizer._least_loss(site, samples)
+    assert part.low == -0.17
+    assert (part.high < largest) == narrowed
+
+
+def _sites(state):
+    from vit_export.graph import linear_layers
+
+    return [layer.input for layer in linear_layers(ARCHITECTURE, imagenet_preset(32), Weights(state, "weights"))]
