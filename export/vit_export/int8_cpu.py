@@ -9,8 +9,8 @@ around a MatMul. Everything else stays in float32. How an activation is quantize
   some tokens are ten times larger than others, and the class token, which decides the answer, is among the small ones.
   Without calibration all activations but the pixels are quantized by row. One picture's answer never depends on the
   others in its batch.
-- **by row, twice**: two roundings make 16 bits. For some or all of the first block, whose errors pass through all others,
-  and for the last block's class token, where a second product is one row.
+- **by row, twice**: two roundings make 16 bits. For some or all of the first block, whose errors pass through all
+  others, and for the last block's class token, where a second product is one row.
 """
 
 from __future__ import annotations
