@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
 PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
 
-_CPU: Final = "CPUExecutionProvider"
+CPU_PROVIDER: Final = "CPUExecutionProvider"
+"""onnxruntime's name of its own provider for processors."""
 _EXECUTION_PROVIDERS: Final[dict[str, str]] = {
-    "cpu": _CPU,
+    "cpu": CPU_PROVIDER,
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
@@ -97,7 +98,7 @@ def open_session(
         threads = threads or default_threads()
         exact = int8 and int8_products_saturate()
         session = _create(runtime, path, provider, threads, exact_int8=exact)
-        return OpenedSession(session=session, provider=_CPU, threads=threads, note=_EXACT if exact else "")
+        return OpenedSession(session=session, provider=CPU_PROVIDER, threads=threads, note=_EXACT if exact else "")
     if threads is not None:
         raise UsageError("threads", f"cannot be set for {provider}, which schedules itself", "leave it out")
     execution_provider = _EXECUTION_PROVIDERS[provider]

@@ -9,6 +9,7 @@ from vit_runtime.artifact import Artifact, LayerLoss, Quantization, Source, Veri
 from vit_runtime.selftest import SelfTestResult
 
 _LABELS_SHOWN = 4
+_WORST_SHOWN = 3
 
 
 def describe(artifact: Artifact, path: Path) -> str:
@@ -80,6 +81,9 @@ def describe_quantization(facts: Quantization, size: int) -> dict[str, str]:
                 for kind in (f"mean_{name}_cosine", f"min_{name}_cosine", f"max_{name}_difference")
             )
             rows[f"  {name} cosine"] = f"{mean:.5f} on average, {least:.5f} at worst; largest difference {largest:.2g}"
+    if facts.sensitivity:
+        worst = (f"{loss.layer} ({loss.sqnr_db:.1f} dB)" for loss in facts.sensitivity[:_WORST_SHOWN])
+        rows["  loses most"] = ", ".join(worst)
     return rows
 
 

@@ -134,6 +134,12 @@ def test_the_pixels_lose_nothing(arrays):
     assert arrays["scale/patch_embed/input"] == 1
 
 
+def test_onnxruntimes_cpu_provider_is_said_to_be_the_wrong_place(int8_artifacts):
+    notes = {kind: vit.load(path, provider="cpu").note for kind, path in int8_artifacts.items()}
+    assert "for TensorRT and OpenVINO" in notes["portable"]
+    assert not any("TensorRT" in notes[kind] for kind in notes if kind != "portable")
+
+
 def test_openvino_and_onnxruntime_agree_on_portable_int8(int8_artifacts, random_pixels):
     pixels = random_pixels(16, 32)
     ours = vit.load(int8_artifacts["portable"], provider="cpu").run(pixels)

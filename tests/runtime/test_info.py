@@ -103,6 +103,11 @@ def test_layers_by_what_they_lose_the_worst_first(info: Info, document: Document
     ]
 
 
+def test_the_three_worst_layers_stand_with_the_other_facts_as_an_export_shows_them(info: Info, document: Document):
+    expected = "encoder/1/attention/output (21.4 dB), encoder/0/mlp/output (24.5 dB), patch_embed/projection (38.0 dB)"
+    assert info(document)[">loses most"] == expected
+
+
 def test_the_verification_and_its_limit(info: Info, document: Document):
     rows = info(document)
     assert rows[">limit"] == "cosine at least 0.95"
@@ -116,7 +121,7 @@ def test_dynamic_quantization_shows_no_calibration(info: Info, document: Documen
     document["quantization"] |= dynamic | {"calibration": None, "agreement": None}
     rows = info(document)
     assert rows["quantized"] == "dynamic: weights int8 per output channel, activations uint8 by row"
-    assert not {">calibration", ">on these", ">logit cosine", "sensitivity"} & set(rows)
+    assert not {">calibration", ">on these", ">logit cosine", ">loses most", "sensitivity"} & set(rows)
 
 
 def test_float32_shows_neither_quantization_nor_a_cosine_limit(vit_run: Run, tiny_artifact: Path):
