@@ -135,7 +135,13 @@ def calibrate(
     """Calibrates an int8 model, in a folder for temporary files; also the float32 graph's answers for the pictures."""
     layers = _int8_layers(arch, preprocessing, weights)
     lowering = _LOWERINGS[target]
-    quantizer = Quantizer(arch, preprocessing, weights, lambda ranges: lowering(_uncalibrated, ranges).simulate)
+    quantizer = Quantizer(
+        arch,
+        preprocessing,
+        weights,
+        lambda ranges: lowering(_uncalibrated, ranges).simulate,
+        constant_scales=target == "portable",
+    )
     float_model = FloatModel(folder, arch, preprocessing, weights)
     answers = FloatAnswers()
     groups = list(float_model.groups())

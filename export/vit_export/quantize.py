@@ -48,12 +48,18 @@ class Quantizer:
         preprocessing: Preprocessing,
         weights: WeightSource,
         simulate: Callable[[Mapping[str, Range]], Simulate],
+        *,
+        constant_scales: bool,
     ) -> None:
-        """Takes the original weights, and how a target quantizes activations of given ranges."""
+        """Takes the original weights, and how a target quantizes activations of given ranges.
+
+        With `constant_scales` it has one scale for all rows, also of what GELU puts out.
+        """
         self._arch = arch
         self._preprocessing = preprocessing
         self._weights = weights
         self._simulate = simulate
+        self._constant_scales = constant_scales
         self.result = Quantized()
 
     def take(self, observed: dict[str, Observed], advance: Callable[[int], None]) -> None:
@@ -70,7 +76,7 @@ class Quantizer:
             self.result.ranges[site] = _range(seen, spread)
             moment = SecondMoment(_equalised_moment(seen, spread))
             samples = np.concatenate([(sample - spread.shift) / spread.scale for sample in seen.samples])
-            if layers[site][0].input.kind == "gelu":
+            if self._constant_scales and layers[site][0].input.kind == "gelu":
                 self.result.ranges[site] = self._least_loss(layers[site][0].input, samples)
             simulate = self._simulate(self.result.ranges)
             for layer in layers[site]:

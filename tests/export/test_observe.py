@@ -98,7 +98,7 @@ def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narr
 
         return on_a_grid
 
-    quantizer = Quantizer(ARCHITECTURE, imagenet_preset(32), Weights(state, "weights"), simulate)
+    quantizer = Quantizer(ARCHITECTURE, imagenet_preset(32), Weights(state, "weights"), simulate, constant_scales=True)
     samples = np.random.default_rng(0).uniform(0, 3, (4000, 256)).astype(np.float32)
     samples[0, 0] = largest
     site = next(site for site in _sites(state) if site.site == "encoder/1/mlp/gelu")
