@@ -13,7 +13,7 @@ from vit_export.builder import GraphBuilder
 from vit_export.calibration_pictures import CalibrationPictures
 from vit_export.equalise import EqualisedWeights, Spread
 from vit_export.graph import PATCH_PROJECTION, build_graph, linear_layers
-from vit_export.int8_cpu import CpuInt8
+from vit_export.int8_cpu import CpuInt8, WeightRounder
 from vit_export.int8_portable import PortableInt8
 from vit_export.keep_float import layers_to_keep, worst_first
 from vit_export.linear import Linear, WeightSource
@@ -46,6 +46,7 @@ class Int8Model:
     weights: WeightSource
     """Of the equalised model."""
     target: Target
+    rounder: WeightRounder
     layers: tuple[str, ...]
     """Paths of the linear layers that int8 is for, in the order of the graph; the head is none of them."""
     quantized: Quantized | None
@@ -53,10 +54,8 @@ class Int8Model:
 
     def graph(self, keep_float: Sequence[str]) -> GraphBuilder:
         """Records the graph with some layers in float."""
-        kept = frozenset(keep_float)
-        if self.quantized is None:
-            return build_graph(self.arch, self.preprocessing, self.weights, CpuInt8(_uncalibrated, {}, kept))
-        lowering = _LOWERINGS[self.target](self._calibrated, self.quantized.ranges, kept)
+        ranges = {} if self.quantized is None else self.quantized.ranges
+        lowering = _LOWERINGS[self.target](self.rounder, ranges, frozenset(keep_float))
         return build_graph(self.arch, self.preprocessing, self.weights, lowering)
 
     def kept(self, wanted: int | tuple[str, ...]) -> tuple[str, ...]:
@@ -86,16 +85,23 @@ class Int8Model:
             sensitivity=tuple(LayerLoss(layer=layer, sqnr_db=round(sqnr[layer], 2)) for layer in self.worst()),
         )
 
-    def _calibrated(self, path: str, layer: Linear) -> QuantizedWeight:  # noqa: ARG002 - as `_uncalibrated`
-        assert self.quantized is not None  # noqa: S101 - only a calibrated graph asks
-        return self.quantized.weights[path]
 
-
-def _uncalibrated(path: str, layer: Linear) -> QuantizedWeight:
-    """Rounds to nearest, but for the patch projection: what pixels are like is known without any photo."""
-    if path == PATCH_PROJECTION:
-        return SecondMoment(patch_moment(layer.shape[1])).round(layer.weight())
+def _nearest(path: str, layer: Linear) -> QuantizedWeight:  # noqa: ARG001 - a `WeightRounder`
     return round_to_nearest(layer.weight())
+
+
+def _without_photos() -> WeightRounder:
+    """Rounds to nearest, but for the patch projection: what pixels are like is known without any photo."""
+    patch_projection: list[QuantizedWeight] = []  # the graph asks for values and scales, rounding takes seconds
+
+    def rounder(path: str, layer: Linear) -> QuantizedWeight:
+        if path != PATCH_PROJECTION:
+            return _nearest(path, layer)
+        if not patch_projection:
+            patch_projection.append(SecondMoment(patch_moment(layer.shape[1])).round(layer.weight()))
+        return patch_projection[0]
+
+    return rounder
 
 
 _LOWERINGS: Final[dict[Target, type[CpuInt8 | PortableInt8]]] = {"cpu": CpuInt8, "portable": PortableInt8}
@@ -117,6 +123,7 @@ def dynamic(
         preprocessing=preprocessing,
         weights=EqualisedWeights(weights, spreads),
         target="cpu",
+        rounder=_without_photos(),
         layers=_int8_layers(arch, preprocessing, weights),
         quantized=None,
     )
@@ -139,7 +146,7 @@ def calibrate(
         arch,
         preprocessing,
         weights,
-        lambda ranges: lowering(_uncalibrated, ranges).simulate,
+        lambda ranges: lowering(_nearest, ranges).simulate,
         constant_scales=target == "portable",
     )
     float_model = FloatModel(folder, arch, preprocessing, weights)
@@ -152,11 +159,13 @@ def calibrate(
         of_group = [layer for layer in linear_layers(arch, preprocessing, weights) if layer.input.site in observed]
         progress.stage(f"rounding {len(of_group)} layers{part}", total=len(of_group))
         quantizer.take(observed, progress.advance)
+    rounded = quantizer.result.weights
     model = Int8Model(
         arch=arch,
         preprocessing=preprocessing,
         weights=EqualisedWeights(weights, quantizer.result.spreads),
         target=target,
+        rounder=lambda path, _layer: rounded[path],
         layers=layers,
         quantized=quantizer.result,
     )

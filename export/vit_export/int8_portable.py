@@ -18,6 +18,7 @@ from onnx import TensorProto
 
 from vit_export.builder import GraphBuilder
 from vit_export.int8_cpu import WeightRounder
+from vit_export.int8_rows import GELU_FLOOR
 from vit_export.linear import Linear
 from vit_export.lowering import Activation, Float32, Kind
 from vit_export.rounding import INT8_MAX, Range
@@ -27,7 +28,6 @@ _ROOM: Final[Mapping[Kind, float]] = {"normalised": 1.0, "mixed": 1.4}
 """Share of the calibrated range that is used."""
 _ROOM_OF_CLASS_TOKEN: Final = 2.0
 """The same where the class token is alone: calibration sees one row a picture, which is little to know a range by."""
-_GELU_LEAST: Final = -0.17
 
 
 class PortableInt8(Float32):
@@ -83,9 +83,9 @@ class PortableInt8(Float32):
             alone = x.rows == 1 and not x.site.endswith("attention/input")
             room = _ROOM_OF_CLASS_TOKEN if alone else _ROOM[x.kind]
             return 0.0, room * seen.largest / INT8_MAX
-        high = max(seen.high, -_GELU_LEAST)
-        scale = (high - _GELU_LEAST) / 2 / INT8_MAX
-        return round((high + _GELU_LEAST) / 2 / scale) * scale, scale
+        high = max(seen.high, GELU_FLOOR)
+        scale = (high + GELU_FLOOR) / 2 / INT8_MAX
+        return round((high - GELU_FLOOR) / 2 / scale) * scale, scale
 
     def _activation(self, g: GraphBuilder, x: Activation) -> str:
         if x.value in self._quantized:

@@ -108,7 +108,7 @@ class RowQuantizer:
 def whole_and_rest(g: GraphBuilder, y: str, name: str, width: int) -> str:
     """Records the sum of both halves of a product of twice rounded rows: (2·N·rows, width) to (N·rows, width).
 
-    Gather copies blocks of memory; onnxruntime's ReduceSum over the first axis takes three times as long.
+    Gather copies blocks of memory; onnxruntime's ReduceSum over the first axis takes twice as long as all of this.
     """
     pair = g.node("Reshape", [y, g.constant(f"shape/pair_of_{width}", (2, -1, width))], f"{name}/pair")
     whole = g.node("Gather", [pair, g.constant("index/whole", 0)], f"{name}/whole", axis=0)

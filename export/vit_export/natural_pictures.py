@@ -2,7 +2,7 @@
 
 Neighbouring pixels are nearly alike: their correlation falls off with distance about as exp(-d / L), with L of some
 tens of pixels, and colours go together (Ruderman, "The statistics of natural images", 1994; the exponential is the
-classical model of image coding: Jain, "Fundamentals of Digital Image Processing", 1989, section 2.9). In the spectrum,
+classical model of image coding: Jain, "Fundamentals of Digital Image Processing", 1989). In the spectrum,
 amplitudes fall about as 1 / frequency (Field 1987).
 """
 
@@ -25,7 +25,9 @@ _LENGTH: Final = 30.0
 _FALL: Final = 1.2
 """Exponent of the amplitudes' fall with frequency."""
 _OWN_COLOUR: Final = 0.35
+"""How much a colour differs from what all share."""
 _BRIGHTNESS_SPREAD: Final = 25.0
+"""How far a picture's mean lies from the mean of all, at most."""
 _BETWEEN_COLOURS: Final = 0.93
 """Correlation of two colours of one pixel."""
 

@@ -22,6 +22,7 @@ _BLOCK: Final = "encoder.layers.encoder_layer_"
 RANGE_MARGIN: Final = 1.1
 """Room for pictures to come: a value cut off costs far more than steps a tenth larger (docs/log.md)."""
 _SHARES: Final = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+"""Of GELU's largest value, that are tried as the end of its range."""
 Simulate = Callable[[Activation, FloatArray], FloatArray]
 
 
