@@ -16,7 +16,8 @@ from torchvision.models import VisionTransformer
 
 from vit_export import ExportRequest, export
 from vit_export.sources.torchvision_state import random_state
-from vit_runtime.artifact import Architecture
+from vit_runtime.artifact import Architecture, read_artifact
+from vit_runtime.preprocess import load_pixels
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TINY = {
@@ -78,6 +79,11 @@ THREE_BLOCKS = Architecture(
     image_size=32, patch_size=8, layers=3, heads=2, width=128, mlp_width=256, classes=7, layer_norm_eps=1e-6
 )
 """The tiny model with a third block: int8 treats the first, the last and those between them differently."""
+
+
+@pytest.fixture(scope="session")
+def three_blocks_architecture() -> Architecture:
+    return THREE_BLOCKS
 
 
 @pytest.fixture(scope="session")
@@ -154,3 +160,34 @@ def _sigterm_as_before() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="module", params=["static", "dynamic"])
+def scheme(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def reference(three_blocks, pytorch):
+    """PyTorch's logits and embeddings of pixels."""
+    model = pytorch.tiny(load_file(three_blocks), num_layers=3)
+    return lambda pixels: pytorch.run(model, pytorch.normalise(pixels))
+
+
+@pytest.fixture(scope="module")
+def pictures(calibration_folder, int8_artifacts) -> np.ndarray:
+    """Prepared pictures: those of the calibration, and as many mirrored, which it has not seen."""
+    preprocessing = read_artifact(int8_artifacts["static"]).preprocessing
+    pixels = np.stack([load_pixels(path, preprocessing) for path in sorted(calibration_folder.iterdir())])
+    return np.concatenate([pixels, pixels[:, ::-1, ::-1]])
+
+
+@pytest.fixture
+def export_int8(three_blocks, calibration_folder, folder):
+    """`export_int8(**options)`: a static int8 export of `three_blocks`; `calibrate=None` is dynamic."""
+
+    def run(**options):
+        defaults = {"model": str(three_blocks), "output": folder, "calibrate": calibration_folder, "force": True}
+        return export(ExportRequest(precision="int8", **(defaults | options)))
+
+    return run

@@ -7,17 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from vit_export.graph import linear_layers
 from vit_export.observe import FloatModel
 from vit_export.preprocessing import imagenet_preset
 from vit_export.progress import Silent
 from vit_export.quantize import Quantizer
 from vit_export.rounding import Range
 from vit_export.tensors import Weights
-from vit_runtime.artifact import Architecture
 
-ARCHITECTURE = Architecture(
-    image_size=32, patch_size=8, layers=3, heads=2, width=128, mlp_width=256, classes=7, layer_norm_eps=1e-6
-)
 PLACES = {
     "encoder/1/mlp/input": lambda model: model.encoder.layers[1].ln_2,
     "encoder/0/mlp/gelu": lambda model: model.encoder.layers[0].mlp[1],
@@ -31,8 +28,8 @@ def state(three_blocks) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def float_model(state, folder) -> FloatModel:
-    return FloatModel(folder, ARCHITECTURE, imagenet_preset(32), Weights(state, "weights"))
+def float_model(state, folder, three_blocks_architecture) -> FloatModel:
+    return FloatModel(folder, three_blocks_architecture, imagenet_preset(32), Weights(state, "weights"))
 
 
 @pytest.fixture
@@ -90,7 +87,7 @@ def test_peaks_are_the_largest_sizes_of_each_channel(place, float_model, seen, r
 @pytest.mark.parametrize(
     ("largest", "narrowed"), [(3.0, False), (30.0, True)], ids=["an even spread", "one value ten times as large"]
 )
-def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narrowed, state):
+def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narrowed, state, three_blocks_architecture):
     def simulate(ranges):
         def on_a_grid(x, values):
             step = ranges[x.site].high / 255
@@ -98,17 +95,12 @@ def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narr
 
         return on_a_grid
 
-    quantizer = Quantizer(ARCHITECTURE, imagenet_preset(32), Weights(state, "weights"), simulate, constant_scales=True)
+    model = (three_blocks_architecture, imagenet_preset(32), Weights(state, "weights"))
+    quantizer = Quantizer(*model, simulate, constant_scales=True)
     samples = np.random.default_rng(0).uniform(0, 3, (4000, 256)).astype(np.float32)
     samples[0, 0] = largest
-    site = next(site for site in _sites(state) if site.site == "encoder/1/mlp/gelu")
+    (site,) = [layer.input for layer in linear_layers(*model) if layer.input.site == "encoder/1/mlp/gelu"]
     quantizer.result.ranges[site.site] = Range(low=-0.17, high=largest)
     part = quantizer._least_loss(site, samples)
     assert part.low == -0.17
     assert (part.high < largest) == narrowed
-
-
-def _sites(state):
-    from vit_export.graph import linear_layers
-
-    return [layer.input for layer in linear_layers(ARCHITECTURE, imagenet_preset(32), Weights(state, "weights"))]
