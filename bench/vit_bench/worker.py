@@ -101,6 +101,7 @@ def _pixels(photo: str, side: int) -> npt.NDArray[np.uint8]:
         resize_shortest_edge=side * 8 // 7,
         resize_hw=None,
         crop_hw=(side, side),
+        crop_rounding="half_even",
         interpolation="bilinear",
         mean=_MEAN,
         std=_STD,

@@ -66,6 +66,7 @@ class GraphBuilder:
         self.outputs: list[ValueInfoProto] = []
         self._scope: list[str] = []
         self._names: set[str] = set()
+        self._constants: dict[str, Array] = {}
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
@@ -88,6 +89,14 @@ class GraphBuilder:
         """Adds an operator that only onnxruntime knows, of its domain `com.microsoft`."""
         return self._node(CONTRIB_DOMAIN, op, inputs, name, attributes)
 
+    def top_k(self, x: str, count: str, name: str, *, largest: bool) -> str:
+        """Adds TopK over the last axis, in no order, and returns its values; the one operator here with two outputs."""
+        path = self._unique(self.path(name))
+        outputs = [path, self._unique(f"{path}/indices")]
+        node = helper.make_node("TopK", [x, count], outputs, name=path, axis=-1, largest=int(largest), sorted=0)
+        self.nodes.append(node)
+        return path
+
     def weight(
         self, name: str, shape: tuple[int, ...], make: Callable[[], Array], dtype: DTypeLike = np.float32
     ) -> str:
@@ -98,9 +107,11 @@ class GraphBuilder:
     def constant(self, name: str, values: Sequence[int] | float, dtype: DTypeLike = np.int64) -> str:
         """Adds numbers, int64 unless told otherwise, such as a shape; one value under one name is stored once."""
         array = np.array(values, dtype=dtype)
-        if name not in self._names:
-            self._names.add(name)
+        if name not in self._constants:
+            self._constants[self._unique(name)] = array
             self.weights.append(Weight(name=name, dtype=array.dtype, shape=array.shape, make=lambda: array))
+        elif not np.array_equal(self._constants[name], array):
+            raise AssertionError(f"the constant {name} has another value already")
         return name
 
     def input(self, name: str, dtype: TensorProto.DataType, shape: Sequence[Dim]) -> str:

@@ -9,10 +9,12 @@ from typing import Final
 
 from vit_export.errors import CalibrationError
 from vit_export.progress import Progress
-from vit_runtime.artifact import Calibration, Preprocessing
+from vit_runtime.arrays import UInt8Array
+from vit_runtime.artifact import Preprocessing
 from vit_runtime.errors import ImageError
 from vit_runtime.files import pictures_below
-from vit_runtime.images import UInt8Array, read_rgb
+from vit_runtime.images import read_rgb
+from vit_runtime.measured import Calibration
 from vit_runtime.preprocess import fit
 
 LEAST: Final = 2

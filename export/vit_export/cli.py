@@ -15,13 +15,21 @@ import typer
 
 from vit_export.keep_float import parse_keep_float
 from vit_export.request import IMAGENET_LABELS, RANDOM_WEIGHTS, ExportRequest, PreprocessingOptions
-from vit_runtime.artifact import Interpolation, Precision, Target
+from vit_runtime.artifact import HeadFusion, Interpolation, Precision, Rollout, Target
 from vit_runtime.console import note, report_errors, set_up
 from vit_runtime.errors import MissingDependencyError, UsageError, VitEdgeError, one_line
 
 app = typer.Typer(name="vit-export", add_completion=False)
 
 _PRECISION = "Precision and target"
+_ATTENTION = "Attention maps"
+_OTHER_SOURCES = (
+    "owner/name, or a folder with config.json",
+    "  Hugging Face               ViT, DeiT, DINO, DINOv2 with and without registers: google/vit-base-patch16-224",
+    "  timm                       the same, AugReg, DeiT III: timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+    "a file of weights",
+    "  .safetensors, .pth         with torchvision's or timm's names",
+)
 _PREPARATION = "Preparation of pictures, where it is not what the weights bring"
 
 
@@ -30,7 +38,10 @@ def export(
     *,
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", help="vit_b_16 and others (see --list), or a checkpoint file."),
+        typer.Argument(
+            metavar="MODEL",
+            help="vit_b_16 and others (see --list), a name on the Hugging Face hub, a folder, or a checkpoint file.",
+        ),
     ] = None,
     weights: Annotated[
         str | None,
@@ -90,6 +101,25 @@ def export(
             help="What will run the file: portable is TensorRT, OpenVINO, CoreML.", rich_help_panel=_PRECISION
         ),
     ] = "cpu",
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention", help="Add attention maps (rollout) for `vit-run attend`.", rich_help_panel=_ATTENTION
+        ),
+    ] = False,
+    head_fusion: Annotated[
+        HeadFusion | None,
+        typer.Option(help="How heads become one.", show_default="mean", rich_help_panel=_ATTENTION),
+    ] = None,
+    discard_ratio: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of each token's smallest attention weights to leave out.",
+            show_default="0",
+            rich_help_panel=_ATTENTION,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -125,6 +155,7 @@ def export(
             image_size=image_size,
             heads=heads,
             preprocessing=preparation,
+            rollout=_parse_rollout(head_fusion, discard_ratio, attention=attention),
             precision=precision,
             target=target,
             calibrate=calibrate,
@@ -150,7 +181,7 @@ def _run(request: ExportRequest) -> None:
     assert artifact.verification is not None  # noqa: S101 - an export without it raises
     rows = {"weights": describe_source(artifact.source), **describe_verification(artifact.verification)}
     if artifact.quantization is not None:
-        rows |= describe_quantization(artifact.quantization, exported.bytes)
+        rows |= describe_quantization(artifact, artifact.quantization, exported.bytes)
     note(table(rows))
     if artifact.source.is_random:
         note("warning: random weights: this model was never trained, and its answers mean nothing")
@@ -171,6 +202,8 @@ def _list_models() -> None:
             default = ", default" if name == default_entry(model) else ""
             typer.echo(f"  {name:<26} {size} px, ImageNet top-1 {accuracy:.1f} %, {_megabytes(entry)} MB{default}")
         typer.echo(f"  {RANDOM_WEIGHTS:<26} untrained, for trying out without a download")
+    for line in _OTHER_SOURCES:
+        typer.echo(line)
 
 
 def _megabytes(entry: object) -> int:
@@ -178,7 +211,7 @@ def _megabytes(entry: object) -> int:
 
 
 def _require_export_extra() -> None:
-    for package in ("torch", "torchvision", "onnx", "safetensors"):
+    for package in ("torch", "torchvision", "onnx", "safetensors", "huggingface_hub"):
         try:
             __import__(package)
         except ImportError as error:
@@ -204,6 +237,17 @@ def _parse_interpolation(text: str | None) -> Interpolation | None:
     if text is None or text in known:
         return text
     raise UsageError("--interpolation", f"'{text}' is unknown", f"choose one of {', '.join(known)}")
+
+
+def _parse_rollout(head_fusion: HeadFusion | None, discard_ratio: float | None, *, attention: bool) -> Rollout | None:
+    if not attention:
+        for option, value in (("--head-fusion", head_fusion), ("--discard-ratio", discard_ratio)):
+            if value is not None:
+                raise UsageError(option, "is for attention maps", "add --attention, or leave it out")
+        return None
+    if discard_ratio is not None and not 0 <= discard_ratio < 1:  # also refuses NaN
+        raise UsageError("--discard-ratio", f"{discard_ratio} is no share", "give a number from 0 to below 1")
+    return Rollout(head_fusion=head_fusion or "mean", discard_ratio=discard_ratio or 0.0)
 
 
 def _parse_channels(option: str, text: str | None, *, above_zero: bool = False) -> tuple[float, float, float] | None:

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from vit_export.linear import WeightSource
-from vit_runtime.model import FloatArray
+from vit_runtime.arrays import FloatArray
 
 _SMALLEST_SHARE: Final = 0.1
 """Of the median scale of the channels that move: what others get at least, since pictures to come may move them."""

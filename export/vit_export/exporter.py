@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from vit_export import int8, verify
+from vit_export import int8, sources, verify
 from vit_export.builder import GraphBuilder
 from vit_export.calibration_pictures import CalibrationPictures, read_calibration
 from vit_export.errors import VerificationError
@@ -18,12 +18,12 @@ from vit_export.keep_float import fewest
 from vit_export.labels import check_labels, read_labels
 from vit_export.progress import Progress, Silent
 from vit_export.request import ExportRequest
-from vit_export.sources import torchvision
 from vit_export.targets import check_options, float_lowering, not_checked
 from vit_export.tensors import Weights
 from vit_export.write import ModelFile, new_model_file
-from vit_runtime.artifact import FORMAT_VERSION, Artifact
-from vit_runtime.errors import OutputFileError
+from vit_runtime.artifact import FORMAT_VERSION, Architecture, Artifact
+from vit_runtime.errors import OutputFileError, UsageError
+from vit_runtime.measured import Output
 from vit_runtime.model import ViT
 from vit_runtime.session import Provider, import_onnxruntime, open_session
 
@@ -54,7 +54,9 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
     import_onnxruntime()  # missing, it should be missed before the work, not after
     destination = output_path(request)
     own_labels = None if request.labels is None else read_labels(request.labels)
-    model = torchvision.load(request, progress)
+    model = sources.load(request, progress)
+    if request.max_drop is not None and not model.architecture.classes:
+        raise UsageError("--max-drop", f"{model.name} has no classes, so no answers that change", "leave it out")
     if request.labels is not None and own_labels is not None:
         check_labels(own_labels, model.architecture.classes, request.labels)
     pictures = None
@@ -62,8 +64,8 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
         pictures = read_calibration(request.calibrate, model.preprocessing, progress)
 
     progress.stage("asking PyTorch for reference answers")
-    expected = verify.ask_reference(model.reference, model.preprocessing)
-    weights = Weights(model.reference.state_dict(), model.source.weights)
+    expected = verify.ask_reference(model.reference, model.architecture, model.preprocessing, request.rollout)
+    weights = Weights(model.state, model.source.weights)
     draft = Artifact(
         format_version=FORMAT_VERSION,
         producer=f"vit-edge {version('vit-edge')}",
@@ -72,7 +74,8 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
         architecture=model.architecture,
         preprocessing=model.preprocessing,
         labels=own_labels or model.labels,
-        outputs=("logits", "embedding"),
+        outputs=_outputs(model.architecture, request),
+        rollout=request.rollout,
         precision=request.precision,
         target=request.target,
         quantization=None,
@@ -88,13 +91,21 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
         elif request.precision == "int8":
             artifact = _write_dynamic(work, request, draft, weights)
         else:
-            graph = build_graph(draft.architecture, draft.preprocessing, weights, float_lowering(request))
+            lowering = float_lowering(request)
+            graph = build_graph(draft.architecture, draft.preprocessing, weights, lowering, draft.rollout)
             del weights
             work.write(graph)
             del graph  # it holds PyTorch's weights
             artifact = work.verified(draft)
         file.write_metadata(artifact)
     return Exported(path=destination, artifact=artifact)
+
+
+def _outputs(arch: Architecture, request: ExportRequest) -> tuple[Output, ...]:
+    """What the graph gives."""
+    logits: tuple[Output, ...] = ("logits",) if arch.classes else ()
+    rollout: tuple[Output, ...] = ("rollout",) if request.rollout is not None else ()
+    return (*logits, "embedding", *rollout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +139,12 @@ class _Work:
 def _write_dynamic(work: _Work, request: ExportRequest, draft: Artifact, weights: Weights) -> Artifact:
     with TemporaryDirectory(dir=work.file.path.parent) as folder:
         model = int8.dynamic(
-            draft.architecture, draft.preprocessing, weights, folder=Path(folder), progress=work.progress
+            draft.architecture,
+            draft.preprocessing,
+            weights,
+            rollout=draft.rollout,
+            folder=Path(folder),
+            progress=work.progress,
         )
     kept = model.kept(request.keep_float)
     work.write(model.graph(kept))
@@ -144,6 +160,7 @@ def _write_static(
             draft.architecture,
             draft.preprocessing,
             weights,
+            rollout=draft.rollout,
             target=request.target,
             pictures=pictures,
             folder=Path(folder),
@@ -160,9 +177,9 @@ def _write_static(
         runtime = work.load(replace(draft, quantization=model.facts(kept, pictures, None)))
         agreement = int8.agreement(runtime, pictures, answers, progress)
         trials[count] = replace(draft, quantization=model.facts(kept, pictures, agreement))
-        changed = pictures.facts.pictures - agreement.same_top1
-        if request.max_drop is None:
+        if request.max_drop is None or agreement.same_top1 is None:
             return True
+        changed = pictures.facts.pictures - agreement.same_top1
         progress.note(f"{len(kept)} layers in float: {changed} of {pictures.facts.pictures} answers change")
         return 100 * changed <= request.max_drop * pictures.facts.pictures
 
@@ -182,7 +199,7 @@ def output_path(request: ExportRequest) -> Path:
     """
     precision = "" if request.precision == "fp32" else f".{request.precision}"
     target = "" if request.target == "cpu" else f".{request.target}"
-    file_name = f"{Path(request.model).stem}{precision}{target}.onnx"
+    file_name = f"{sources.model_name(request.model)}{precision}{target}.onnx"
     path = request.output or DEFAULT_FOLDER
     if path.suffix != ".onnx":
         path /= file_name

@@ -6,7 +6,7 @@ of `torchvision.models.vision_transformer`. Dimensions, in comments wherever a s
     N  pictures in the batch (dynamic)      D  width of a token
     G  patches along one side               H  attention heads
     P  pixels along a patch's side          K  width of a head, D / H
-    S  tokens, 1 + G·G                      M  width of the MLP's hidden layer
+    S  tokens, those of the prefix and G·G  M  width of the MLP's hidden layer
     C  classes
 
 What differs between targets and precisions is left to a `Lowering`. No node computes shapes, so that an accelerator
@@ -24,8 +24,9 @@ from onnx import TensorProto
 from vit_export.builder import GraphBuilder
 from vit_export.linear import Linear, WeightSource, stored_linear
 from vit_export.lowering import Activation, Float32, LinearLayer, Lowering, Recorder
-from vit_runtime.artifact import Architecture, Preprocessing
-from vit_runtime.model import FloatArray
+from vit_export.rollout import RolloutRecorder
+from vit_runtime.arrays import FloatArray
+from vit_runtime.artifact import Architecture, Preprocessing, Rollout
 
 PIXELS: Final = "pixels"
 PATCH_PROJECTION: Final = "patch_embed/projection"
@@ -38,22 +39,40 @@ _PACKED: Final = ("query", "key", "value")
 
 
 def build_graph(
-    arch: Architecture, preprocessing: Preprocessing, weights: WeightSource, lowering: Lowering | None = None
+    arch: Architecture,
+    preprocessing: Preprocessing,
+    weights: WeightSource,
+    lowering: Lowering | None = None,
+    rollout: Rollout | None = None,
 ) -> GraphBuilder:
-    """Records the whole model: `pixels` uint8 (N, H, W, 3) to `logits` (N, C) and `embedding` (N, D)."""
-    model = _Model(g=GraphBuilder(), arch=arch, weights=weights, lowering=lowering or Float32())
-    g = model.g
+    """Records the whole model: `pixels` uint8 (N, H, W, 3) to `logits` (N, C), `embedding` (N, D), `rollout` (N, G, G).
+
+    The first only where there is a head, the last only where it is asked for.
+    """
+    g = GraphBuilder()
+    watching = None if rollout is None else RolloutRecorder(arch, rollout)
+    model = _Model(g=g, arch=arch, weights=weights, lowering=lowering or Float32(), rollout=watching)
     side = arch.image_size
     pixels = g.input(PIXELS, TensorProto.UINT8, ("N", side, side, _COLOURS))
     x = patch_embed(model, pixels, preprocessing)
     for layer in range(arch.layers):
         with g.scope(f"encoder/{layer}"):
-            # Only the class token leaves the encoder: the last block computes nothing else.
-            x = block(model, x, f"encoder.layers.encoder_layer_{layer}", class_token_only=layer == arch.layers - 1)
+            # Only what the answer is read from leaves the encoder: the last block computes nothing else.
+            rows = _answer_rows(arch) if layer == arch.layers - 1 else arch.tokens
+            x = block(model, x, f"encoder.layers.encoder_layer_{layer}", rows=rows)
     head(model, x)
-    g.output("logits", TensorProto.FLOAT, ("N", arch.classes))
+    if arch.classes:
+        g.output("logits", TensorProto.FLOAT, ("N", arch.classes))
     g.output("embedding", TensorProto.FLOAT, ("N", arch.width))
+    if watching is not None:
+        watching.output(g)
     return g
+
+
+def _answer_rows(arch: Architecture) -> int:
+    """How many tokens, counted from the first, the answer is read from."""
+    rows = {"class_token": 1, "class_and_distillation_token": 2}
+    return rows.get(arch.pooling, arch.tokens)
 
 
 def linear_layers(arch: Architecture, preprocessing: Preprocessing, weights: WeightSource) -> list[LinearLayer]:
@@ -71,6 +90,7 @@ class _Model:
     arch: Architecture
     weights: WeightSource
     lowering: Lowering
+    rollout: RolloutRecorder | None
 
 
 def patch_embed(model: _Model, pixels: str, preprocessing: Preprocessing) -> str:
@@ -88,17 +108,30 @@ def patch_embed(model: _Model, pixels: str, preprocessing: Preprocessing) -> str
         )
         projection = patch_projection((width, values), preprocessing, weights)
         x = model.lowering.linear(g, patches, "projection", projection)  # (N, G·G, D)
-        # A row of zeros in front makes room for the class token, which is added together with the positions:
-        # Concat would need the class token expanded to N, hence arithmetic on shapes.
-        x = g.node("Pad", [x, g.constant("shape/class_token_pad", (0, 1, 0, 0, 0, 0))], "pad")  # (N, S, D)
+        if arch.prefix:
+            # Rows of zeros in front make room for the class token and others, which are added together with the
+            # positions: Concat would need them expanded to N, hence arithmetic on shapes.
+            pad = g.constant("shape/class_token_pad", (0, arch.prefix, 0, 0, 0, 0))
+            x = g.node("Pad", [x, pad], "pad")  # (N, S, D)
 
         def positions() -> FloatArray:
             table: FloatArray = weights("encoder.pos_embedding")[0].copy()
-            table[0] += weights("class_token")[0, 0]
+            names = [name for name, count in _prefix_tokens(arch).items() if count]
+            if names:
+                table[: arch.prefix] += np.concatenate([weights(name)[0] for name in names])
             return table
 
         table = g.weight("encoder.pos_embedding", (arch.tokens, width), positions)
         return g.node("Add", [x, table], "tokens")
+
+
+def _prefix_tokens(arch: Architecture) -> dict[str, int]:
+    """How many tokens in front of the patches each of these weights (1, count, D) holds, in order."""
+    return {
+        "class_token": int(arch.class_token),
+        "distillation_token": int(arch.distillation_token),
+        "register_tokens": arch.registers,
+    }
 
 
 def patch_projection(shape: tuple[int, int], preprocessing: Preprocessing, weights: WeightSource) -> Linear:
@@ -121,39 +154,43 @@ def patch_projection(shape: tuple[int, int], preprocessing: Preprocessing, weigh
     return Linear(key="conv_proj", shape=shape, weight=weight, bias=bias)
 
 
-def block(model: _Model, x: str, key: str, *, class_token_only: bool) -> str:
+def block(model: _Model, x: str, key: str, *, rows: int) -> str:
     """Equations 2 and 3: z' = MSA(LN(z)) + z, then z'' = MLP(LN(z')) + z'.
 
-    (N, S, D) to (N, S, D); to the class token's (N, 1, D) where nothing else is asked for.
+    (N, S, D) to (N, rows, D): the last block computes the first rows only, where nothing else is asked for.
     """
     g = model.g
     y = layer_norm(model, x, "norm1", f"{key}.ln_1")
     with g.scope("attention"):
-        y = attention(model, y, f"{key}.self_attention", class_token_only=class_token_only)
-    if class_token_only:
-        x = _class_token(g, x, "class_token")  # (N, 1, D)
+        y = attention(model, y, f"{key}.self_attention", queries=rows)
+    if rows < model.arch.tokens:
+        x = _first_tokens(g, x, rows)  # (N, rows, D)
     x = g.node("Add", [x, y], "attention_residual")
     y = layer_norm(model, x, "norm2", f"{key}.ln_2")
     with g.scope("mlp"):
-        y = mlp(model, y, f"{key}.mlp", rows=1 if class_token_only else model.arch.tokens)
+        y = mlp(model, y, f"{key}.mlp", rows=rows)
     return g.node("Add", [x, y], "mlp_residual")
 
 
-def attention(model: _Model, x: str, key: str, *, class_token_only: bool) -> str:
+def attention(model: _Model, x: str, key: str, *, queries: int) -> str:
     """Softmax(Q Kᵀ / √K) V in H heads (Vaswani et al. 2017, section 3.2).
 
-    (N, S, D) to (N, S, D); with the class token as the only query to (N, 1, D).
+    (N, S, D) to (N, queries, D), where only the first tokens ask.
     """
     g, arch, linear = model.g, model.arch, model.lowering.linear
     tokens = Activation(value=x, site=g.path("input"), kind="normalised", rows=arch.tokens, width=arch.width)
+    alone = queries < arch.tokens
     asking = tokens
-    if class_token_only:
-        asking = replace(tokens, value=_class_token(g, x, "class_token"), rows=1)
+    if alone:
+        asking = replace(tokens, value=_first_tokens(g, x, queries), rows=queries, alone=True)
     query = linear(g, asking, "query", _projection(model, key, "query"))
     keys = linear(g, tokens, "key", _projection(model, key, "key"))
     values = linear(g, tokens, "value", _projection(model, key, "value"))
-    y = model.lowering.attention(g, (query, keys, values), arch, queries=asking.rows)
-    mixed = Activation(value=y, site=g.path("mixed"), kind="mixed", rows=asking.rows, width=arch.width)
+    watching = model.rollout
+    y = model.lowering.attention(g, (query, keys, values), arch, queries=queries, probabilities=watching is not None)
+    if watching is not None and y.probabilities is not None:
+        watching.watch(g, y.probabilities)
+    mixed = Activation(value=y.mixed, site=g.path("mixed"), kind="mixed", rows=queries, width=arch.width, alone=alone)
     return linear(g, mixed, "output", stored_linear(model.weights, f"{key}.out_proj", (arch.width, arch.width)))
 
 
@@ -177,21 +214,53 @@ def _projection(model: _Model, key: str, name: Literal["query", "key", "value"])
 def mlp(model: _Model, x: str, key: str, *, rows: int) -> str:
     """Two layers with GELU between them; (N, rows, D) to (N, rows, M) to (N, rows, D)."""
     g, arch, weights, linear = model.g, model.arch, model.weights, model.lowering.linear
-    tokens = Activation(value=x, site=g.path("input"), kind="normalised", rows=rows, width=arch.width)
+    alone = rows < arch.tokens
+    tokens = Activation(value=x, site=g.path("input"), kind="normalised", rows=rows, width=arch.width, alone=alone)
     y = linear(g, tokens, "hidden", stored_linear(weights, f"{key}.0", (arch.mlp_width, arch.width)))
-    y = model.lowering.gelu(g, y)
-    hidden = Activation(value=y, site=g.path("gelu"), kind="gelu", rows=rows, width=arch.mlp_width)
+    y = model.lowering.gelu(g, y, arch)
+    hidden = Activation(value=y, site=g.path("gelu"), kind="gelu", rows=rows, width=arch.mlp_width, alone=alone)
     return linear(g, hidden, "output", stored_linear(weights, f"{key}.3", (arch.width, arch.mlp_width)))
 
 
 def head(model: _Model, x: str) -> None:
-    """Equation 4: y = LN(z⁰), the embedding (N, D), and the linear head on it, the logits (N, C)."""
+    """Equation 4: y = LN(z⁰), the embedding (N, D), and where there is one the linear head, the logits (N, C).
+
+    Variants read the head's input elsewhere too; `Pooling` lists them.
+    """
     g, arch = model.g, model.arch
-    x = g.node("Reshape", [x, g.constant("shape/embedding", (0, arch.width))], "head/class_token")  # (N, D)
-    embedding = layer_norm(model, x, "embedding", "encoder.ln")
-    token = Activation(value=embedding, site=HEAD, kind="class_token", rows=1, width=arch.width)
-    layer = stored_linear(model.weights, "heads.head", (arch.classes, arch.width))
-    model.lowering.linear(g, token, "logits", layer)
+    features = _pooled(model, x)
+    if arch.classes:
+        token = Activation(value=features, site=HEAD, kind="head", rows=1, width=arch.head_width)
+        layer = stored_linear(model.weights, "heads.head", (arch.classes, arch.head_width))
+        model.lowering.linear(g, token, "logits", layer)
+
+
+def _pooled(model: _Model, x: str) -> str:
+    """Records `embedding` (N, D) from the last block's tokens (N, rows, D), and returns what the head reads."""
+    g, arch = model.g, model.arch
+    if arch.pooling == "class_token":
+        x = g.node("Reshape", [x, g.constant("shape/embedding", (0, arch.width))], "head/class_token")  # (N, D)
+        return layer_norm(model, x, "embedding", "encoder.ln")
+    if arch.norm_after_pooling:
+        return layer_norm(model, _patch_mean(model, x, "head/patch_mean"), "embedding", "encoder.ln")
+    x = layer_norm(model, x, "head/normalised", "encoder.ln")  # (N, rows, D)
+    if arch.pooling == "patch_mean":
+        return _patch_mean(model, x, "embedding")
+    first = g.constant("index/first", 0)
+    embedding = g.node("Gather", [x, first], "embedding", axis=1)  # (N, D)
+    if arch.pooling == "class_and_distillation_token":
+        return g.node("Reshape", [x, g.constant("shape/head", (0, arch.head_width))], "head/tokens")  # (N, 2·D)
+    return g.node("Concat", [embedding, _patch_mean(model, x, "head/patch_mean")], "head/features", axis=1)
+
+
+def _patch_mean(model: _Model, x: str, name: str) -> str:
+    """The mean of the tokens that stand for patches: (N, S, D) to (N, D)."""
+    g, arch = model.g, model.arch
+    axis = g.constant("axis/tokens", [1])
+    if arch.prefix:
+        bounds = [g.constant("index/first_patch", [arch.prefix]), g.constant("index/end", [arch.tokens])]
+        x = g.node("Slice", [x, *bounds, axis], "head/patches")
+    return g.node("ReduceMean", [x, axis], name, keepdims=0)
 
 
 def layer_norm(model: _Model, x: str, name: str, key: str) -> str:
@@ -202,6 +271,6 @@ def layer_norm(model: _Model, x: str, name: str, key: str) -> str:
     return g.node("LayerNormalization", [x, scale, bias], name, axis=-1, epsilon=arch.layer_norm_eps)
 
 
-def _class_token(g: GraphBuilder, x: str, name: str) -> str:
-    """The first token: (N, S, D) to (N, 1, D)."""
-    return g.node("Gather", [x, g.constant("index/class_token", [0])], name, axis=1)
+def _first_tokens(g: GraphBuilder, x: str, count: int) -> str:
+    """The tokens that the answer is read from: (N, S, D) to (N, count, D)."""
+    return g.node("Gather", [x, g.constant("index/class_token", list(range(count)))], "class_token", axis=1)

@@ -12,11 +12,11 @@ from onnx import TensorProto
 from vit_export.builder import GraphBuilder
 from vit_export.errors import CheckpointError
 from vit_export.linear import Linear
-from vit_export.lowering import Activation, attention_of_matmuls, fused_attention
+from vit_export.lowering import Activation, Attended, attention_of_matmuls, fused_attention, gelu
+from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Architecture
-from vit_runtime.model import FloatArray
 
-_TO_RESIDUAL = ("pixels", "mixed", "gelu", "class_token")
+_TO_RESIDUAL = ("pixels", "mixed", "gelu", "head")
 """Activations whose linear layers feed the residual stream, or are the answer."""
 
 
@@ -41,15 +41,17 @@ class Half:
         y = g.node("Add", [product, bias], f"{name}/half")
         return g.node("Cast", [y], name, to=TensorProto.FLOAT)
 
-    def attention(self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int) -> str:
+    def attention(
+        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
+    ) -> Attended:
         """Fused, or MatMul, Softmax in fp32, MatMul."""
         if self._fused:
-            return fused_attention(g, qkv, arch)
+            return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities, half=True)
         return attention_of_matmuls(g, qkv, arch, queries=queries, half=True)
 
-    def gelu(self, g: GraphBuilder, x: str) -> str:
-        """The exact one, with erf."""
-        return g.node("Gelu", [x], "gelu")
+    def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+        """The one that the model was trained with."""
+        return gelu(g, x, arch)
 
     def _as_half(self, g: GraphBuilder, x: Activation) -> str:
         if x.kind in ("mixed", "gelu"):

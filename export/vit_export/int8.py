@@ -23,7 +23,9 @@ from vit_export.progress import Progress
 from vit_export.quantize import Quantized, Quantizer, block_spreads
 from vit_export.rounding import QuantizedWeight, SecondMoment, round_to_nearest
 from vit_export.verify import cosines
-from vit_runtime.artifact import Agreement, Architecture, LayerLoss, Preprocessing, Quantization, Target
+from vit_runtime.arrays import FloatArray
+from vit_runtime.artifact import Architecture, Preprocessing, Rollout, Target
+from vit_runtime.measured import Agreement, LayerLoss, Output, OutputAgreement, Quantization
 from vit_runtime.model import ViT
 from vit_runtime.selftest import largest_difference
 
@@ -43,6 +45,7 @@ class Int8Model:
 
     arch: Architecture
     preprocessing: Preprocessing
+    rollout: Rollout | None
     weights: WeightSource
     """Of the equalised model."""
     target: Target
@@ -56,7 +59,7 @@ class Int8Model:
         """Records the graph with some layers in float."""
         ranges = {} if self.quantized is None else self.quantized.ranges
         lowering = _LOWERINGS[self.target](self.rounder, ranges, frozenset(keep_float))
-        return build_graph(self.arch, self.preprocessing, self.weights, lowering)
+        return build_graph(self.arch, self.preprocessing, self.weights, lowering, self.rollout)
 
     def kept(self, wanted: int | tuple[str, ...]) -> tuple[str, ...]:
         """The layers to keep in float for what a user asked for; see `layers_to_keep`."""
@@ -108,7 +111,13 @@ _LOWERINGS: Final[dict[Target, type[CpuInt8 | PortableInt8]]] = {"cpu": CpuInt8,
 
 
 def dynamic(
-    arch: Architecture, preprocessing: Preprocessing, weights: WeightSource, *, folder: Path, progress: Progress
+    arch: Architecture,
+    preprocessing: Preprocessing,
+    weights: WeightSource,
+    *,
+    rollout: Rollout | None,
+    folder: Path,
+    progress: Progress,
 ) -> Int8Model:
     """An int8 model whose activations are quantized while it runs, in a folder for temporary files.
 
@@ -121,6 +130,7 @@ def dynamic(
     return Int8Model(
         arch=arch,
         preprocessing=preprocessing,
+        rollout=rollout,
         weights=EqualisedWeights(weights, spreads),
         target="cpu",
         rounder=_without_photos(),
@@ -134,6 +144,7 @@ def calibrate(
     preprocessing: Preprocessing,
     weights: WeightSource,
     *,
+    rollout: Rollout | None,
     target: Target,
     pictures: CalibrationPictures,
     folder: Path,
@@ -163,6 +174,7 @@ def calibrate(
     model = Int8Model(
         arch=arch,
         preprocessing=preprocessing,
+        rollout=rollout,
         weights=EqualisedWeights(weights, quantizer.result.spreads),
         target=target,
         rounder=lambda path, _layer: rounded[path],
@@ -175,27 +187,30 @@ def calibrate(
 def agreement(model: ViT, pictures: CalibrationPictures, answers: FloatAnswers, progress: Progress) -> Agreement:
     """Runs the written int8 file on the calibration pictures, and compares with the float32 graph's answers."""
     progress.stage("comparing with float32", total=len(pictures.pixels))
-    logits, embedding = [], []
+    ours: dict[Output, list[FloatArray]] = {output: [] for output in answers.of}
     for pixels in pictures.pixels:
-        one_logits, one_embedding = model.run(pixels[None])
-        logits.append(one_logits[0])
-        embedding.append(one_embedding[0])
+        for output, values in zip(ours, model.run(pixels[None], list(ours)), strict=True):
+            ours[output].append(values[0])
         progress.advance(1)
-    ours, expected = np.stack(logits), np.stack(answers.logits)
-    our_embedding, expected_embedding = np.stack(embedding), np.stack(answers.embedding)
-    logit_cosines, embedding_cosines = cosines(ours, expected), cosines(our_embedding, expected_embedding)
     return Agreement(
-        same_top1=int((ours.argmax(1) == expected.argmax(1)).sum()),
-        mean_logit_cosine=float(logit_cosines.mean()),
-        min_logit_cosine=float(logit_cosines.min()),
-        mean_embedding_cosine=float(embedding_cosines.mean()),
-        min_embedding_cosine=float(embedding_cosines.min()),
-        max_logit_difference=largest_difference(ours, expected),
-        max_embedding_difference=largest_difference(our_embedding, expected_embedding),
+        same_top1=_same_top1(ours["logits"], answers.of["logits"]) if "logits" in ours else None,
+        outputs=tuple(_agreement(output, np.stack(ours[output]), np.stack(answers.of[output])) for output in ours),
+    )
+
+
+def _same_top1(ours: list[FloatArray], expected: list[FloatArray]) -> int:
+    return int((np.stack(ours).argmax(1) == np.stack(expected).argmax(1)).sum())
+
+
+def _agreement(output: Output, ours: FloatArray, expected: FloatArray) -> OutputAgreement:
+    found = cosines(ours, expected)
+    return OutputAgreement(
+        output=output,
+        mean_cosine=float(found.mean()),
+        min_cosine=float(found.min()),
+        max_difference=largest_difference(ours, expected),
     )
 
 
 def _int8_layers(arch: Architecture, preprocessing: Preprocessing, weights: WeightSource) -> tuple[str, ...]:
-    return tuple(
-        layer.path for layer in linear_layers(arch, preprocessing, weights) if layer.input.kind != "class_token"
-    )
+    return tuple(layer.path for layer in linear_layers(arch, preprocessing, weights) if layer.input.kind != "head")

@@ -31,10 +31,10 @@ from vit_export.int8_rows import (
     whole_and_rest,
 )
 from vit_export.linear import Linear
-from vit_export.lowering import Activation, Float32, fused_attention
+from vit_export.lowering import Activation, Attended, Float32, fused_attention
 from vit_export.rounding import QuantizedWeight, Range
+from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Architecture
-from vit_runtime.model import FloatArray
 
 WeightRounder = Callable[[str, Linear], QuantizedWeight]
 """Gives a linear layer's int8 weights by the layer's path in the graph."""
@@ -62,7 +62,7 @@ class CpuInt8:
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
         """Float where asked for, and for the head: one row a picture costs nothing, and its error is the answer's."""
         path = g.path(name)
-        if x.kind == "class_token" or path in self._keep_float:
+        if x.kind == "head" or path in self._keep_float:
             return self._float.linear(g, x, name, layer)
         way = self._way(x)
         if way == "exact":
@@ -73,13 +73,15 @@ class CpuInt8:
             return self._product(g, self._static(g, x, scale, middle), scale, middle, name, layer)
         return self._by_row(g, x, way, name, layer)
 
-    def attention(self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int) -> str:  # noqa: ARG002
+    def attention(
+        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
+    ) -> Attended:
         """The fused operator, in float32."""
-        return fused_attention(g, qkv, arch)
+        return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities)
 
-    def gelu(self, g: GraphBuilder, x: str) -> str:
-        """The exact one, with erf: the tanh form would save one percent of the time for a tenth more error."""
-        return self._float.gelu(g, x)
+    def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+        """As in float32: the tanh form would save one percent of the time for a tenth more error."""
+        return self._float.gelu(g, x, arch)
 
     def simulate(self, x: Activation, values: FloatArray) -> FloatArray:
         """What the int8 product makes of activations (rows, width), back in float32."""
@@ -94,10 +96,10 @@ class CpuInt8:
         return simulate_symmetric(values, twice=way == "row twice")
 
     def _way(self, x: Activation) -> _Way:
-        if x.kind in ("pixels", "class_token"):
+        if x.kind in ("pixels", "head"):
             return "exact"
         twice = _TWICE if self._static_scales else (_FIRST_BLOCK,)
-        if x.rows == 1 or x.site.startswith(twice):
+        if x.alone or x.site.startswith(twice):
             return "row twice"
         if x.kind == "gelu":
             return "floored row"

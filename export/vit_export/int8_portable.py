@@ -22,7 +22,7 @@ from vit_export.int8_rows import GELU_FLOOR
 from vit_export.linear import Linear
 from vit_export.lowering import Activation, Float32, Kind
 from vit_export.rounding import INT8_MAX, Range
-from vit_runtime.model import FloatArray
+from vit_runtime.arrays import FloatArray
 
 _ROOM: Final[Mapping[Kind, float]] = {"normalised": 1.0, "mixed": 1.4}
 """Share of the calibrated range that is used."""
@@ -45,7 +45,7 @@ class PortableInt8(Float32):
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
         """MatMul of dequantized int8 and Add."""
         path = g.path(name)
-        if x.kind == "class_token" or path in self._keep_float:
+        if x.kind == "head" or path in self._keep_float:
             return super().linear(g, x, name, layer)
         shift, _ = self._grid(x)
         value = self._activation(g, x)
@@ -67,7 +67,7 @@ class PortableInt8(Float32):
 
     def simulate(self, x: Activation, values: FloatArray) -> FloatArray:
         """What the int8 product makes of activations (rows, width), back in float32."""
-        if x.kind in ("pixels", "class_token"):
+        if x.kind in ("pixels", "head"):
             return values
         shift, scale = self._grid(x)
         steps = np.clip(np.rint((values - np.float32(shift)) / np.float32(scale)), -INT8_MAX - 1, INT8_MAX)
@@ -80,7 +80,7 @@ class PortableInt8(Float32):
         seen = self._ranges[x.site]
         if x.kind != "gelu":
             # The class token that asks the last attention was calibrated together with all other tokens.
-            alone = x.rows == 1 and not x.site.endswith("attention/input")
+            alone = x.alone and not x.site.endswith("attention/input")
             room = _ROOM_OF_CLASS_TOKEN if alone else _ROOM[x.kind]
             return 0.0, room * seen.largest / INT8_MAX
         high = max(seen.high, GELU_FLOOR)

@@ -18,7 +18,7 @@ from onnx import TensorProto
 
 from vit_export.builder import GraphBuilder
 from vit_export.lowering import Activation
-from vit_runtime.model import FloatArray
+from vit_runtime.arrays import FloatArray
 
 ZERO_POINT: Final = 128
 """Of activations that are quantized symmetrically."""

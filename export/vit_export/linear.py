@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from vit_runtime.model import FloatArray
+from vit_runtime.arrays import FloatArray
 
 WeightSource: TypeAlias = Callable[[str], FloatArray]
 """Gives a float32 tensor by its name in torchvision's state dict."""

@@ -15,8 +15,8 @@ from vit_export.builder import GraphBuilder
 from vit_export.linear import Linear
 from vit_runtime.artifact import Architecture
 
-Kind = Literal["pixels", "normalised", "mixed", "gelu", "class_token"]
-"""What feeds a linear layer: raw pixels, a LayerNorm, attention's mix of values, GELU, or the final class token."""
+Kind = Literal["pixels", "normalised", "mixed", "gelu", "head"]
+"""What feeds a linear layer: raw pixels, a LayerNorm, attention's mix of values, GELU; or it is the head's input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +24,29 @@ class Activation:
     """The input of one or several linear layers."""
 
     value: str
-    """Name of the tensor: (N, rows, width), or (N, width) for the class token; pixels are uint8, all else float32."""
+    """Name of the tensor: (N, rows, width), or (N, width) for the head; pixels are uint8, all else float32."""
     site: str
     """Path that stays the same whatever the lowering: `encoder/3/attention/input`."""
     kind: Kind
     rows: int
     width: int
+    alone: bool = False
+    """Whether these are only the tokens that the answer is read from, as in the last block."""
 
     def step(self, g: GraphBuilder, name: str) -> str:
         """The name, below the current scope, for a node that takes part in quantizing this activation."""
-        token = "/class_token" if self.rows == 1 else ""
+        token = "/class_token" if self.alone else ""
         return f"{self.site.removeprefix(g.path(''))}{token}/{name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attended:
+    """Attention's two results."""
+
+    mixed: str
+    """The mix of values (N, queries, D)."""
+    probabilities: str | None
+    """float32 (N, H, queries, S); None where they were not asked for."""
 
 
 class Lowering(Protocol):
@@ -43,10 +55,15 @@ class Lowering(Protocol):
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
         """Records y = x Wᵀ + b under a name below the current scope: (N, rows, in) to (N, rows, out)."""
 
-    def attention(self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int) -> str:
-        """Records softmax(Q Kᵀ) V, Q scaled already: (N, queries, D) and twice (N, S, D) to (N, queries, D)."""
+    def attention(
+        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
+    ) -> Attended:
+        """Records softmax(Q Kᵀ) V, Q scaled already: (N, queries, D) and twice (N, S, D) to (N, queries, D).
 
-    def gelu(self, g: GraphBuilder, x: str) -> str:
+        With `probabilities` the softmax itself is wanted as well.
+        """
+
+    def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
         """Records GELU under the name `gelu`."""
 
 
@@ -62,13 +79,21 @@ class Float32:
         product = g.node("MatMul", [value, weight], f"{name}/matmul")
         return g.node("Add", [product, bias], name)
 
-    def attention(self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int) -> str:
+    def attention(
+        self,
+        g: GraphBuilder,
+        qkv: tuple[str, str, str],
+        arch: Architecture,
+        *,
+        queries: int,
+        probabilities: bool,  # noqa: ARG002 - they are there anyhow
+    ) -> Attended:
         """MatMul, Softmax and MatMul on transposed heads."""
         return attention_of_matmuls(g, qkv, arch, queries=queries)
 
-    def gelu(self, g: GraphBuilder, x: str) -> str:
-        """The exact one, with erf."""
-        return g.node("Gelu", [x], "gelu")
+    def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+        """The one that the model was trained with."""
+        return gelu(g, x, arch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +109,11 @@ class LinearLayer:
 class FusedFloat32(Float32):
     """Float32 for onnxruntime on CUDA."""
 
-    def attention(self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int) -> str:  # noqa: ARG002 - the operator reads it off its input
-        """The fused operator: it never writes the scores to memory."""
-        return fused_attention(g, qkv, arch)
+    def attention(
+        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
+    ) -> Attended:
+        """The fused operator: it never writes the scores to memory, so it cannot show them either."""
+        return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities)
 
 
 class Recorder(Float32):
@@ -103,7 +130,7 @@ class Recorder(Float32):
 
 def attention_of_matmuls(
     g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, half: bool = False
-) -> str:
+) -> Attended:
     """Attention in standard operators: (N, queries, D) and twice (N, S, D) to (N, queries, D).
 
     With `half` all is fp16 but the softmax.
@@ -122,13 +149,29 @@ def attention_of_matmuls(
     if half:
         scores = g.node("Cast", [scores], "scores/float", to=TensorProto.FLOAT)
     probabilities = g.node("Softmax", [scores], "softmax", axis=-1)
-    if half:
-        probabilities = g.node("Cast", [probabilities], "softmax/half", to=TensorProto.FLOAT16)
-    y = g.node("MatMul", [probabilities, values], "mix")  # (N, H, queries, K)
+    weights = g.node("Cast", [probabilities], "softmax/half", to=TensorProto.FLOAT16) if half else probabilities
+    y = g.node("MatMul", [weights, values], "mix")  # (N, H, queries, K)
     y = g.node("Transpose", [y], "transpose", perm=[0, 2, 1, 3])  # (N, queries, H, K)
-    return g.node("Reshape", [y, g.constant(f"shape/tokens_of_{queries}", (0, queries, arch.width))], "concat")
+    mixed = g.node("Reshape", [y, g.constant(f"shape/tokens_of_{queries}", (0, queries, arch.width))], "concat")
+    return Attended(mixed=mixed, probabilities=probabilities)
 
 
-def fused_attention(g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture) -> str:
-    """Attention in onnxruntime's fused operator: same shapes as `attention_of_matmuls`."""
-    return g.contrib_node("MultiHeadAttention", list(qkv), "mix", num_heads=arch.heads, scale=1.0)
+def fused_attention(
+    g: GraphBuilder,
+    qkv: tuple[str, str, str],
+    arch: Architecture,
+    *,
+    queries: int,
+    probabilities: bool,
+    half: bool = False,
+) -> Attended:
+    """Attention in onnxruntime's fused operator; in standard ones where probabilities are asked for."""
+    if probabilities:
+        return attention_of_matmuls(g, qkv, arch, queries=queries, half=half)
+    mixed = g.contrib_node("MultiHeadAttention", list(qkv), "mix", num_heads=arch.heads, scale=1.0)
+    return Attended(mixed=mixed, probabilities=None)
+
+
+def gelu(g: GraphBuilder, x: str, arch: Architecture) -> str:
+    """GELU (Hendrycks and Gimpel 2016), exact with erf, or its approximation with tanh."""
+    return g.node("Gelu", [x], "gelu", **({"approximate": "tanh"} if arch.gelu == "tanh" else {}))

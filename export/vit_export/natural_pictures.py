@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from vit_runtime.images import UInt8Array
+from vit_runtime.arrays import UInt8Array
 
 _COLOURS: Final = 3
 _MEAN: Final = 115.0

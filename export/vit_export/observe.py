@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,10 @@ from vit_export.linear import WeightSource
 from vit_export.lowering import Activation, Recorder
 from vit_export.progress import Progress
 from vit_export.write import ModelFile
+from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Architecture, Preprocessing
 from vit_runtime.errors import ArtifactError
-from vit_runtime.images import UInt8Array
-from vit_runtime.model import FloatArray
+from vit_runtime.measured import Output
 from vit_runtime.session import open_session
 
 _SAMPLED_PICTURES: Final = 32
@@ -79,8 +80,8 @@ class Observed:
 class FloatAnswers:
     """What the float32 graph says of the pictures: the standard that quantization is held to."""
 
-    logits: list[FloatArray] = field(default_factory=list)
-    embedding: list[FloatArray] = field(default_factory=list)
+    of: dict[Output, list[FloatArray]] = field(default_factory=lambda: defaultdict(list))
+    """By output, one for each picture."""
 
 
 class FloatModel:
@@ -97,7 +98,9 @@ class FloatModel:
         graph = build_graph(arch, preprocessing, weights, recorder)
         # In the last block the query reads the class token alone; key and value come later and read all tokens.
         self.sites = {layer.input.site: layer.input for layer in recorder.layers}
-        del self.sites[HEAD]
+        self.sites.pop(HEAD, None)
+        self._outputs: list[Output] = ["logits", "embedding"] if arch.classes else ["embedding"]
+        self._class_token = arch.pooling != "patch_mean"
         for site in self.sites.values():
             kind = TensorProto.UINT8 if site.kind == "pixels" else TensorProto.FLOAT
             graph.output(site.value, kind, ("N", site.rows, site.width))
@@ -132,15 +135,16 @@ class FloatModel:
         """
         observed = {site.site: Observed.nothing(site.width) for site in sites}
         answers = FloatAnswers()
-        names = ["logits", "embedding", *(site.value for site in sites)]
         for pixels in pictures:
-            logits, embedding, *values = self.session.run(names, {"pixels": pixels[None]})
-            if not np.isfinite(logits).all():
+            names = [*self._outputs, *(site.value for site in sites)]
+            values = self.session.run(names, {"pixels": pixels[None]})
+            if not all(np.isfinite(value).all() for value in values[: len(self._outputs)]):
                 raise ArtifactError("calibration", "the model's answers are NaN or infinite", "check its weights")
-            answers.logits.append(logits[0])
-            answers.embedding.append(embedding[0])
+            for output in self._outputs:
+                answers.of[output].append(values.pop(0)[0])
             for site, value in zip(sites, values, strict=True):
-                observed[site.site].add(value.astype(np.float32, copy=False), class_token=site.kind != "pixels")
+                class_token = self._class_token and site.kind != "pixels"
+                observed[site.site].add(value.astype(np.float32, copy=False), class_token=class_token)
             progress.advance(1)
         return observed, answers
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from vit_export.request import PreprocessingOptions
 from vit_runtime.artifact import Preprocessing
+from vit_runtime.errors import UsageError
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
@@ -19,6 +20,7 @@ def imagenet_preset(image_size: int) -> Preprocessing:
         resize_shortest_edge=round(image_size * _RESIZE_TO_CROP),
         resize_hw=None,
         crop_hw=(image_size, image_size),
+        crop_rounding="half_even",
         interpolation="bilinear",
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
@@ -27,13 +29,29 @@ def imagenet_preset(image_size: int) -> Preprocessing:
 
 def at_image_size(preprocessing: Preprocessing, image_size: int) -> Preprocessing:
     """The same part of the picture at another size: the resize keeps its proportion to the crop."""
-    edge = preprocessing.resize_shortest_edge
+    edge, exact = preprocessing.resize_shortest_edge, preprocessing.resize_hw
     scale = image_size / preprocessing.crop_hw[0]
     return replace(
         preprocessing,
         resize_shortest_edge=None if edge is None else round(edge * scale),
+        resize_hw=None if exact is None else (round(exact[0] * scale), round(exact[1] * scale)),
         crop_hw=(image_size, image_size),
     )
+
+
+def check_image_size(image_size: int, patch_size: int) -> None:
+    """Sees to it that patches fill a picture.
+
+    Raises:
+        UsageError: they do not; offers the next sizes.
+    """
+    if image_size < patch_size or image_size % patch_size:
+        below = max(image_size // patch_size, 1) * patch_size
+        raise UsageError(
+            "--image-size",
+            f"{image_size} is no multiple of the patch size {patch_size}",
+            f"take {below} or {below + patch_size}",
+        )
 
 
 def with_options(preprocessing: Preprocessing, options: PreprocessingOptions) -> Preprocessing:

@@ -15,8 +15,8 @@ from vit_export.linear import WeightSource
 from vit_export.lowering import Activation, LinearLayer
 from vit_export.observe import Observed
 from vit_export.rounding import QuantizedWeight, Range, SecondMoment
+from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Architecture, Preprocessing
-from vit_runtime.model import FloatArray
 
 _BLOCK: Final = "encoder.layers.encoder_layer_"
 RANGE_MARGIN: Final = 1.1

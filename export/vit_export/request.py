@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from vit_runtime.artifact import Interpolation, Precision, Target
+from vit_runtime.artifact import Interpolation, Precision, Rollout, Target
 
 RANDOM_WEIGHTS: Final = "random"
 IMAGENET_LABELS: Final = "imagenet"
@@ -27,7 +27,8 @@ class PreprocessingOptions:
 class ExportRequest:
     """Everything that decides what an export writes.
 
-    `model` is a torchvision name, or the path of a checkpoint whose architecture is then read off its shapes.
+    `model` is a torchvision name, a checkpoint file whose architecture is then read off its shapes, a folder of Hugging
+    Face's or timm's, or a name on the Hugging Face hub.
     """
 
     model: str
@@ -44,6 +45,8 @@ class ExportRequest:
     heads: int | None = None
     """Attention heads of a checkpoint that is given by itself; None is width / 64."""
     preprocessing: PreprocessingOptions = field(default_factory=PreprocessingOptions)
+    rollout: Rollout | None = None
+    """How to roll out attention, for a further output; None is without."""
     precision: Precision = "fp32"
     target: Target = "cpu"
     calibrate: Path | None = None

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vit_runtime.model import FloatArray
+from vit_runtime.arrays import FloatArray
 
 INT8_MAX: Final = 127
 """Symmetric: -128 is not used, so that negating a weight changes nothing."""

@@ -55,12 +55,13 @@ def read_state_dict(path: Path) -> StateDict:
     return _without_prefixes(_unwrapped(loaded, path))
 
 
-def sha256(path: Path) -> str:
-    """Digest of a file's bytes, in hexadecimal."""
+def sha256(*paths: Path) -> str:
+    """Digest of the bytes of one file, or of several one after the other, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
     return digest.hexdigest()
 
 

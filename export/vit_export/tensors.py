@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vit_export.errors import CheckpointError
-from vit_runtime.model import FloatArray
+from vit_runtime.arrays import FloatArray
 
 
 class Weights:

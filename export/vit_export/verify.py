@@ -6,18 +6,20 @@ The two halves are apart so that PyTorch's weights can be let go before onnxrunt
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.models import VisionTransformer
 
 from vit_export import reference
 from vit_export.errors import VerificationError
-from vit_runtime.artifact import Artifact, Precision, Preprocessing, SelfTest, Verification
-from vit_runtime.model import FloatArray, ViT
+from vit_runtime.arrays import FloatArray
+from vit_runtime.artifact import Architecture, Artifact, Precision, Preprocessing, Rollout
+from vit_runtime.measured import Output, OutputCheck, SelfTest, StoredAnswer, Verification
+from vit_runtime.model import ViT
 from vit_runtime.preprocess import load_pixels
 from vit_runtime.selftest import largest_difference, pixels_sha256, waves
 from vit_runtime.session import import_onnxruntime
@@ -27,28 +29,34 @@ from vit_runtime.session import import_onnxruntime
 class Difference:
     """Largest difference from PyTorch that is accepted, for values up to `unit` in size; larger ones in proportion."""
 
-    logits: float
-    embedding: float
+    most: float
     unit: float
 
-    def limit(self, tolerance: float, reference_values: FloatArray) -> float:
+    def limit(self, reference_values: FloatArray) -> float:
         """The limit for values of the size that the reference has."""
-        return tolerance * max(1.0, float(np.abs(reference_values).max()) / self.unit)
+        return self.most * max(1.0, float(np.abs(reference_values).max()) / self.unit)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """Smallest cosine with PyTorch's logits and embedding that is accepted, for the picture that comes out worst."""
+    """Smallest cosine with PyTorch's answer that is accepted, for the picture that comes out worst."""
 
     least: float
 
 
-TOLERANCES: Final[dict[Precision, Difference | Cosine]] = {
-    # Worst measured: 6.8e-5 of a logit, DeiT-Tiny's real weights on 500 photos (docs/log.md, 2026-11-23).
-    "fp32": Difference(logits=1e-4, embedding=1e-4, unit=10.0),
+Tolerance = dict[Output, Difference | Cosine]
+
+TOLERANCES: Final[dict[Precision, Tolerance]] = {
+    # Worst measured: 6.8e-5 of a logit, DeiT-Tiny's real weights on 500 photos (docs/log.md, 2026-11-23). A rollout's
+    # values are shares: those of all tokens add up to 1.
+    "fp32": {
+        "logits": Difference(most=1e-4, unit=10.0),
+        "embedding": Difference(most=1e-4, unit=10.0),
+        "rollout": Difference(most=1e-6, unit=1.0),
+    },
     # Worst measured on the formula pictures: docs/log.md, 2026-11-23, int8.
-    "int8": Cosine(least=0.95),
-    "fp16": Cosine(least=0.999),
+    "int8": dict.fromkeys(get_args(Output), Cosine(least=0.95)),
+    "fp16": dict.fromkeys(get_args(Output), Cosine(least=0.999)),
 }
 SELF_TEST_SLACK: Final = 10.0
 """Other processors add up in another order; a wrong kernel is off by a hundred times more than this."""
@@ -69,9 +77,9 @@ _PHOTOS_HW: Final = ((333, 517), (640, 427), (97, 64))
 class Reference:
     """PyTorch's answers: first for the self-test's picture, then for the formula photos."""
 
+    name: str
     inputs: tuple[torch.Tensor, ...]
-    logits: FloatArray
-    embedding: FloatArray
+    answers: dict[Output, FloatArray]
 
 
 def photos() -> list[Image.Image]:
@@ -79,12 +87,13 @@ def photos() -> list[Image.Image]:
     return [Image.fromarray(waves(size_hw, variant=index + 1)) for index, size_hw in enumerate(_PHOTOS_HW)]
 
 
-def ask_reference(model: VisionTransformer, preprocessing: Preprocessing) -> Reference:
-    """Runs PyTorch's own model and transforms on the verification's pictures."""
+def ask_reference(
+    model: reference.ReferenceModel, arch: Architecture, preprocessing: Preprocessing, rollout: Rollout | None = None
+) -> Reference:
+    """Runs a model in PyTorch and its transforms on the verification's pictures."""
     test_picture = reference.normalise(waves(preprocessing.crop_hw), preprocessing)
     inputs = (test_picture, *(reference.prepare(photo, preprocessing) for photo in photos()))
-    logits, embedding = reference.answers(model, inputs)
-    return Reference(inputs=inputs, logits=logits, embedding=embedding)
+    return Reference(name=model.name, inputs=inputs, answers=reference.answers(model, inputs, arch, rollout))
 
 
 def verify(model: ViT, expected: Reference, *, remark: str = "") -> tuple[Verification, SelfTest]:
@@ -101,53 +110,58 @@ def verify(model: ViT, expected: Reference, *, remark: str = "") -> tuple[Verifi
         torch.equal(reference.normalise(ours, preprocessing), theirs)
         for ours, theirs in zip(pixels, expected.inputs, strict=True)
     )
+    outputs = model.artifact.outputs
     batches = [model.run(np.stack(pixels[:1])), model.run(np.stack(pixels[1:]))]
-    logits, embedding = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    result = _compare(model, logits, embedding, expected, same_pixels, remark)
+    answers = dict(zip(outputs, (np.concatenate(parts) for parts in zip(*batches, strict=True)), strict=True))
+    checks = tuple(
+        _check(output, answers[output], expected.answers[output], model.artifact.precision) for output in outputs
+    )
+    result = Verification(
+        reference=expected.name,
+        runtime=f"onnxruntime {import_onnxruntime().__version__}, {model.provider}",
+        remark=remark,
+        pictures=len(pixels),
+        same_top1=_same_top1(answers["logits"], expected.answers["logits"]) if "logits" in answers else None,
+        same_pixels=same_pixels,
+        outputs=checks,
+    )
     if not passed(result):
+        differences = ", ".join(map(_describe, checks))
         raise VerificationError(
             model.artifact.model,
-            f"differs from PyTorch: logits by {result.max_logit_difference:.1e}{_limit(result.logit_tolerance)}, "
-            f"embedding by {result.max_embedding_difference:.1e}{_limit(result.embedding_tolerance)}, "
-            f"smallest cosine {min(result.min_logit_cosine, result.min_embedding_cosine):.4f}"
-            f"{_limit(result.cosine_limit)}, "
+            f"differs from PyTorch: {differences}, "
             f"preparation of {result.pictures - same_pixels} of {result.pictures} pictures",
             _REMEDIES[model.artifact.precision],
         )
-    answers = (expected.logits, expected.embedding) if model.artifact.precision == "fp32" else (logits, embedding)
-    return result, self_test(answers, model.artifact, result)
+    stored = expected.answers if model.artifact.precision == "fp32" else answers
+    return result, self_test(stored, model.artifact, result)
 
 
-def _compare(
-    model: ViT, logits: FloatArray, embedding: FloatArray, expected: Reference, same_pixels: int, remark: str
-) -> Verification:
-    tolerance = TOLERANCES[model.artifact.precision]
-    logit_tolerance = embedding_tolerance = cosine_limit = None
-    if isinstance(tolerance, Difference):
-        logit_tolerance = tolerance.limit(tolerance.logits, expected.logits)
-        embedding_tolerance = tolerance.limit(tolerance.embedding, expected.embedding)
-    else:
-        cosine_limit = tolerance.least
-    return Verification(
-        reference=reference.NAME,
-        runtime=f"onnxruntime {import_onnxruntime().__version__}, {model.provider}",
-        remark=remark,
-        pictures=len(logits),
-        same_top1=int((logits.argmax(1) == expected.logits.argmax(1)).sum()),
-        same_pixels=same_pixels,
-        max_logit_difference=largest_difference(logits, expected.logits),
-        max_embedding_difference=largest_difference(embedding, expected.embedding),
-        min_logit_cosine=float(cosines(logits, expected.logits).min()),
-        min_embedding_cosine=float(cosines(embedding, expected.embedding).min()),
-        logit_tolerance=logit_tolerance,
-        embedding_tolerance=embedding_tolerance,
-        cosine_limit=cosine_limit,
+def _check(output: Output, ours: FloatArray, expected: FloatArray, precision: Precision) -> OutputCheck:
+    tolerance = TOLERANCES[precision][output]
+    return OutputCheck(
+        output=output,
+        max_difference=largest_difference(ours, expected),
+        min_cosine=float(cosines(ours, expected).min()),
+        tolerance=tolerance.limit(expected) if isinstance(tolerance, Difference) else None,
+        cosine_limit=tolerance.least if isinstance(tolerance, Cosine) else None,
+    )
+
+
+def _same_top1(ours: FloatArray, expected: FloatArray) -> int:
+    return int((ours.argmax(1) == expected.argmax(1)).sum())
+
+
+def _describe(check: OutputCheck) -> str:
+    return (
+        f"{check.output} by {check.max_difference:.1e}{_limit(check.tolerance)}, "
+        f"smallest cosine {check.min_cosine:.4f}{_limit(check.cosine_limit)}"
     )
 
 
 def cosines(ours: FloatArray, reference_values: FloatArray) -> FloatArray:
-    """The cosine of each row (N, n) with its counterpart: (N,); 1 where both are zero."""
-    a, b = ours.astype(np.float64), reference_values.astype(np.float64)
+    """The cosine of each picture's values (N, ...) with its counterpart: (N,); 1 where both are zero."""
+    a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (ours, reference_values))
     both_zero = ~a.any(axis=1) & ~b.any(axis=1)
     with np.errstate(invalid="ignore"):  # infinite answers give NaN, which passes no limit
         norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
@@ -157,41 +171,35 @@ def cosines(ours: FloatArray, reference_values: FloatArray) -> FloatArray:
 
 def passed(result: Verification) -> bool:
     """Whether a verification holds; NaN and infinity do not."""
-    measured = (result.max_logit_difference, result.max_embedding_difference)
-    limits = (result.logit_tolerance, result.embedding_tolerance)
-    cosine = min(result.min_logit_cosine, result.min_embedding_cosine)
+    return result.same_pixels == result.pictures and all(map(_holds, result.outputs))
+
+
+def _holds(check: OutputCheck) -> bool:
     return (
-        all(map(math.isfinite, measured))
-        and result.same_pixels == result.pictures
-        and all(limit is None or value <= limit for value, limit in zip(measured, limits, strict=True))
-        and (result.cosine_limit is None or cosine >= result.cosine_limit)
+        math.isfinite(check.max_difference)
+        and (check.tolerance is None or check.max_difference <= check.tolerance)
+        and (check.cosine_limit is None or check.min_cosine >= check.cosine_limit)
     )
 
 
-def self_test(answers: tuple[FloatArray, FloatArray], artifact: Artifact, verification: Verification) -> SelfTest:
+def self_test(answers: Mapping[Output, FloatArray], artifact: Artifact, verification: Verification) -> SelfTest:
     """What an artifact stores so that any machine can check itself.
 
     In fp32 against PyTorch. A quantized file differs from PyTorch by more than a faulty kernel might, so it stores its
     own answers, which the verification has just compared with PyTorch's.
     """
-    logits, embedding = answers
     share = SELF_TEST_SHARE.get(artifact.precision)
-    tolerances = (
-        (
-            SELF_TEST_SLACK * (verification.logit_tolerance or 0),
-            SELF_TEST_SLACK * (verification.embedding_tolerance or 0),
-        )
-        if share is None
-        else (share * float(np.abs(logits[0]).max()), share * float(np.abs(embedding[0]).max()))
-    )
+
+    def stored(check: OutputCheck) -> StoredAnswer:
+        values = answers[check.output][0]
+        slack = SELF_TEST_SLACK * (check.tolerance or 0) if share is None else share * float(np.abs(values).max())
+        return StoredAnswer(output=check.output, values=_exact(values.ravel()), tolerance=slack)
+
     return SelfTest(
         formula="waves",
         pixels_sha256=pixels_sha256(artifact.preprocessing),
         answers="reference" if share is None else "export",
-        logits=_exact(logits[0]),
-        embedding=_exact(embedding[0]),
-        logit_tolerance=tolerances[0],
-        embedding_tolerance=tolerances[1],
+        outputs=tuple(map(stored, verification.outputs)),
     )
 
 

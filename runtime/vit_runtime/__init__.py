@@ -15,12 +15,14 @@ from vit_runtime.errors import (
     UsageError,
     VitEdgeError,
 )
+from vit_runtime.heatmap import AttentionMap
 from vit_runtime.model import Prediction, ViT, load
 from vit_runtime.selftest import SelfTestResult, check
 
 __all__ = [
     "Artifact",
     "ArtifactError",
+    "AttentionMap",
     "ImageError",
     "MissingDependencyError",
     "OutputFileError",

@@ -7,33 +7,39 @@ reads it through the same frozen dataclasses, so the two cannot drift apart.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from vit_runtime import codec
 from vit_runtime.errors import ArtifactError
+from vit_runtime.measured import Output, Quantization, SelfTest, Verification
 from vit_runtime.onnx_file import read_metadata
 
 METADATA_KEY: Final = "vit_edge"
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Precision = Literal["fp32", "int8", "fp16"]
 Target = Literal["cpu", "gpu", "portable"]
 """Which operators the graph uses: those that onnxruntime is fastest with on a CPU or on CUDA, or standard ones only."""
-Output = Literal["logits", "embedding"]
+Family = Literal["torchvision", "timm", "huggingface"]
+"""Whose Vision Transformer a checkpoint is."""
+Pooling = Literal["class_token", "class_and_distillation_token", "class_token_and_patch_mean", "patch_mean"]
+"""What the head reads. Of the first three the embedding is the class token, of the last the mean."""
+HeadFusion = Literal["mean", "max", "min"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Where the weights come from."""
 
-    family: Literal["torchvision"]
+    family: Family
     weights: str
-    """Name of the published weights entry, name of the checkpoint file, or "random"."""
+    """Name of the published weights entry or repository, name of the checkpoint file or folder, or "random"."""
     sha256: str | None
-    """Digest of the checkpoint file; None for random weights."""
+    """Digest of the checkpoint file, of several one after the other; None for random weights."""
     licence: str | None
     seed: int | None
     """Seed of random weights, whose answers mean nothing; None for real ones."""
@@ -46,7 +52,11 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A Vision Transformer's sizes, with the names of the paper (Dosovitskiy et al. 2021, section 3.1)."""
+    """A Vision Transformer's sizes, with the names of the paper (Dosovitskiy et al. 2021, section 3.1), and its kind.
+
+    What leaves no trace in the graph is no field: LayerScale is folded into the layers in front of it, and a missing
+    bias is one of zeros.
+    """
 
     image_size: int
     patch_size: int
@@ -55,16 +65,35 @@ class Architecture:
     width: int
     mlp_width: int
     classes: int
+    """0 without a classification head."""
     layer_norm_eps: float
+    gelu: Literal["erf", "tanh"] = "erf"
+    class_token: bool = True
+    distillation_token: bool = False
+    """DeiT's second token, behind the class token (Touvron et al. 2021)."""
+    registers: int = 0
+    """Tokens in front of the patches that stand for no patch (Darcet et al. 2024)."""
+    pooling: Pooling = "class_token"
+    norm_after_pooling: bool = False
+    """Whether the last LayerNorm comes after the mean, not before it."""
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "patch_size", "layers", "heads", "width", "mlp_width", "classes"):
+        for name in ("image_size", "patch_size", "layers", "heads", "width", "mlp_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, should be at least 1")
+        for name in ("classes", "registers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, should be at least 0")
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if not self.class_token and self.pooling != "patch_mean":
+            raise ValueError(f"pooling {self.pooling} without a class token")
+        if self.pooling == "class_and_distillation_token" and not self.distillation_token:
+            raise ValueError(f"pooling {self.pooling} without a distillation token")
+        if self.norm_after_pooling and self.pooling != "patch_mean":
+            raise ValueError(f"norm_after_pooling with pooling {self.pooling}")
 
     @property
     def grid(self) -> int:
@@ -72,9 +101,32 @@ class Architecture:
         return self.image_size // self.patch_size
 
     @property
+    def prefix(self) -> int:
+        """Tokens in front of the patches: class token, distillation token, registers, in this order."""
+        return self.class_token + self.distillation_token + self.registers
+
+    @property
     def tokens(self) -> int:
-        """Length of the token sequence: the class token and one token a patch."""
-        return 1 + self.grid**2
+        """Length of the token sequence."""
+        return self.prefix + self.grid**2
+
+    @property
+    def head_width(self) -> int:
+        """Length of the vector that the head reads."""
+        return self.width * (2 if self.pooling in ("class_and_distillation_token", "class_token_and_patch_mean") else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How attention is rolled out (Abnar and Zuidema 2020); `vit_export.rollout` has the formula."""
+
+    head_fusion: HeadFusion
+    discard_ratio: float
+    """Share of each token's attention weights, the smallest, that is set to zero; 0 is the paper's."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.discard_ratio < 1:
+            raise ValueError(f"discard_ratio {self.discard_ratio} should be at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +138,8 @@ class Preprocessing:
     resize_hw: tuple[int, int] | None
     """Scale the picture to this height and width, whatever its proportions."""
     crop_hw: tuple[int, int]
+    crop_rounding: Literal["half_even", "down"]
+    """Where the middle lies between two pixels: torchvision rounds halves to even, Hugging Face down."""
     interpolation: Interpolation
     mean: tuple[float, float, float]
     """Per RGB channel, on a scale of 0 to 1; folded into the graph, stored for the record."""
@@ -108,100 +162,6 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verification:
-    """What the export measured against PyTorch, on pictures made by formula, before the file was written."""
-
-    reference: str
-    """Packages and versions that gave the reference answers."""
-    runtime: str
-    """Package, version and execution provider that was verified."""
-    remark: str
-    """What could not be checked on the machine that exported; empty where everything was."""
-    pictures: int
-    same_top1: int
-    same_pixels: int
-    """Pictures whose preprocessed bytes equal the reference's."""
-    max_logit_difference: float
-    max_embedding_difference: float
-    min_logit_cosine: float
-    """Of the picture that came out worst."""
-    min_embedding_cosine: float
-    logit_tolerance: float | None
-    """Limit of the largest difference; None where the precision is held to a cosine."""
-    embedding_tolerance: float | None
-    cosine_limit: float | None
-    """Limit of both cosines; None where the precision is held to differences."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """The pictures that decided the ranges of static quantization."""
-
-    pictures: int
-    skipped: int
-    """Files that could not be read."""
-    sha256: str
-    """Digest of the prepared pixels, in order."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """The int8 graph against the same model's float32 graph, on the calibration pictures."""
-
-    same_top1: int
-    mean_logit_cosine: float
-    min_logit_cosine: float
-    mean_embedding_cosine: float
-    min_embedding_cosine: float
-    max_logit_difference: float
-    max_embedding_difference: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerLoss:
-    """What one linear layer loses by quantization."""
-
-    layer: str
-    """Path of the layer in the graph."""
-    sqnr_db: float
-    """Power of its output over the power of the error that int8 weights and inputs make in it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quantization:
-    """How an int8 graph was made, and what that cost."""
-
-    scheme: Literal["static", "dynamic"]
-    weights: Literal["int8 per output channel"]
-    activations: str
-    """In words: what is uint8 or int8, and where its scales come from."""
-    kept_float: tuple[str, ...]
-    """Linear layers left in float32."""
-    float32_bytes: int
-    """Size of the same model in float32."""
-    calibration: Calibration | None
-    """None for dynamic quantization."""
-    agreement: Agreement | None
-    sensitivity: tuple[LayerLoss, ...]
-    """Every linear layer that was calibrated, the one that loses most first."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelfTest:
-    """Answers for a picture that any machine can make; see `vit_runtime.selftest`."""
-
-    formula: Literal["waves"]
-    pixels_sha256: str
-    """Digest of the formula's photo after preprocessing."""
-    answers: Literal["reference", "export"]
-    """Whose logits these are: PyTorch's in fp32, or those of this very file as it was verified."""
-    logits: tuple[float, ...]
-    embedding: tuple[float, ...]
-    logit_tolerance: float
-    embedding_tolerance: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class ExternalData:
     """The file of weights beside a model above 2 GB, which protobuf cannot hold."""
 
@@ -221,6 +181,8 @@ class Artifact:
     preprocessing: Preprocessing
     labels: tuple[str, ...] | None
     outputs: tuple[Output, ...]
+    rollout: Rollout | None
+    """None without the output of that name."""
     precision: Precision
     target: Target
     quantization: Quantization | None
@@ -240,11 +202,30 @@ class Artifact:
         size = self.architecture.image_size
         if self.preprocessing.crop_hw != (size, size):
             raise ValueError(f"crop_hw {self.preprocessing.crop_hw} does not fit image_size {size}")
+        if ("rollout" in self.outputs) != (self.rollout is not None):
+            raise ValueError("output rollout and key rollout do not go together")
+        if ("logits" in self.outputs) != (self.architecture.classes > 0):
+            raise ValueError(f"outputs {', '.join(self.outputs)} with {self.architecture.classes} classes")
+        if self.verification is not None and [check.output for check in self.verification.outputs] != [*self.outputs]:
+            raise ValueError("verification.outputs should be those of the graph, in the same order")
         if self.self_test is not None:
-            expected = {"logits": self.architecture.classes, "embedding": self.architecture.width}
-            for name, length in expected.items():
-                if len(getattr(self.self_test, name)) != length:
-                    raise ValueError(f"self_test.{name} should have {length} values")
+            self._check_self_test(self.self_test)
+
+    def _check_self_test(self, self_test: SelfTest) -> None:
+        found = [(answer.output, len(answer.values)) for answer in self_test.outputs]
+        lengths = [(output, math.prod(self.shape(output))) for output in self.outputs]
+        if found != lengths:
+            raise ValueError(f"self_test has {dict(found) or 'no'} values, should have {dict(lengths)}")
+
+    def shape(self, output: Output) -> tuple[int, ...]:
+        """The shape of an output for one picture."""
+        arch = self.architecture
+        shapes: dict[Output, tuple[int, ...]] = {
+            "logits": (arch.classes,),
+            "embedding": (arch.width,),
+            "rollout": (arch.grid, arch.grid),
+        }
+        return shapes[output]
 
     def to_json(self) -> str:
         """The document that goes into the file."""

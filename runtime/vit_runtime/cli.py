@@ -1,11 +1,9 @@
-"""`vit-run`: labels, embeddings, a self-test and the facts of an artifact, on the command line."""
+"""`vit-run`: labels, embeddings, attention maps, a self-test and the facts of an artifact, on the command line."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -14,13 +12,16 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from vit_runtime import codec, selftest
-from vit_runtime.artifact import Output, read_artifact
+from vit_runtime import codec, selftest, vectors
+from vit_runtime.arrays import FloatArray, UInt8Array
+from vit_runtime.artifact import read_artifact
 from vit_runtime.console import complain, note, report_errors, set_up
-from vit_runtime.errors import EXIT_INPUT, EXIT_VERIFICATION, ImageError, OutputFileError
-from vit_runtime.files import atomic_write, find_pictures
-from vit_runtime.images import UInt8Array
-from vit_runtime.model import DEFAULT_BATCH_SIZE, FloatArray, ViT, load
+from vit_runtime.errors import EXIT_INPUT, EXIT_VERIFICATION, ImageError, UsageError
+from vit_runtime.files import find_pictures
+from vit_runtime.heatmap import overlay_paths, save_overlay
+from vit_runtime.images import read_rgb
+from vit_runtime.measured import Output
+from vit_runtime.model import DEFAULT_BATCH_SIZE, ViT, load, normalized
 from vit_runtime.preprocess import load_pixels
 from vit_runtime.session import Provider
 from vit_runtime.summary import describe, describe_check
@@ -71,7 +72,7 @@ def classify(
 ) -> None:
     """Print the likeliest classes of each picture."""
     with report_errors():
-        vit = _load(model, provider, threads)
+        vit = _load(model, provider, threads, "logits")
         failed = _Failures()
         for path, logits in _answers(vit, "logits", images, batch, failed):
             predictions = vit.top(logits, top_k=top)
@@ -92,30 +93,112 @@ def embed(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write or replace a NumPy file instead: float32 (pictures, width)."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write or replace a file instead: .npy, float32 (pictures, width), or .jsonl, with names.",
+        ),
     ] = None,
+    normalize: Annotated[bool, typer.Option("--normalize", help="Scale each embedding to length 1.")] = False,
     batch: BatchOption = DEFAULT_BATCH_SIZE,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
     """Print the embedding of each picture (the class token after the final LayerNorm) as JSON lines."""
     with report_errors():
-        if output is not None and not output.parent.is_dir():
-            raise OutputFileError(output, f"cannot be written ({os.strerror(errno.ENOENT)})", "choose another place")
-        vit = _load(model, provider, threads)
+        if output is not None:
+            vectors.check_vector_file(output)
+        vit = _load(model, provider, threads, "embedding")
         failed = _Failures()
-        answers = _answers(vit, "embedding", images, batch, failed)
+        answers = _embeddings(vit, images, batch, failed, normalize=normalize)
         if output is None:
             for path, embedding in answers:
-                _print_json({"image": str(path), "embedding": [float(f"{value:.9g}") for value in embedding]})
+                typer.echo(vectors.json_line(path, embedding))
+        elif output.suffix.lower() == ".jsonl":
+            count = vectors.write_json_lines(output, answers)
+            note(f"{output}: {count} lines")
+        else:
+            rows = [embedding for _, embedding in answers]
+            # A row that is missing in the middle would shift all that follow: all pictures, or no file.
             failed.exit_if_any()
-            return
-        rows = [embedding for _, embedding in answers]
-        # A row that is missing in the middle would shift all that follow: all pictures, or no file.
+            vectors.write_npy(output, rows)
+            note(f"{output}: {len(rows)} x {len(rows[0])} float32, in the order of the pictures")
         failed.exit_if_any()
-        with atomic_write(output) as file:
-            np.save(file, np.stack(rows))
-        note(f"{output}: {len(rows)} x {len(rows[0])} float32")
+
+
+@app.command()
+def similar(
+    model: ModelArgument,
+    query: Annotated[Path, typer.Argument(metavar="QUERY", help="The picture to compare with.")],
+    images: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Pictures, or folders of them.")],
+    *,
+    top: Annotated[int, typer.Option("--top", min=1, help="Pictures to show.")] = 5,
+    as_json: JsonOption = False,
+    batch: BatchOption = DEFAULT_BATCH_SIZE,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """List the pictures that are most like one picture, by the cosine of their embeddings."""
+    with report_errors():
+        vit = _load(model, provider, threads, "embedding")
+        (wanted,) = vit.embed(query, normalize=True)
+        failed = _Failures()
+        others = [
+            (path, embedding)
+            for path, embedding in _embeddings(vit, images, batch, failed, normalize=True)
+            if not path.samefile(query)
+        ]
+        if others:
+            rows = np.stack([embedding for _, embedding in others])
+            for index, cosine in vectors.nearest(wanted, rows, top):
+                if as_json:
+                    _print_json({"image": str(others[index][0]), "cosine": cosine})
+                else:
+                    typer.echo(f"{cosine:7.4f}  {others[index][0]}")
+        failed.exit_if_any()
+        if not others:
+            raise ImageError(", ".join(map(str, images)), f"no picture besides {query}", "give other pictures")
+
+
+@app.command()
+def attend(
+    model: ModelArgument,
+    images: ImagesArgument,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Picture to write or replace; for several photos a folder.",
+            show_default="PHOTO.attention.png in this folder",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the maps as JSON lines instead.")] = False,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Show where the model looked: its attention over each photo, as a picture; prints the paths written."""
+    with report_errors():
+        if as_json and output is not None:
+            raise UsageError("--json", "prints maps, and --output is for pictures", "leave one of them out")
+        paths = find_pictures(images)
+        targets = [] if as_json else overlay_paths(paths, output)
+        vit = _load(model, provider, threads, "rollout")
+        failed = _Failures()
+        for position, path in enumerate(paths):
+            try:
+                seen = vit.attend(read_rgb(path))
+            except ImageError as error:
+                failed.add(error)
+                continue
+            if as_json:
+                rollout = [[float(f"{value:.9g}") for value in row] for row in seen.values]
+                _print_json({"image": str(path), "rollout": rollout})
+                continue
+            save_overlay(seen.overlay(), targets[position])
+            typer.echo(targets[position])
+        failed.exit_if_any()
 
 
 @app.command()
@@ -131,10 +214,11 @@ def check(
         vit = _load(model, provider, threads)
         result = selftest.check(vit)
         if as_json:
-            facts = {
-                name: None if isinstance(value, float) and not math.isfinite(value) else value
-                for name, value in vars(result).items()
+            outputs = {
+                answer.output: {"difference": _finite(answer.difference), "tolerance": answer.tolerance}
+                for answer in result.outputs
             }
+            facts = {"answers": result.answers, "outputs": outputs, "same_pixels": result.same_pixels}
             _print_json({**facts, "passed": result.passed, "provider": vit.provider})
         else:
             typer.echo(describe_check(result))
@@ -168,8 +252,11 @@ class _Failures:
             raise typer.Exit(EXIT_INPUT)
 
 
-def _load(path: Path, provider: Provider, threads: int | None) -> ViT:
+def _load(path: Path, provider: Provider, threads: int | None, wanted: Output | None = None) -> ViT:
+    """Loads a model, which has to have an output that is wanted."""
     vit = load(path, provider=provider, threads=threads)
+    if wanted is not None:
+        vit.require(wanted)
     threads_used = "" if vit.threads is None else f", {vit.threads} threads"
     note(f"{vit.artifact.model} {vit.artifact.precision} on {vit.provider}{threads_used}")
     if vit.note:
@@ -194,6 +281,18 @@ def _answers(
             (rows,) = vit.run(np.stack([pixels for _, pixels in batch]), [output])
             yield from zip((path for path, _ in batch), rows, strict=True)
             batch = []
+
+
+def _embeddings(
+    vit: ViT, images: Sequence[Path], batch_size: int, failed: _Failures, *, normalize: bool
+) -> Iterator[tuple[Path, FloatArray]]:
+    for path, embedding in _answers(vit, "embedding", images, batch_size, failed):
+        yield path, normalized(embedding[None])[0] if normalize else embedding
+
+
+def _finite(value: float) -> float | None:
+    """A number for JSON, which knows no NaN and no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def _print_json(document: object) -> None:

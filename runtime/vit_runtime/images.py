@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from vit_runtime.arrays import UInt8Array
 from vit_runtime.errors import ImageError
 
-UInt8Array = npt.NDArray[np.uint8]
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | UInt8Array"
 """Anything that is an image: path, encoded bytes, binary file, PIL image, or uint8 RGB array (H, W, 3)."""
 

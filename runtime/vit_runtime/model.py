@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, cast, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from vit_runtime.artifact import Artifact, Output, read_artifact
+from vit_runtime.arrays import FloatArray, UInt8Array
+from vit_runtime.artifact import Artifact, read_artifact
 from vit_runtime.errors import ArtifactError, ImageError, ProviderError, one_line
-from vit_runtime.images import ImageSource, UInt8Array
+from vit_runtime.heatmap import AttentionMap, keep
+from vit_runtime.images import ImageSource
+from vit_runtime.measured import Output
 from vit_runtime.preprocess import load_pixels
 from vit_runtime.session import CPU_PROVIDER, OpenedSession, Provider, open_session
 
 if TYPE_CHECKING:
     from typing import TypeGuard
 
-FloatArray = npt.NDArray[np.float32]
 ImageSources: TypeAlias = "ImageSource | Sequence[ImageSource]"
 
 DEFAULT_BATCH_SIZE = 8
@@ -28,6 +29,11 @@ DEFAULT_BATCH_SIZE = 8
 _PORTABLE_ON_CPU: Final = (
     "this file is for TensorRT and OpenVINO; here, on x86 processors, one exported for --target cpu is faster"
 )
+_WITHOUT: Final[dict[Output, tuple[str, str]]] = {
+    "logits": ("has no classification head, so it cannot classify", "take its embeddings"),
+    "embedding": ("gives no embeddings", "export it again"),
+    "rollout": ("gives no attention maps", "export it with --attention"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,25 +107,64 @@ class ViT:
         """The scores before the softmax: float32 (N, classes); N is 1 for one picture."""
         return self._compute("logits", images, batch_size)
 
-    def embed(self, images: ImageSources, *, batch_size: int = DEFAULT_BATCH_SIZE) -> FloatArray:
-        """The class token after the final LayerNorm: float32 (N, width); N is 1 for one picture."""
-        return self._compute("embedding", images, batch_size)
+    def embed(
+        self, images: ImageSources, *, normalize: bool = False, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> FloatArray:
+        """The class token after the final LayerNorm: float32 (N, width); N is 1 for one picture.
 
-    def run(self, pixels: UInt8Array, outputs: Sequence[Output] = ("logits", "embedding")) -> list[FloatArray]:
+        Of a model that averages its patches it is that average. With `normalize` each row has length 1, so that the
+        product of two rows is their cosine.
+        """
+        embeddings = self._compute("embedding", images, batch_size)
+        return normalized(embeddings) if normalize else embeddings
+
+    @overload
+    def attend(self, images: ImageSource, *, batch_size: int = ...) -> AttentionMap: ...  # type: ignore[overload-overlap]
+    @overload
+    def attend(self, images: Sequence[ImageSource], *, batch_size: int = ...) -> list[AttentionMap]: ...
+    def attend(
+        self, images: ImageSources, *, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> AttentionMap | list[AttentionMap]:
+        """Where the model looked, by attention rollout: a map for one picture, a list of maps for a sequence.
+
+        Raises:
+            ArtifactError: the model was exported without --attention.
+        """
+        sources = [images] if _is_one(images) else cast("Sequence[ImageSource]", images)
+        photos = [keep(source) for source in sources]
+        maps = [
+            AttentionMap(values, photo, self.artifact.preprocessing)
+            for values, photo in zip(self._compute("rollout", photos, batch_size), photos, strict=True)
+        ]
+        return maps[0] if _is_one(images) else maps
+
+    def require(self, output: Output) -> None:
+        """Sees to it that the model has an output.
+
+        Raises:
+            ArtifactError: it has none; says how to get it.
+        """
+        if output not in self.artifact.outputs:
+            known = f"known are {', '.join(self.artifact.outputs)}"
+            problem, remedy = _WITHOUT.get(output, (f"has no output '{output}'", known))
+            raise ArtifactError(self.artifact.model, problem, remedy)
+
+    def run(self, pixels: UInt8Array, outputs: Sequence[Output] | None = None) -> list[FloatArray]:
         """Runs the graph on pixels that are preprocessed already.
 
         Args:
             pixels: uint8 RGB (N, H, W, 3), H and W those of the artifact's crop, N at least 1.
-            outputs: which outputs to return, in this order; each float32 (N, ...).
+            outputs: which outputs to return, in this order; None is all that `artifact.outputs` lists. Each is
+                float32 (N, ...).
 
         Raises:
             ImageError: the pixels have another shape or dtype.
             ArtifactError: the artifact has no such output.
             ProviderError: the provider failed, most often for want of memory.
         """
+        outputs = self.artifact.outputs if outputs is None else outputs
         for output in outputs:
-            if output not in self.artifact.outputs:
-                raise ArtifactError(self.artifact.model, f"has no output '{output}'")
+            self.require(output)
         expected = (*self.artifact.preprocessing.crop_hw, 3)
         if pixels.dtype != np.uint8 or pixels.shape[1:] != expected or len(pixels) == 0:
             raise ImageError(
@@ -151,6 +196,7 @@ class ViT:
         ]
 
     def _compute(self, output: Output, images: ImageSources, batch_size: int) -> FloatArray:
+        self.require(output)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, should be at least 1")
         sources: Sequence[ImageSource] = [images] if _is_one(images) else cast("Sequence[ImageSource]", images)
@@ -158,6 +204,12 @@ class ViT:
             raise ImageError("images", "an empty list", "give at least one picture")
         pixels = (load_pixels(source, self.artifact.preprocessing) for source in sources)
         return np.concatenate([self.run(batch, [output])[0] for batch in _batches(pixels, batch_size)])
+
+
+def normalized(embeddings: FloatArray) -> FloatArray:
+    """Rows (N, width) scaled to length 1; a row of zeros stays as it is."""
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=-1, keepdims=True)
+    return np.asarray(embeddings / np.where(lengths > 0, lengths, 1), np.float32)
 
 
 def _is_one(images: ImageSources) -> TypeGuard[ImageSource]:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from vit_runtime.artifact import Artifact, LayerLoss, Quantization, Source, Verification
+from vit_runtime.artifact import Architecture, Artifact, Family, Pooling, Source
+from vit_runtime.measured import LayerLoss, OutputCheck, Quantization, Verification
 from vit_runtime.selftest import SelfTestResult
 
 _LABELS_SHOWN = 4
 _WORST_SHOWN = 3
+_FAMILIES: Final[dict[Family, str]] = {"torchvision": "torchvision", "timm": "timm", "huggingface": "Hugging Face"}
+_POOLINGS: Final[dict[Pooling, str]] = {
+    "class_token": "the class token",
+    "class_and_distillation_token": "class and distillation token",
+    "class_token_and_patch_mean": "the class token and the mean of the patches",
+    "patch_mean": "the mean of the patches",
+}
 
 
 def describe(artifact: Artifact, path: Path) -> str:
@@ -18,22 +27,23 @@ def describe(artifact: Artifact, path: Path) -> str:
     size = path.stat().st_size + (artifact.external_data.bytes if artifact.external_data else 0)
     beside = f", weights in {artifact.external_data.file}" if artifact.external_data else ""
     rows = {
-        "model": f"{artifact.model} ({artifact.source.family})",
+        "model": f"{artifact.model} ({_FAMILIES[artifact.source.family]})",
         "weights": describe_source(artifact.source),
         "licence": artifact.source.licence or "not stated by the source",
         "architecture": f"{arch.layers} layers, {arch.heads} heads, width {arch.width}, MLP {arch.mlp_width}, "
-        f"patches {arch.patch_size}x{arch.patch_size}, {arch.tokens} tokens",
+        f"patches {arch.patch_size}x{arch.patch_size}",
+        "tokens": _describe_tokens(arch),
         "input": f"pixels uint8 (N, {arch.image_size}, {arch.image_size}, 3), RGB",
         "preparation": str(artifact.preprocessing),
-        "outputs": f"logits (N, {arch.classes}), embedding (N, {arch.width}), float32",
-        "labels": _describe_labels(artifact.labels),
+        "outputs": _describe_outputs(artifact),
+        "labels": _describe_labels(artifact),
         "precision": f"{artifact.precision}, for target {artifact.target}",
         "file": f"{size / 1e6:,.1f} MB{beside}, format {artifact.format_version}, by {artifact.producer}",
     }
     if artifact.verification is not None:
         rows |= describe_verification(artifact.verification)
     if artifact.quantization is not None:
-        rows |= describe_quantization(artifact.quantization, size)
+        rows |= describe_quantization(artifact, artifact.quantization, size)
         rows |= _describe_sensitivity(artifact.quantization.sensitivity)
     return table(rows)
 
@@ -47,26 +57,23 @@ def describe_source(source: Source) -> str:
 
 def describe_verification(result: Verification) -> dict[str, str]:
     """What the export measured, by row."""
+    same_top1 = "" if result.same_top1 is None else f"same top-1 {result.same_top1}, "
     rows = {
         "verified": f"{result.runtime}, against {result.reference}",
-        "  pictures": f"{result.pictures} by formula: same top-1 {result.same_top1}, same pixels {result.same_pixels}",
-        "  logits": _verified(result.max_logit_difference, result.logit_tolerance, result.min_logit_cosine),
-        "  embedding": _verified(
-            result.max_embedding_difference, result.embedding_tolerance, result.min_embedding_cosine
-        ),
+        "  pictures": f"{result.pictures} by formula: {same_top1}same pixels {result.same_pixels}",
     }
-    if result.cosine_limit is not None:
-        rows["  limit"] = f"cosine at least {result.cosine_limit}"
+    rows |= {f"  {output.output}": _verified(output) for output in result.outputs}
     if result.remark:
         rows["  remark"] = result.remark
     return rows
 
 
-def describe_quantization(facts: Quantization, size: int) -> dict[str, str]:
+def describe_quantization(artifact: Artifact, facts: Quantization, size: int) -> dict[str, str]:
     """How a file of `size` bytes was quantized and what that cost, by row."""
+    head = ("the head",) if artifact.architecture.classes else ()
     rows = {
         "quantized": f"{facts.scheme}: weights {facts.weights}, activations {facts.activations}",
-        "  in float": ", ".join(("the head", *facts.kept_float)),
+        "  in float": ", ".join((*head, *facts.kept_float)) or "none",
         "  size": f"{size / facts.float32_bytes:.3f} of float32",
     }
     if facts.calibration is not None:
@@ -74,13 +81,13 @@ def describe_quantization(facts: Quantization, size: int) -> dict[str, str]:
         rows["  calibration"] = f"{facts.calibration.pictures} pictures{skipped}, SHA-256 {facts.calibration.sha256}"
     if facts.agreement is not None and facts.calibration is not None:
         same, pictures = facts.agreement.same_top1, facts.calibration.pictures
-        rows["  on these"] = f"same top-1 as float32 for {same} of {pictures} ({same / pictures:.1%})"
-        for name in ("logit", "embedding"):
-            mean, least, largest = (
-                getattr(facts.agreement, f"{kind}")
-                for kind in (f"mean_{name}_cosine", f"min_{name}_cosine", f"max_{name}_difference")
+        if same is not None:
+            rows["  on these"] = f"same top-1 as float32 for {same} of {pictures} ({same / pictures:.1%})"
+        for output in facts.agreement.outputs:
+            rows[f"  {output.output} cosine"] = (
+                f"{output.mean_cosine:.5f} on average, {output.min_cosine:.5f} at worst; "
+                f"largest difference {output.max_difference:.2g}"
             )
-            rows[f"  {name} cosine"] = f"{mean:.5f} on average, {least:.5f} at worst; largest difference {largest:.2g}"
     if facts.sensitivity:
         worst = (f"{loss.layer} ({loss.sqnr_db:.1f} dB)" for loss in facts.sensitivity[:_WORST_SHOWN])
         rows["  loses most"] = ", ".join(worst)
@@ -97,8 +104,7 @@ def describe_check(result: SelfTestResult) -> str:
     """The outcome of a self-test with its numbers."""
     like = "PyTorch does" if result.answers == "reference" else "the file did when it was verified against PyTorch"
     rows = {
-        "logits": _difference(result.logit_difference, result.logit_tolerance),
-        "embedding": _difference(result.embedding_difference, result.embedding_tolerance),
+        **{str(answer.output): _difference(answer.difference, answer.tolerance) for answer in result.outputs},
         "pixels": "same bytes as when exported"
         if result.same_pixels
         else "NOT the bytes of the export: another Pillow?",
@@ -119,13 +125,33 @@ def _difference(difference: float, tolerance: float) -> str:
     return f"largest difference {difference:.1e}, limit {tolerance:.1e}"
 
 
-def _verified(difference: float, tolerance: float | None, cosine: float) -> str:
-    limit = "" if tolerance is None else f", limit {tolerance:.1e}"
-    return f"largest difference {difference:.1e}{limit}; smallest cosine {cosine:.7g}"
+def _verified(output: OutputCheck) -> str:
+    tolerance = "" if output.tolerance is None else f", limit {output.tolerance:.1e}"
+    cosine = "" if output.cosine_limit is None else f", limit {output.cosine_limit}"
+    return f"largest difference {output.max_difference:.1e}{tolerance}; smallest cosine {output.min_cosine:.7g}{cosine}"
 
 
-def _describe_labels(labels: tuple[str, ...] | None) -> str:
+def _describe_tokens(arch: Architecture) -> str:
+    kinds = {"class": arch.class_token, "distillation": arch.distillation_token, "register": arch.registers}
+    prefix = ", ".join(f"{count:d} {kind}" for kind, count in kinds.items() if count)
+    return f"{arch.tokens}: {f'{prefix}, ' if prefix else ''}{arch.grid}x{arch.grid} patches"
+
+
+def _describe_outputs(artifact: Artifact) -> str:
+    outputs = ", ".join(
+        f"{output} ({', '.join(('N', *map(str, artifact.shape(output))))})" for output in artifact.outputs
+    )
+    arch = artifact.architecture
+    head = f"; the head reads {_POOLINGS[arch.pooling]}" if arch.classes else "; no head: embeddings only"
+    if artifact.rollout is None:
+        return f"{outputs}, float32{head}"
+    discarded = f", {artifact.rollout.discard_ratio:.0%} discarded" if artifact.rollout.discard_ratio else ""
+    return f"{outputs}, float32{head}; rollout by {artifact.rollout.head_fusion} of heads{discarded}"
+
+
+def _describe_labels(artifact: Artifact) -> str:
+    labels = artifact.labels
     if labels is None:
-        return "none: classes go by number (export with --labels FILE)"
+        return "none: classes go by number (export with --labels FILE)" if artifact.architecture.classes else "none"
     more = ", ..." if len(labels) > _LABELS_SHOWN else ""
     return f"{len(labels)}: {', '.join(labels[:_LABELS_SHOWN])}{more}"

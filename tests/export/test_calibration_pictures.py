@@ -25,6 +25,7 @@ PREPROCESSING = Preprocessing(
     resize_shortest_edge=37,
     resize_hw=None,
     crop_hw=(32, 32),
+    crop_rounding="half_even",
     interpolation="bilinear",
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),

@@ -79,7 +79,9 @@ def test_a_missing_file(name, refusal, folder):
 @pytest.mark.parametrize("name", ["folder.pth", "folder"])
 def test_a_folder(name, refusal, folder):
     (folder / name).mkdir()
-    assert "is a folder" in refusal(folder / name)
+    message = refusal(folder / name)
+    assert "has no config.json; give the folder that holds it, or the file of weights itself" in message
+    assert "is a folder, not a checkpoint file; name the file in it" in refusal(folder / name, model="vit_b_16")
 
 
 @pytest.mark.parametrize("name", ["empty.pth", "empty.safetensors", "empty"])
@@ -324,6 +326,17 @@ HUGGING_FACE = (
 @pytest.mark.parametrize(
     ("names", "family"), [(TIMM, "timm's names"), (HUGGING_FACE, "Hugging Face's names")], ids=["timm", "hugging_face"]
 )
-@pytest.mark.parametrize("model", [None, "vit_b_16"], ids=["by_itself", "for_a_name"])
-def test_another_librarys_names_are_recognised(names, family, model, refusal, saved):
-    assert family in refusal(saved({name: torch.zeros(2, 2) for name in names}), model=model)
+def test_another_librarys_names_are_recognised_where_torchvisions_belong(names, family, refusal, saved):
+    assert family in refusal(saved({name: torch.zeros(2, 2) for name in names}), model="vit_b_16")
+
+
+def test_hugging_faces_names_need_their_configuration(refusal, saved):
+    message = refusal(saved({name: torch.zeros(2, 2) for name in HUGGING_FACE}))
+    assert message.endswith("has Hugging Face's names, which need their config.json; give the folder with both")
+
+
+def test_timms_names_are_read_as_timms(refusal, saved):
+    """These are not refused for their names: test_timm.py exports such files."""
+    message = refusal(saved({name: torch.zeros(2, 2) for name in TIMM}))
+    assert "patch_embed.proj.weight has shape (2, 2), where 4 axes belong" in message
+    assert "timm" in message

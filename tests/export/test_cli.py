@@ -6,6 +6,7 @@ import re
 import sys
 from importlib.metadata import version
 
+import huggingface_hub
 import pytest
 from torchvision.models import get_model_weights
 
@@ -51,6 +52,7 @@ def test_help_names_every_option_and_says_what_it_is_for(vit_export_cli):
     options = {
         *("--weights", "--seed", "--checkpoint", "--labels", "--heads", "--image-size", "--resize", "--interpolation"),
         *("--mean", "--std", "--precision", "--calibrate", "--keep-float", "--max-drop", "--target"),
+        *("--attention", "--head-fusion", "--discard-ratio"),
         *("--output", "--force", "--list", "--version"),
     }
     assert options <= set(re.findall(r"--[a-z-]+", result.stdout))
@@ -73,7 +75,10 @@ def test_list_names_every_model_and_entry_with_its_facts(vit_export_cli):
     result = vit_export_cli("--list")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert [line for line in lines if not line.startswith(" ")] == list(MODELS)
+    others = ["owner/name, or a folder with config.json", "a file of weights"]
+    assert [line for line in lines if not line.startswith(" ")] == [*MODELS, *others]
+    for family in ("Hugging Face", "timm"):
+        assert any(line.startswith(f"  {family} ") for line in lines)
     for model in MODELS:
         for entry in get_model_weights(model):
             accuracy = entry.meta["_metrics"]["ImageNet-1K"]["acc@1"]
@@ -91,8 +96,10 @@ def test_stdout_is_the_path_and_stderr_the_report(vit_export_cli, tiny_checkpoin
     assert result.exit_code == 0
     assert result.stdout == f"{here / 'mine.onnx'}\n"
     record = read_artifact(here / "mine.onnx").verification
-    for part in ("verified", record.runtime, f"{record.max_logit_difference:.1e}", "same pixels 4", "SHA-256"):
-        assert part in result.stderr
+    differences = [f"{check.output}  .*largest difference {check.max_difference:.1e}" for check in record.outputs]
+    assert len(differences) == 2
+    for part in ("verified", re.escape(record.runtime), *differences, "same pixels 4", "SHA-256"):
+        assert re.search(part, result.stderr)
     assert "random" not in result.stderr
     assert "Warning" not in result.stderr
 
@@ -195,7 +202,7 @@ def test_every_stage_is_shown_on_a_terminal_and_in_a_log(terminal, vit_export_cl
 # What is refused.
 
 
-@pytest.mark.parametrize("package", ["torch", "torchvision", "onnx", "safetensors", "onnxruntime"])
+@pytest.mark.parametrize("package", ["torch", "torchvision", "onnx", "safetensors", "huggingface_hub", "onnxruntime"])
 def test_a_missing_package_is_named_with_the_extra_before_the_work_begins(
     package, vit_export_cli, tiny_checkpoint, here, files_in, monkeypatch
 ):
@@ -211,13 +218,17 @@ def test_a_missing_package_is_named_with_the_extra_before_the_work_begins(
     [
         ("vit_b16", ["'vit_b16': unknown", "did you mean vit_b_16"]),
         ("vit_large", ["did you mean .*vit_l_"]),
-        ("mobilenet", ["known are vit_b_16, vit_b_32"]),
-        ("google/vit-base-patch16-224", ["unknown", "path of a checkpoint"]),
+        (
+            "mobilenet",
+            ["known are vit_b_16, vit_b_32", "a checkpoint file, a folder, or an id of the Hugging Face hub"],
+        ),
+        ("vit_tiny_patch16_224", ["unknown", r"timm's need their tag: timm/vit_tiny_patch16_224\."]),
         ("vit_b_32 --weights IMAGENET1K_SWAG_E2E_V1", ["are for vit_b_16, vit_l_16, vit_h_14, not vit_b_32", "--list"]),
         ("vit_b_16 --weights imagenet", ["weights of vit_b_16 'imagenet': unknown"]),
         ("none.pth", [r"none\.pth: no such file"]),
         ("vit_b_16 --checkpoint none.pth", [r"none\.pth: no such file"]),
-        ("folder", ["folder: is a folder"]),
+        ("folder", [r"folder: has no config\.json; give the folder that holds it, or the file of weights itself"]),
+        ("vit_b_16 --checkpoint folder", ["folder: is a folder"]),
         ("notes.txt", [r"notes\.txt: damaged or no"]),
         ("TINY --labels none.txt", [r"none\.txt: cannot be read"]),
         ("TINY --labels imagenet", ["1000 names for 7 classes"]),
@@ -230,6 +241,18 @@ def test_input_that_cannot_be_used(arguments, parts, vit_export_cli, tiny_checkp
     words = [str(tiny_checkpoint) if word == "TINY" else word for word in arguments.split()]
     refused(vit_export_cli(*words), 1, *parts)
     assert files_in(here) == ["notes.txt"]
+
+
+def test_a_name_with_an_owner_is_looked_for_on_the_hub(vit_export_cli, here, files_in, monkeypatch):
+    def unreachable(repository, *_args, **_options):
+        assert repository == "google/vit-base-patch16-224"
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_args, **_options: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    result = vit_export_cli("google/vit-base-patch16-224")
+    refused(result, 1, r"^error: google/vit-base-patch16-224: cannot be downloaded \(no network in tests\); on another")
+    assert files_in(here) == []
 
 
 @pytest.mark.parametrize(
@@ -248,6 +271,9 @@ def test_input_that_cannot_be_used(arguments, parts, vit_export_cli, tiny_checkp
         ("vit_b_16 --checkpoint TINY --weights random", "--weights: "),
         ("TINY --heads 3", "--heads: 3 heads do not divide"),
         ("TINY --image-size 30", "--image-size: .*take 24 or 32"),
+        ("TINY --head-fusion max", "--head-fusion: is for attention maps; add --attention"),
+        ("TINY --discard-ratio 0.5", "--discard-ratio: is for attention maps; add --attention"),
+        *((f"TINY --attention --discard-ratio {bad}", "--discard-ratio: ") for bad in ("1", "-0.1", "nan")),
         *((f"TINY --resize {bad}", "--resize: ") for bad in ("abc", "0", "-5", "10x", "x", "1x2x3", "0x9", "2.5")),
         *((f"TINY --mean {bad}", "--mean: ") for bad in ("1,2", "1,2,3,4", "a,b,c", "0.5", "nan,0,0", "inf,0,0")),
         *((f"TINY --std {bad}", "--std: ") for bad in ("1,2", "0,1,1", "1,1,-1", "nan,1,1", "1,nan,1", "1,inf,1")),

@@ -20,6 +20,7 @@ import pytest
 import torch
 from torchvision.models import get_model, get_model_weights
 
+from vit_export import sources
 from vit_export.errors import DownloadError
 from vit_export.progress import Silent
 from vit_export.request import ExportRequest
@@ -83,7 +84,7 @@ def test_a_file_that_was_put_into_the_cache_by_hand_needs_no_network(hub, weight
     path.parent.mkdir(parents=True)
     path.write_bytes(weights_file)
     monkeypatch.setattr(source, "_hash_prefix", lambda _entry: source.sha256(path)[:8])
-    assert source.load(ExportRequest(model="vit_b_32"), Silent()).source.sha256 == source.sha256(path)
+    assert sources.load(ExportRequest(model="vit_b_32"), Silent()).source.sha256 == source.sha256(path)
 
 
 # A server that behaves, and servers that do not.
@@ -151,7 +152,7 @@ def reply(content: bytes, *, length: int | None = None, status: int = 200):
 def test_a_download_is_kept_in_torch_hubs_cache(serve, hub, weights_file, monkeypatch):
     monkeypatch.setattr(source, "_hash_prefix", lambda _entry: hashlib.sha256(weights_file).hexdigest()[:8])
     serve(reply(weights_file))
-    loaded = source.load(ExportRequest(model="vit_b_32"), Silent())
+    loaded = sources.load(ExportRequest(model="vit_b_32"), Silent())
     assert loaded.source.sha256 == hashlib.sha256(weights_file).hexdigest()
     assert [path.name for path in hub.iterdir()] == ["vit_b_32-d86f8d99.pth"]
 
@@ -169,7 +170,7 @@ def test_a_download_is_kept_in_torch_hubs_cache(serve, hub, weights_file, monkey
 def test_a_download_that_fails_says_so_and_leaves_nothing(answer, cause, serve, hub):
     serve(answer)
     with pytest.raises(DownloadError, match=cause) as caught:
-        source.load(ExportRequest(model="vit_b_32"), Silent())
+        sources.load(ExportRequest(model="vit_b_32"), Silent())
     message = str(caught.value)
     assert message.startswith(f"{ENTRY.url}: ")
     assert f"put it at {hub / 'vit_b_32-d86f8d99.pth'}" in message
@@ -189,7 +190,7 @@ def test_a_server_that_falls_silent_is_given_up(bytes_first, serve, hub, monkeyp
     serve(answer)
     start = time.monotonic()
     with pytest.raises(DownloadError, match="timed out"):
-        source.load(ExportRequest(model="vit_b_32"), Silent())
+        sources.load(ExportRequest(model="vit_b_32"), Silent())
     assert time.monotonic() - start < 2.5
     assert socket.getdefaulttimeout() is None
     assert list(hub.iterdir()) == []
@@ -199,4 +200,4 @@ def test_a_cache_that_cannot_be_written_is_named(folder, monkeypatch):
     (folder / "file").touch()
     monkeypatch.setenv("TORCH_HOME", str(folder / "file"))
     with pytest.raises(DownloadError, match=rf"cannot be kept at {re.escape(str(folder / 'file'))}"):
-        source.load(ExportRequest(model="vit_b_32"), Silent())
+        sources.load(ExportRequest(model="vit_b_32"), Silent())

@@ -95,7 +95,8 @@ def test_the_file_is_half_as_large(path, int8_artifacts):
 def test_the_artifact_says_what_it_is_and_what_was_not_checked(path, target):
     artifact = read_artifact(path)
     assert (artifact.precision, artifact.target, artifact.quantization) == ("fp16", target, None)
-    assert artifact.verification.cosine_limit == 0.999
+    checks = artifact.verification.outputs
+    assert [(check.output, check.cosine_limit) for check in checks] == [("logits", 0.999), ("embedding", 0.999)]
     assert artifact.self_test.answers == "export"
     assert ("no CUDA" in artifact.verification.remark) == (target == "gpu")
     assert "fp16 is computed in fp32" in artifact.verification.remark

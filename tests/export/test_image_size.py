@@ -70,6 +70,7 @@ def test_the_resize_keeps_its_proportion_to_the_crop(edge, trained_at, size, exp
         resize_shortest_edge=edge,
         resize_hw=None,
         crop_hw=(trained_at, trained_at),
+        crop_rounding="half_even",
         interpolation="bilinear",
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,

@@ -56,11 +56,15 @@ def test_noise_gets_almost_pytorchs_answers(scheme, int8_artifacts, reference, r
 def test_the_verification_is_recorded(scheme, int8_artifacts):
     artifact = read_artifact(int8_artifacts[scheme])
     record = artifact.verification
-    assert (record.pictures, record.same_pixels, record.cosine_limit) == (4, 4, 0.95)
-    assert 0.95 < min(record.min_logit_cosine, record.min_embedding_cosine) < 1
-    assert (record.logit_tolerance, record.embedding_tolerance) == (None, None)
+    assert (record.pictures, record.same_pixels) == (4, 4)
+    assert [(check.output, check.cosine_limit) for check in record.outputs] == [("logits", 0.95), ("embedding", 0.95)]
+    for check in record.outputs:
+        assert 0.95 < check.min_cosine < 1
+        assert check.tolerance is None
     assert artifact.self_test.answers == "export"
-    assert artifact.self_test.logit_tolerance == pytest.approx(0.1 * max(map(abs, artifact.self_test.logits)))
+    assert [answer.output for answer in artifact.self_test.outputs] == ["logits", "embedding"]
+    for answer in artifact.self_test.outputs:
+        assert answer.tolerance == pytest.approx(0.1 * max(map(abs, answer.values)))
 
 
 def test_the_agreement_is_that_of_the_two_files_on_the_calibration_pictures(int8_artifacts, pictures):
@@ -76,11 +80,12 @@ def test_the_agreement_is_that_of_the_two_files_on_the_calibration_pictures(int8
         for kind in ("static", "fp32")
     )
     assert record.same_top1 == (ours[0].argmax(1) == theirs[0].argmax(1)).sum()
-    for name, a, b in zip(("logit", "embedding"), ours, theirs, strict=True):
+    assert [found.output for found in record.outputs] == ["logits", "embedding"]
+    for found, a, b in zip(record.outputs, ours, theirs, strict=True):
         measured = cosines(a.astype(np.float64), b.astype(np.float64))
-        assert getattr(record, f"mean_{name}_cosine") == pytest.approx(measured.mean(), abs=1e-6)
-        assert getattr(record, f"min_{name}_cosine") == pytest.approx(measured.min(), abs=1e-6)
-        assert getattr(record, f"max_{name}_difference") == pytest.approx(np.abs(a - b).max(), abs=1e-5)
+        assert found.mean_cosine == pytest.approx(measured.mean(), abs=1e-6)
+        assert found.min_cosine == pytest.approx(measured.min(), abs=1e-6)
+        assert found.max_difference == pytest.approx(np.abs(a - b).max(), abs=1e-5)
 
 
 # The file.
@@ -225,7 +230,8 @@ def test_channels_of_zeros_and_of_a_single_value_work(three_blocks, export_int8,
     state["encoder.layers.encoder_layer_0.mlp.3.weight"][5] = 1e-42  # a denormal scale
     save_file(state, folder / "channels.safetensors")
     record = export_int8(model=str(folder / "channels.safetensors")).artifact.verification
-    assert min(record.min_logit_cosine, record.min_embedding_cosine) > 0.98
+    assert [check.output for check in record.outputs] == ["logits", "embedding"]
+    assert min(check.min_cosine for check in record.outputs) > 0.98
 
 
 MISTAKES = {

@@ -35,6 +35,7 @@ CPU = {
     "normalised, class token": ("normalised", "encoder/1/attention/input", 1),
     "mixed, class token": ("mixed", "encoder/3/attention/mixed", 1),
     "gelu, class token": ("gelu", "encoder/3/mlp/gelu", 1),
+    "mixed, class and distillation token": ("mixed", "encoder/3/attention/mixed", 2),
 }
 UNCALIBRATED = {name: CPU[name] for name in ("mixed", "gelu", "normalised, first block", "gelu, first block")}
 PORTABLE = {name: CPU[name] for name in ("pixels", "normalised, static", "mixed", "gelu")}
@@ -103,7 +104,7 @@ class OneLayer:
         if isinstance(self.lowering, PortableInt8) or self.input.kind == "pixels":
             return False
         first = self.input.site.startswith("encoder/0/") and (not self.calibrated or self.input.kind != "normalised")
-        return self.input.rows == 1 or first
+        return self.input.alone or first
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def one_layer(folder):
         bias = rng.normal(size=OUTPUTS).astype(np.float32)
         layer = Linear(key="layer", shape=(OUTPUTS, WIDTH), weight=weights.dequantized, bias=lambda: bias)
         lowering = lowering_class(lambda _path, _layer: weights, RANGES)
-        x = Activation(value="x", site=site, kind=kind, rows=rows, width=WIDTH)
+        x = Activation(value="x", site=site, kind=kind, rows=rows, width=WIDTH, alone=rows < ROWS)
         graph = GraphBuilder()
         graph.input("x", TensorProto.UINT8 if kind == "pixels" else TensorProto.FLOAT, ("N", rows, WIDTH))
         with graph.scope("block"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,25 @@ def test_pixels_have_no_class_token(float_model, random_pixels):
     patches = pixels.reshape(5, 4, 8, 4, 8, 3).swapaxes(2, 3).reshape(-1, 192).astype(np.float64)
     np.testing.assert_allclose(observed["patch_embed/input"].moment, patches.T @ patches, rtol=1e-5)
     assert observed["patch_embed/input"].weight == 5 * 16
+
+
+def test_averaged_patches_have_no_class_token_either(state, folder, three_blocks_architecture, random_pixels):
+    arch = replace(three_blocks_architecture, class_token=False, pooling="patch_mean")
+    patches = state | {"encoder.pos_embedding": state["encoder.pos_embedding"][:, 1:]}
+    model = FloatModel(folder, arch, imagenet_preset(32), Weights(patches, "weights"))
+    (sites,) = model.groups()
+    observed, _ = model.observe(sites, list(random_pixels(5, 32)), Silent())
+    assert {place.weight for place in observed.values()} == {5 * 16}
+
+
+def test_the_answers_are_pytorchs(float_model, state, pytorch, random_pixels):
+    (sites,) = float_model.groups()
+    pixels = random_pixels(5, 32)
+    _, answers = float_model.observe(sites, list(pixels), Silent())
+    expected = pytorch.run(pytorch.tiny(state, num_layers=3), pytorch.normalise(pixels))
+    assert list(answers.of) == ["logits", "embedding"]
+    for ours, theirs in zip(answers.of.values(), expected, strict=True):
+        np.testing.assert_allclose(np.stack(ours), theirs, rtol=0, atol=1e-5)
 
 
 def test_samples_come_from_all_pictures_and_hold_class_tokens(float_model, seen, random_pixels):

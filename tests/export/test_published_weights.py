@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.models import WeightsEnum, get_model, get_model_weights
 
 import vit_runtime as vit
-from vit_export import ExportRequest, export
+from vit_export import ExportRequest, export, sources
 from vit_export.errors import CheckpointError
 from vit_export.progress import Silent
 from vit_export.sources import torchvision as source
@@ -67,7 +67,7 @@ def test_an_entry_brings_its_own_transforms_labels_and_sizes(name, entry, hub):
     size = entry.transforms().crop_size[0]
     path = hub(entry, with_published_names(empty_state(name, size)))
 
-    loaded = source.load(ExportRequest(model=name, weights=entry.name), Silent())
+    loaded = sources.load(ExportRequest(model=name, weights=entry.name), Silent())
 
     with torch.device("meta"):
         theirs = get_model(name, image_size=size)
@@ -159,7 +159,7 @@ class TestOwnCheckpointForANamedModel:
         state["heads.head.bias"] = torch.zeros(()).expand(10)
         torch.save(state, folder / "tuned.pth")
 
-        loaded = source.load(ExportRequest(model="vit_b_16", checkpoint=folder / "tuned.pth"), Silent())
+        loaded = sources.load(ExportRequest(model="vit_b_16", checkpoint=folder / "tuned.pth"), Silent())
 
         assert (loaded.architecture.classes, loaded.architecture.image_size) == (10, 384)
         assert loaded.preprocessing.crop_hw == (384, 384)
@@ -167,10 +167,10 @@ class TestOwnCheckpointForANamedModel:
 
     def test_heads_are_those_of_the_name(self, folder):
         torch.save(empty_state("vit_h_14", 224), folder / "huge.pth")
-        loaded = source.load(ExportRequest(model="vit_h_14", checkpoint=folder / "huge.pth"), Silent())
+        loaded = sources.load(ExportRequest(model="vit_h_14", checkpoint=folder / "huge.pth"), Silent())
         assert loaded.architecture.heads == 16  # not 1280 / 64 = 20
 
     def test_weights_of_another_model_are_refused(self, folder):
         torch.save(empty_state("vit_b_32", 224), folder / "b32.pth")
         with pytest.raises(CheckpointError, match=r"does not fit vit_b_16: .*conv_proj\.weight"):
-            source.load(ExportRequest(model="vit_b_16", checkpoint=folder / "b32.pth"), Silent())
+            sources.load(ExportRequest(model="vit_b_16", checkpoint=folder / "b32.pth"), Silent())

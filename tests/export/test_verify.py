@@ -12,12 +12,11 @@ from safetensors.torch import save_file
 
 import vit_export.graph
 import vit_runtime as vit
-from vit_export import verify
+from vit_export import sources, verify
 from vit_export.builder import GraphBuilder
 from vit_export.errors import VerificationError
 from vit_export.progress import Silent
 from vit_export.request import ExportRequest
-from vit_export.sources.torchvision import load
 from vit_runtime.artifact import read_artifact
 from vit_runtime.preprocess import RESAMPLING
 from vit_runtime.selftest import waves
@@ -141,10 +140,12 @@ def test_the_command_line_exits_with_3(vit_export_cli, tiny_checkpoint, monkeypa
 def test_the_record_says_what_was_measured(tiny_artifact):
     record = read_artifact(tiny_artifact).verification
     assert (record.pictures, record.same_top1, record.same_pixels) == (4, 4, 4)
-    assert min(record.min_logit_cosine, record.min_embedding_cosine) == pytest.approx(1)
-    assert (record.cosine_limit, record.remark) == (None, "")
-    assert 0 <= record.max_logit_difference < record.logit_tolerance == 1e-4
-    assert 0 <= record.max_embedding_difference < record.embedding_tolerance == 1e-4
+    assert record.remark == ""
+    assert [check.output for check in record.outputs] == ["logits", "embedding"]
+    for check in record.outputs:
+        assert check.min_cosine == pytest.approx(1)
+        assert check.cosine_limit is None
+        assert 0 <= check.max_difference < check.tolerance == 1e-4
     assert torch.__version__ in record.reference
     assert "onnxruntime" in record.runtime
     assert "CPUExecutionProvider" in record.runtime
@@ -152,34 +153,43 @@ def test_the_record_says_what_was_measured(tiny_artifact):
 
 def test_the_self_tests_answers_are_pytorchs(tiny_artifact, tiny_state, pytorch):
     stored = read_artifact(tiny_artifact).self_test
-    logits, embedding = pytorch.run(pytorch.tiny(tiny_state), pytorch.normalise(waves((32, 32))[None]))
-    assert np.array(stored.logits, np.float32) == pytest.approx(logits[0], abs=2e-6)
-    assert np.array(stored.embedding, np.float32) == pytest.approx(embedding[0], abs=2e-6)
-    assert stored.logit_tolerance == pytest.approx(1e-3)
+    answers = pytorch.run(pytorch.tiny(tiny_state), pytorch.normalise(waves((32, 32))[None]))
+    assert [answer.output for answer in stored.outputs] == ["logits", "embedding"]
+    for answer, values in zip(stored.outputs, answers, strict=True):
+        assert np.array(answer.values, np.float32) == pytest.approx(values[0], abs=2e-6)
+        assert answer.tolerance == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize(
     ("values", "limit"),
     [([0.0], 1e-4), ([9.99, -3.0], 1e-4), ([-10.0], 1e-4), ([1.0, -30.0], 3e-4), ([250.0], 2.5e-3)],
 )
-def test_the_limit_grows_with_values_above_its_unit(values, limit):
-    tolerance = verify.TOLERANCES["fp32"]
-    assert tolerance.limit(tolerance.logits, np.array(values, np.float32)) == pytest.approx(limit)
+@pytest.mark.parametrize("output", ["logits", "embedding"])
+def test_the_limit_grows_with_values_above_its_unit(output, values, limit):
+    tolerance = verify.TOLERANCES["fp32"][output]
+    assert tolerance.limit(np.array(values, np.float32)) == pytest.approx(limit)
+
+
+def test_the_limit_of_attention_maps_is_for_shares_of_one():
+    tolerance = verify.TOLERANCES["fp32"]["rollout"]
+    assert tolerance.limit(np.array([[0.25, 1.0], [0.0, 0.5]], np.float32)) == pytest.approx(1e-6)
 
 
 def test_large_logits_are_measured_in_proportion(tiny_state, export_state):
     for name in ("heads.head.weight", "heads.head.bias"):
         tiny_state[name] *= 1000
-    record = export_state(tiny_state).artifact.verification
-    assert record.logit_tolerance > 1e-3
-    assert record.embedding_tolerance == 1e-4
+    logits, embedding = export_state(tiny_state).artifact.verification.outputs
+    assert (logits.output, embedding.output) == ("logits", "embedding")
+    assert logits.tolerance > 1e-3
+    assert embedding.tolerance == 1e-4
 
 
 @pytest.fixture
 def question(tiny_checkpoint, tiny_artifact):
     """The tiny artifact, and PyTorch's answers to the verification's pictures."""
-    loaded = load(ExportRequest(model=str(tiny_checkpoint)), Silent())
-    return vit.load(tiny_artifact), verify.ask_reference(loaded.reference, loaded.preprocessing)
+    loaded = sources.load(ExportRequest(model=str(tiny_checkpoint)), Silent())
+    expected = verify.ask_reference(loaded.reference, loaded.architecture, loaded.preprocessing)
+    return vit.load(tiny_artifact), expected
 
 
 def test_the_reference_itself_passes(question):
@@ -194,10 +204,10 @@ def test_the_reference_itself_passes(question):
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
 def test_one_wrong_number_in_any_answer_is_noticed(picture, output, value, question):
     model, expected = question
-    values = getattr(expected, output).copy()
+    values = expected.answers[output].copy()
     values[picture, 2] = value
     with pytest.raises(VerificationError):
-        verify.verify(model, replace(expected, **{output: values}))
+        verify.verify(model, replace(expected, answers=expected.answers | {output: values}))
 
 
 def test_a_model_that_overflows_is_refused(tiny_state, folder, files_in, vit_export_cli):

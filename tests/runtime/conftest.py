@@ -15,11 +15,14 @@ from PIL import Image
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_runtime.artifact import METADATA_KEY
-from vit_runtime.images import UInt8Array
+from vit_runtime.arrays import UInt8Array
+from vit_runtime.artifact import METADATA_KEY, Rollout
 
+Document = dict[str, Any]
 Encode = Callable[..., bytes]
 Edit = Callable[..., Path]
+
+GOLDEN = Path(__file__).parent / "golden"
 
 LABELS = ("Samoyed", "tabby, cat", "café", "犬", "5", "six", "seven")
 
@@ -37,6 +40,14 @@ def labelled_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFa
     names = folder / "labels.txt"
     names.write_text("\n".join(LABELS), encoding="utf-8")
     return export(ExportRequest(model=str(tiny_checkpoint), labels=str(names), output=folder / "tiny.onnx")).path
+
+
+@pytest.fixture(scope="session")
+def attention_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with attention maps."""
+    output = tmp_path_factory.mktemp("attention") / "tiny.onnx"
+    rollout = Rollout(head_fusion="mean", discard_ratio=0.0)
+    return export(ExportRequest(model=str(tiny_checkpoint), rollout=rollout, output=output)).path
 
 
 @pytest.fixture(scope="session")
@@ -91,5 +102,49 @@ def edit_artifact(tiny_artifact: Path, tmp_path: Path) -> Edit:
         path = tmp_path / "edited.onnx"
         onnx.save(model, path)
         return path
+
+    return run
+
+
+@pytest.fixture
+def document() -> Document:
+    """Metadata of a float32 artifact with attention maps."""
+    return json.loads((GOLDEN / "artifact_v3.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def int8_document() -> Document:
+    """Metadata of an int8 artifact with registers."""
+    return json.loads((GOLDEN / "artifact_v3_int8.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def write_document(tmp_path: Path) -> Callable[[object], Path]:
+    """Writes an ONNX file with an empty graph and a metadata document, or a text in its place."""
+
+    def run(document: object) -> Path:
+        model = onnx.helper.make_model(onnx.GraphProto(name="empty"))
+        text = document if isinstance(document, str) else json.dumps(document)
+        onnx.helper.set_model_props(model, {METADATA_KEY: text})
+        path = tmp_path / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        return path
+
+    return run
+
+
+@pytest.fixture
+def refusal(write_document: Callable[[object], Path]) -> Callable[[object], str]:
+    """The message with which a document, or a text in its place, is refused."""
+
+    def run(document: object) -> str:
+        path = write_document(document)
+        with pytest.raises(vit.ArtifactError) as caught:
+            vit.read_artifact(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: ")
+        assert len(message.splitlines()) == 1
+        assert len(message) < 300 + len(str(path))
+        return message
 
     return run

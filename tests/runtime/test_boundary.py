@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import vit_runtime
-from vit_runtime.images import UInt8Array
+from vit_runtime.arrays import UInt8Array
 
-WORKSTATION = ("torch", "torchvision", "onnx", "vit_export", "vit_bench", "safetensors")
+WORKSTATION = ("torch", "torchvision", "onnx", "vit_export", "vit_bench", "safetensors", "huggingface_hub")
 COMMAND_LINE = ("typer", "rich", "pydantic")
 
 BLOCKER = """
@@ -64,9 +64,19 @@ print(sorted(blocked & {name.partition(".")[0] for name in sys.modules}))
     assert run_without(WORKSTATION + COMMAND_LINE, script, tiny_artifact).strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["classify", "embed", "check", "info"])
+COMMANDS = {
+    "classify": ("MODEL", "PICTURES"),
+    "embed": ("MODEL", "PICTURES"),
+    "similar": ("MODEL", "PICTURE", "PICTURES"),
+    "attend": ("MODEL", "PICTURES", "-o", "OUTPUT"),
+    "check": ("MODEL",),
+    "info": ("MODEL",),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_line_runs_without_the_packages_of_the_workstation(
-    command: str, tiny_artifact: Path, picture: UInt8Array, tmp_path: Path
+    command: str, attention_artifact: Path, picture: UInt8Array, tmp_path: Path
 ):
     script = """
 from vit_runtime.cli import main
@@ -76,9 +86,18 @@ try:
 except SystemExit as end:
     print(f"exit {end.code}")
 """
-    Image.fromarray(picture).save(tmp_path / "picture.png")
-    pictures = [tmp_path] if command in ("classify", "embed") else []
-    assert run_without(WORKSTATION, script, command, tiny_artifact, *pictures).splitlines()[-1] == "exit 0"
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("one", "two"):
+        Image.fromarray(picture).save(pictures / f"{name}.png")
+    given = {
+        "MODEL": attention_artifact,
+        "PICTURES": pictures,
+        "PICTURE": pictures / "one.png",
+        "OUTPUT": tmp_path / "maps",
+    }
+    args = [given.get(word, word) for word in COMMANDS[command]]
+    assert run_without(WORKSTATION, script, command, *args).splitlines()[-1] == "exit 0"
 
 
 def test_importing_is_possible_without_onnxruntime_and_loading_says_how_to_get_it(tiny_artifact: Path):

@@ -16,7 +16,7 @@ from PIL import Image
 
 import vit_runtime as vit
 import vit_runtime.cli
-from vit_runtime.images import UInt8Array
+from vit_runtime.arrays import UInt8Array
 
 Edit = Callable[..., Path]
 RandomPictures = Callable[[int], list[UInt8Array]]
@@ -115,9 +115,10 @@ def test_a_broken_picture_is_named_and_the_others_are_answered(
     np.testing.assert_allclose([line["embedding"] for line in lines], tiny.embed(good), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("command", ["classify", "embed"])
-def test_a_missing_picture_alone(command: str, vit_run: Run, tiny_artifact: Path, tmp_path: Path):
-    result = vit_run(command, tiny_artifact, tmp_path / "missing.jpg")
+@pytest.mark.parametrize("command", ["classify", "embed", "similar", "attend"])
+def test_a_missing_picture_alone(command: str, vit_run: Run, attention_artifact: Path, tmp_path: Path):
+    missing = tmp_path / "missing.jpg"
+    result = vit_run(command, attention_artifact, *([missing, tmp_path] if command == "similar" else [missing]))
     assert result.exit_code == 1
     assert result.stdout == ""
     assert error_line(result) == f"error: {tmp_path / 'missing.jpg'}: no such file"
@@ -156,7 +157,17 @@ def test_check_shows_its_numbers(vit_run: Run, tiny_artifact: Path):
 def test_check_json(vit_run: Run, tiny_artifact: Path, tiny: vit.ViT):
     (line,) = json_lines(vit_run("check", tiny_artifact, "--json", "--threads", 1).stdout)
     expected = vit.check(tiny)
-    assert line == {**vars(expected), "passed": True, "provider": "CPUExecutionProvider"}
+    assert list(line["outputs"]) == ["logits", "embedding"]
+    assert line == {
+        "answers": "reference",
+        "outputs": {
+            answer.output: {"difference": answer.difference, "tolerance": answer.tolerance}
+            for answer in expected.outputs
+        },
+        "same_pixels": True,
+        "passed": True,
+        "provider": "CPUExecutionProvider",
+    }
 
 
 def test_info_shows_what_the_file_says(vit_run: Run, labelled_artifact: Path):
@@ -172,19 +183,22 @@ def test_info_json_is_the_document(vit_run: Run, labelled_artifact: Path):
     assert line == json.loads(vit.read_artifact(labelled_artifact).to_json())
 
 
-@pytest.mark.parametrize("command", ["classify", "embed", "check", "info"])
+PICTURES = {"classify": 1, "embed": 1, "similar": 2, "attend": 1, "check": 0, "info": 0}
+"""How many pictures a command takes at least."""
+
+
+@pytest.mark.parametrize("command", PICTURES)
 def test_a_file_that_is_no_model(command: str, vit_run: Run, photos: list[Path]):
-    pictures = photos[:1] if command in ("classify", "embed") else []
-    result = vit_run(command, photos[1], *pictures)
+    result = vit_run(command, photos[1], *photos[: PICTURES[command]])
     assert result.exit_code == 1
     assert result.stdout == ""
     assert error_line(result).startswith(f"error: {photos[1]}: not an ONNX file")
 
 
-@pytest.mark.parametrize("command", ["classify", "embed", "check"])
+@pytest.mark.parametrize("command", ["classify", "embed", "similar", "check"])
 def test_random_weights_are_announced(command: str, vit_run: Run, edit_artifact: Edit, photos: list[Path]):
     model = edit_artifact(document=lambda document: document["source"].update(weights="random", sha256=None, seed=3))
-    result = vit_run(command, model, *([] if command == "check" else photos[:1]))
+    result = vit_run(command, model, *photos[: PICTURES[command]])
     assert result.exit_code == 0
     assert "warning: this model has random weights" in result.stderr
     assert "warning" not in result.stdout
@@ -209,6 +223,11 @@ USAGE_ERRORS = {
     "unknown option": ("info", "MODEL", "--fast"),
     "unknown command": ("detect", "MODEL"),
     "unknown provider": ("check", "MODEL", "--provider", "gpu"),
+    "embeddings in an unknown format": ("embed", "MODEL", "PICTURE", "-o", "embeddings.csv"),
+    "nothing to compare with": ("similar", "MODEL", "PICTURE"),
+    "no similar pictures": ("similar", "MODEL", "PICTURE", "PICTURE", "--top", 0),
+    "maps in an unknown format": ("attend", "MODEL", "PICTURE", "-o", "map.csv"),
+    "maps in two ways": ("attend", "MODEL", "PICTURE", "--json", "-o", "map.png"),
     "nothing": (),
 }
 
@@ -234,7 +253,9 @@ def test_the_version(vit_run: Run):
 
 OPTIONS = {
     "classify": ("--top", "--json", "--batch", "--provider", "--threads", "MODEL.onnx", "IMAGES"),
-    "embed": ("--output", "-o", "--batch", "--provider", "--threads", "MODEL.onnx", "IMAGES"),
+    "embed": ("--output", "-o", "--normalize", "--batch", "--provider", "--threads", "MODEL.onnx", "IMAGES"),
+    "similar": ("--top", "--json", "--batch", "--provider", "--threads", "MODEL.onnx", "QUERY", "FOLDER"),
+    "attend": ("--output", "-o", "--json", "--provider", "--threads", "MODEL.onnx", "IMAGES"),
     "check": ("--json", "--provider", "--threads", "MODEL.onnx"),
     "info": ("--json", "MODEL.onnx"),
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vit_runtime.images import UInt8Array
+from vit_runtime.arrays import UInt8Array
 
 Encode = Callable[..., bytes]
 

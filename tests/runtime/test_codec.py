@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import onnx
 import pytest
@@ -13,15 +14,22 @@ from vit_runtime import Artifact, codec, read_artifact
 from vit_runtime.artifact import (
     FORMAT_VERSION,
     METADATA_KEY,
-    Agreement,
     Architecture,
-    Calibration,
     ExternalData,
-    LayerLoss,
     Preprocessing,
+    Rollout,
+    Source,
+)
+from vit_runtime.measured import (
+    Agreement,
+    Calibration,
+    LayerLoss,
+    Output,
+    OutputAgreement,
+    OutputCheck,
     Quantization,
     SelfTest,
-    Source,
+    StoredAnswer,
     Verification,
 )
 
@@ -39,24 +47,38 @@ def numbers(length: int) -> st.SearchStrategy[tuple[float, ...]]:
 @st.composite
 def architectures(draw: st.DrawFn) -> Architecture:
     patch, heads = draw(st.integers(1, 64)), draw(st.integers(1, 8))
+    class_token, distillation_token = draw(st.booleans()), draw(st.booleans())
+    poolings = ["patch_mean"]
+    if class_token:
+        poolings += ["class_token", "class_token_and_patch_mean"]
+    if class_token and distillation_token:
+        poolings += ["class_and_distillation_token"]
+    pooling = draw(st.sampled_from(poolings))
     return Architecture(
-        image_size=patch * draw(st.integers(1, 64)),
+        image_size=patch * draw(st.integers(1, 4) | st.integers(1, 64)),
         patch_size=patch,
         layers=draw(size),
         heads=heads,
         width=heads * draw(st.integers(1, 4)),
         mlp_width=draw(size),
-        classes=draw(st.integers(1, 5)),
+        classes=draw(st.integers(0, 5)),
         layer_norm_eps=draw(number),
+        gelu=draw(st.sampled_from(["erf", "tanh"])),
+        class_token=class_token,
+        distillation_token=distillation_token,
+        registers=draw(st.integers(0, 8)),
+        pooling=pooling,
+        norm_after_pooling=pooling == "patch_mean" and draw(st.booleans()),
     )
 
 
 calibrations = st.builds(Calibration, pictures=count, skipped=count, sha256=st.text())
+output = st.sampled_from(get_args(Output))
+output_agreements = st.builds(
+    OutputAgreement, output=output, **dict.fromkeys(("mean_cosine", "min_cosine", "max_difference"), number)
+)
 agreements = st.builds(
-    Agreement,
-    same_top1=count,
-    **{f"{kind}_{name}_cosine": number for kind in ("mean", "min") for name in ("logit", "embedding")},
-    **dict.fromkeys(("max_logit_difference", "max_embedding_difference"), number),
+    Agreement, same_top1=st.none() | count, outputs=st.lists(output_agreements, max_size=3).map(tuple)
 )
 quantizations = st.builds(
     Quantization,
@@ -71,6 +93,54 @@ quantizations = st.builds(
 )
 
 
+def verifications(outputs: tuple[Output, ...]) -> st.SearchStrategy[Verification]:
+    """With a check of each output."""
+    checks = [
+        st.builds(
+            OutputCheck,
+            output=st.just(output),
+            **dict.fromkeys(("max_difference", "min_cosine"), number),
+            **dict.fromkeys(("tolerance", "cosine_limit"), st.none() | number),
+        )
+        for output in outputs
+    ]
+    return st.builds(
+        Verification,
+        **dict.fromkeys(("reference", "runtime", "remark"), st.text()),
+        **dict.fromkeys(("pictures", "same_pixels"), count),
+        same_top1=st.none() | count,
+        outputs=st.tuples(*checks),
+    )
+
+
+rollouts = st.builds(
+    Rollout, head_fusion=st.sampled_from(["mean", "max", "min"]), discard_ratio=st.floats(0, 1, exclude_max=True)
+)
+sources = st.builds(
+    Source,
+    family=st.sampled_from(["torchvision", "timm", "huggingface"]),
+    weights=st.text(),
+    sha256=st.none() | st.text(),
+    licence=st.none() | st.text(),
+    seed=st.none() | count,
+)
+
+
+def self_tests(lengths: dict[Output, int]) -> st.SearchStrategy[SelfTest]:
+    """With so many values of each output."""
+    stored = [
+        st.builds(StoredAnswer, output=st.just(output), values=numbers(length), tolerance=number)
+        for output, length in lengths.items()
+    ]
+    return st.builds(
+        SelfTest,
+        formula=st.just("waves"),
+        pixels_sha256=st.text(),
+        answers=st.sampled_from(["reference", "export"]),
+        outputs=st.tuples(*stored),
+    )
+
+
 @st.composite
 def artifacts(draw: st.DrawFn) -> Artifact:
     architecture = draw(architectures())
@@ -80,52 +150,34 @@ def artifacts(draw: st.DrawFn) -> Artifact:
         resize_shortest_edge=draw(size) if by_edge else None,
         resize_hw=None if by_edge else draw(st.tuples(size, size)),
         crop_hw=(image_size, image_size),
+        crop_rounding=draw(st.sampled_from(["half_even", "down"])),
         interpolation=draw(interpolation),
         mean=draw(numbers(3)),
         std=draw(st.tuples(fraction, fraction, fraction)),
     )
-    source = st.builds(
-        Source,
-        family=st.just("torchvision"),
-        weights=st.text(),
-        sha256=st.none() | st.text(),
-        licence=st.none() | st.text(),
-        seed=st.none() | count,
-    )
-    self_test = st.builds(
-        SelfTest,
-        formula=st.just("waves"),
-        pixels_sha256=st.text(),
-        answers=st.sampled_from(["reference", "export"]),
-        logits=numbers(classes),
-        embedding=numbers(width),
-        logit_tolerance=number,
-        embedding_tolerance=number,
-    )
-    verification = st.builds(
-        Verification,
-        **dict.fromkeys(("reference", "runtime", "remark"), st.text()),
-        **dict.fromkeys(("pictures", "same_top1", "same_pixels"), count),
-        **dict.fromkeys(("max_logit_difference", "max_embedding_difference"), number),
-        **dict.fromkeys(("min_logit_cosine", "min_embedding_cosine"), number),
-        **dict.fromkeys(("logit_tolerance", "embedding_tolerance", "cosine_limit"), st.none() | number),
-    )
+    # Of a larger grid hypothesis would draw thousands of values.
+    rollout = draw(st.none() | rollouts) if architecture.grid <= 4 else None
+    lengths: dict[Output, int] = {"logits": classes} if classes else {}
+    lengths["embedding"] = width
+    if rollout is not None:
+        lengths["rollout"] = architecture.grid**2
     precision = draw(st.sampled_from(["fp32", "int8", "fp16"]))
     return Artifact(
         format_version=FORMAT_VERSION,
         producer=draw(st.text()),
         model=draw(st.text()),
-        source=draw(source),
+        source=draw(sources),
         architecture=architecture,
         preprocessing=preprocessing,
         labels=draw(st.none() | st.lists(st.text(), min_size=classes, max_size=classes).map(tuple)),
-        outputs=("logits", "embedding"),
+        outputs=tuple(lengths),
+        rollout=rollout,
         precision=precision,
         target=draw(st.sampled_from(["cpu", "gpu", "portable"])),
         quantization=draw(quantizations) if precision == "int8" else None,
         external_data=draw(st.none() | st.builds(ExternalData, file=st.text(), bytes=count)),
-        verification=draw(st.none() | verification),
-        self_test=draw(st.none() | self_test),
+        verification=draw(st.none() | verifications(tuple(lengths))),
+        self_test=draw(st.none() | self_tests(lengths)),
     )
 
 

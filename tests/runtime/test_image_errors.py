@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from vit_runtime import ImageError, VitEdgeError
+from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.images import UInt8Array, read_rgb
+from vit_runtime.images import read_rgb
 from vit_runtime.preprocess import load_pixels
 
 Encode = Callable[..., bytes]
@@ -24,6 +25,7 @@ PRESET = Preprocessing(
     resize_shortest_edge=9,
     resize_hw=None,
     crop_hw=(8, 8),
+    crop_rounding="half_even",
     interpolation="bilinear",
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Preprocessing
 from vit_runtime.errors import ImageError
-from vit_runtime.images import ImageSource, UInt8Array, read_rgb
+from vit_runtime.images import ImageSource, read_rgb
 from vit_runtime.preprocess import load_pixels
 
 Encode = Callable[..., bytes]
@@ -26,6 +27,7 @@ PRESET = Preprocessing(
     resize_shortest_edge=24,
     resize_hw=None,
     crop_hw=(20, 20),
+    crop_rounding="half_even",
     interpolation="bilinear",
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),

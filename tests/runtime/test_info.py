@@ -1,4 +1,4 @@
-"""`vit-run info` of an int8 artifact: how it was quantized, on what, what that cost, and which layers lost most."""
+"""`vit-run info`: the kind of model and what it gives; of int8 how, on what, what that cost, which layers lost most."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 from PIL import Image
 
 from vit_export import ExportRequest, export
-from vit_runtime.artifact import METADATA_KEY
-from vit_runtime.images import UInt8Array
-
-GOLDEN = Path(__file__).parent / "golden" / "artifact_v2_int8.json"
+from vit_runtime.arrays import UInt8Array
 
 Document = dict[str, Any]
 Run = Callable[..., Any]
@@ -24,20 +20,11 @@ Info = Callable[[Document], dict[str, str]]
 
 
 @pytest.fixture
-def document() -> Document:
-    return json.loads(GOLDEN.read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def info(vit_run: Run, tmp_path: Path) -> Info:
+def info(vit_run: Run, write_document: Callable[[object], Path]) -> Info:
     """The rows that are printed for a document, by their names, in order."""
 
     def run(document: Document) -> dict[str, str]:
-        model = onnx.helper.make_model(onnx.GraphProto(name="empty"))
-        onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(document)})
-        path = tmp_path / "model.onnx"
-        onnx.save(model, path)
-        result = vit_run("info", path)
+        result = vit_run("info", write_document(document))
         assert result.exit_code == 0
         assert result.stderr == ""
         rows = [line.split("  ", maxsplit=1) for line in map(indented, result.stdout.splitlines())]
@@ -52,47 +39,82 @@ def indented(line: str) -> str:
     return f">{line.strip()}" if line.startswith("  ") else line
 
 
-def test_the_precision_and_the_target(info: Info, document: Document):
-    assert info(document)["precision"] == "int8, for target portable"
+def test_the_family_and_the_tokens(info: Info, int8_document: Document):
+    rows = info(int8_document)
+    assert rows["model"] == "tiny-with-registers (Hugging Face)"
+    assert rows["tokens"] == "21: 1 class, 4 register, 4x4 patches"
+    int8_document["architecture"] |= {"registers": 0, "distillation_token": True}
+    assert info(int8_document)["tokens"] == "18: 1 class, 1 distillation, 4x4 patches"
+    int8_document["architecture"] |= {"class_token": False, "distillation_token": False, "pooling": "patch_mean"}
+    assert info(int8_document)["tokens"] == "16: 4x4 patches"
 
 
-def test_the_scheme(info: Info, document: Document):
+def test_the_outputs_and_what_the_head_reads(info: Info, int8_document: Document, document: Document):
+    expected = "logits (N, 3), embedding (N, 4), float32; the head reads the class token and the mean of the patches"
+    assert info(int8_document)["outputs"] == expected
+    assert info(document)["outputs"] == (
+        "logits (N, 3), embedding (N, 4), rollout (N, 4, 4), float32; the head reads the class token; "
+        "rollout by max of heads, 25% discarded"
+    )
+    document["rollout"] = {"head_fusion": "mean", "discard_ratio": 0.0}
+    assert info(document)["outputs"].endswith("; rollout by mean of heads")
+
+
+def test_a_model_without_a_head(info: Info, int8_document: Document):
+    int8_document["architecture"]["classes"] = 0
+    int8_document |= {"labels": None, "outputs": ["embedding"]}
+    del int8_document["self_test"]["outputs"][0], int8_document["verification"]["outputs"][0]
+    del int8_document["quantization"]["agreement"]["outputs"][0]
+    int8_document["verification"]["same_top1"] = int8_document["quantization"]["agreement"]["same_top1"] = None
+    rows = info(int8_document)
+    assert rows["outputs"] == "embedding (N, 4), float32; no head: embeddings only"
+    assert rows["labels"] == "none"
+    assert rows[">pictures"] == "4 by formula: same pixels 4"
+    assert rows[">embedding cosine"] == "0.99765 on average, 0.98321 at worst; largest difference 0.34"
+    assert not {">logits", ">logits cosine", ">on these"} & set(rows)
+
+
+def test_the_precision_and_the_target(info: Info, int8_document: Document):
+    assert info(int8_document)["precision"] == "int8, for target portable"
+
+
+def test_the_scheme(info: Info, int8_document: Document):
     expected = "static: weights int8 per output channel, activations int8 symmetric, calibrated"
-    assert info(document)["quantized"] == expected
+    assert info(int8_document)["quantized"] == expected
 
 
-def test_layers_in_float_are_the_head_and_those_kept(info: Info, document: Document):
-    assert info(document)[">in float"] == "the head, encoder/0/mlp/output, encoder/1/attention/output"
-    document["quantization"]["kept_float"] = []
-    assert info(document)[">in float"] == "the head"
+def test_layers_in_float_are_the_head_and_those_kept(info: Info, int8_document: Document):
+    assert info(int8_document)[">in float"] == "the head, encoder/0/mlp/output, encoder/1/attention/output"
+    int8_document["quantization"]["kept_float"] = []
+    assert info(int8_document)[">in float"] == "the head"
 
 
-def test_the_size_beside_float32_is_that_of_both_files(info: Info, document: Document, tmp_path: Path):
-    document["external_data"] = {"file": "model.onnx.data", "bytes": 308_641}
+def test_the_size_beside_float32_is_that_of_both_files(info: Info, int8_document: Document, tmp_path: Path):
+    int8_document["external_data"] = {"file": "model.onnx.data", "bytes": 308_641}
     (tmp_path / "model.onnx.data").write_bytes(bytes(308_641))
-    rows = info(document)
+    rows = info(int8_document)
     size = (tmp_path / "model.onnx").stat().st_size + 308_641
     assert rows[">size"] == f"{size / 1_234_567:.3f} of float32"
     assert rows[">size"].startswith("0.25")
 
 
-def test_the_calibration(info: Info, document: Document):
-    calibration = document["quantization"]["calibration"]
+def test_the_calibration(info: Info, int8_document: Document):
+    calibration = int8_document["quantization"]["calibration"]
     digest = calibration["sha256"]
-    assert info(document)[">calibration"] == f"40 pictures, 2 unreadable ones skipped, SHA-256 {digest}"
+    assert info(int8_document)[">calibration"] == f"40 pictures, 2 unreadable ones skipped, SHA-256 {digest}"
     calibration["skipped"] = 0
-    assert info(document)[">calibration"] == f"40 pictures, SHA-256 {digest}"
+    assert info(int8_document)[">calibration"] == f"40 pictures, SHA-256 {digest}"
 
 
-def test_the_agreement_with_float32(info: Info, document: Document):
-    rows = info(document)
+def test_the_agreement_with_float32(info: Info, int8_document: Document):
+    rows = info(int8_document)
     assert rows[">on these"] == "same top-1 as float32 for 39 of 40 (97.5%)"
-    assert rows[">logit cosine"] == "0.99987 on average, 0.99123 at worst; largest difference 0.22"
+    assert rows[">logits cosine"] == "0.99987 on average, 0.99123 at worst; largest difference 0.22"
     assert rows[">embedding cosine"] == "0.99765 on average, 0.98321 at worst; largest difference 0.34"
 
 
-def test_layers_by_what_they_lose_the_worst_first(info: Info, document: Document):
-    rows = list(info(document).items())
+def test_layers_by_what_they_lose_the_worst_first(info: Info, int8_document: Document):
+    rows = list(info(int8_document).items())
     at = [name for name, _ in rows].index("sensitivity")
     assert "the worst first" in rows[at][1]
     assert rows[at + 1 :] == [
@@ -103,41 +125,40 @@ def test_layers_by_what_they_lose_the_worst_first(info: Info, document: Document
     ]
 
 
-def test_the_three_worst_layers_stand_with_the_other_facts_as_an_export_shows_them(info: Info, document: Document):
+def test_the_three_worst_layers_stand_with_the_other_facts_as_an_export_shows_them(info: Info, int8_document: Document):
     expected = "encoder/1/attention/output (21.4 dB), encoder/0/mlp/output (24.5 dB), patch_embed/projection (38.0 dB)"
-    assert info(document)[">loses most"] == expected
+    assert info(int8_document)[">loses most"] == expected
 
 
-def test_the_verification_and_its_limit(info: Info, document: Document):
-    rows = info(document)
-    assert rows[">limit"] == "cosine at least 0.95"
+def test_the_verification_and_its_limit(info: Info, int8_document: Document):
+    rows = info(int8_document)
     assert rows[">remark"] == "checked on the CPU: not with TensorRT, OpenVINO or other runtimes"
-    assert rows[">logits"] == "largest difference 3.1e-02; smallest cosine 0.9987654"
+    assert rows[">logits"] == "largest difference 3.1e-02; smallest cosine 0.9987654, limit 0.95"
+    assert rows[">embedding"] == "largest difference 4.4e-02; smallest cosine 0.9976543, limit 0.95"
     assert rows[">pictures"] == "4 by formula: same top-1 3, same pixels 4"
 
 
-def test_dynamic_quantization_shows_no_calibration(info: Info, document: Document):
+def test_dynamic_quantization_shows_no_calibration(info: Info, int8_document: Document):
     dynamic = {"scheme": "dynamic", "activations": "uint8 by row", "sensitivity": []}
-    document["quantization"] |= dynamic | {"calibration": None, "agreement": None}
-    rows = info(document)
+    int8_document["quantization"] |= dynamic | {"calibration": None, "agreement": None}
+    rows = info(int8_document)
     assert rows["quantized"] == "dynamic: weights int8 per output channel, activations uint8 by row"
-    assert not {">calibration", ">on these", ">logit cosine", ">loses most", "sensitivity"} & set(rows)
+    missing = {">calibration", ">on these", ">logits cosine", ">embedding cosine", ">loses most", "sensitivity"}
+    assert not missing & set(rows)
 
 
 def test_float32_shows_neither_quantization_nor_a_cosine_limit(vit_run: Run, tiny_artifact: Path):
     lines = vit_run("info", tiny_artifact).stdout.splitlines()
     names = {indented(line).split("  ")[0] for line in lines}
     assert {"verified", ">logits", ">embedding"} <= names
-    assert not {"quantized", "sensitivity", ">limit", ">remark"} & names
-    (logits,) = [line for line in lines if indented(line).startswith(">logits")]
-    assert ", limit 1.0e-04; smallest cosine 1" in logits
+    assert not {"quantized", "sensitivity", ">remark"} & names
+    for output in ("logits", "embedding"):
+        (row,) = [line for line in lines if indented(line).startswith(f">{output}")]
+        assert row.endswith(", limit 1.0e-04; smallest cosine 1")
 
 
-def test_json_is_the_whole_document(vit_run: Run, document: Document, tmp_path: Path):
-    model = onnx.helper.make_model(onnx.GraphProto(name="empty"))
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(document)})
-    onnx.save(model, tmp_path / "model.onnx")
-    assert json.loads(vit_run("info", "--json", tmp_path / "model.onnx").stdout) == document
+def test_json_is_the_whole_document(vit_run: Run, int8_document: Document, write_document: Callable[[object], Path]):
+    assert json.loads(vit_run("info", "--json", write_document(int8_document)).stdout) == int8_document
 
 
 def test_a_written_int8_artifact_tells_its_own_facts(
@@ -165,4 +186,5 @@ def test_a_written_int8_artifact_tells_its_own_facts(
     assert rows["quantized"].startswith("static: ")
     assert rows[">calibration"].startswith("3 pictures, SHA-256 ")
     assert re.fullmatch(r"same top-1 as float32 for [0-3] of 3 \(.*%\)", rows[">on these"])
-    assert rows[">limit"] == "cosine at least 0.95"
+    for output in ("logits", "embedding"):
+        assert re.fullmatch(r"largest difference \S+; smallest cosine 0\.9\d+, limit 0\.95", rows[f">{output}"])

@@ -7,27 +7,38 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision.models import VisionTransformer
 
 import vit_runtime as vit
 from vit_export import reference
 from vit_export.sources.torchvision_state import reference_model
 from vit_export.state_dict import read_state_dict
-from vit_runtime.images import UInt8Array
+from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.preprocess import load_pixels
 
+Edit = Callable[..., Path]
+AskPyTorch = Callable[[list[UInt8Array]], tuple[FloatArray, FloatArray]]
 RandomPictures = Callable[[int], list[UInt8Array]]
 
 TOLERANCE = 1e-4  # fp32; the worst measured here is 3.1e-6, on embeddings
 
 
 @pytest.fixture(scope="module")
-def torch_model(tiny: vit.ViT, tiny_checkpoint: Path) -> VisionTransformer:
-    return reference_model(tiny.artifact.architecture, read_state_dict(tiny_checkpoint), tiny_checkpoint, "tiny")
+def ask_pytorch(tiny: vit.ViT, tiny_checkpoint: Path) -> AskPyTorch:
+    """PyTorch's logits and embeddings of pictures."""
+    artifact = tiny.artifact
+    model = reference_model(artifact.architecture, read_state_dict(tiny_checkpoint), tiny_checkpoint, "tiny")
+
+    def ask(pictures: list[UInt8Array]) -> tuple[FloatArray, FloatArray]:
+        inputs = [reference.prepare(Image.fromarray(picture), artifact.preprocessing) for picture in pictures]
+        answers = reference.answers(reference.TorchvisionReference(model), inputs, artifact.architecture, None)
+        return answers["logits"], answers["embedding"]
+
+    return ask
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +48,19 @@ def labelled(labelled_artifact: Path) -> vit.ViT:
 
 @pytest.mark.parametrize("count", [1, 3, 17])
 def test_logits_and_embeddings_equal_pytorch(
-    count: int, tiny: vit.ViT, torch_model: VisionTransformer, random_pictures: RandomPictures
+    count: int, tiny: vit.ViT, ask_pytorch: AskPyTorch, random_pictures: RandomPictures
 ):
     """17 pictures are two batches of 8 and a remainder of one."""
     pictures = random_pictures(count)
-    inputs = [reference.prepare(Image.fromarray(picture), tiny.artifact.preprocessing) for picture in pictures]
-    logits, embedding = reference.answers(torch_model, inputs)
+    logits, embedding = ask_pytorch(pictures)
     assert tiny.logits(pictures, batch_size=8).shape == (count, 7)
     assert tiny.logits(pictures, batch_size=8).dtype == np.float32
     np.testing.assert_allclose(tiny.logits(pictures, batch_size=8), logits, rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(tiny.embed(pictures, batch_size=8), embedding, rtol=0, atol=TOLERANCE)
 
 
-def test_classes_and_probabilities_are_pytorchs(tiny: vit.ViT, torch_model: VisionTransformer, picture: UInt8Array):
-    inputs = [reference.prepare(Image.fromarray(picture), tiny.artifact.preprocessing)]
-    probabilities = np.exp(reference.answers(torch_model, inputs)[0][0].astype(float))
+def test_classes_and_probabilities_are_pytorchs(tiny: vit.ViT, ask_pytorch: AskPyTorch, picture: UInt8Array):
+    probabilities = np.exp(ask_pytorch([picture])[0][0].astype(float))
     probabilities /= probabilities.sum()
     predictions = tiny.classify(picture, top_k=7)
     assert [prediction.index for prediction in predictions] == list(np.argsort(-probabilities))
@@ -185,8 +194,39 @@ def test_run_refuses_other_pixels(pixels: np.ndarray, tiny: vit.ViT):
 
 
 def test_run_refuses_an_output_that_does_not_exist(tiny: vit.ViT):
-    with pytest.raises(vit.VitEdgeError, match="rollout"):
+    with pytest.raises(vit.ArtifactError, match="gives no attention maps; export it with --attention"):
         tiny.run(np.zeros((1, 32, 32, 3), np.uint8), ["rollout"])
+
+
+def test_run_returns_every_output_that_the_artifact_lists(attention_artifact: Path):
+    model = vit.load(attention_artifact, threads=1)
+    assert model.artifact.outputs == ("logits", "embedding", "rollout")
+    pixels = np.random.default_rng(seed=3).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    answers = dict(zip(model.artifact.outputs, model.run(pixels), strict=True))
+    assert {output: values.shape for output, values in answers.items()} == {
+        "logits": (2, 7),
+        "embedding": (2, 128),
+        "rollout": (2, 4, 4),
+    }
+    for output, values in answers.items():
+        assert np.array_equal(model.run(pixels, [output])[0], values)
+
+
+def without_a_head(document: dict[str, Any]) -> None:
+    document["architecture"]["classes"] = 0
+    document["outputs"] = ["embedding"]
+    for part in ("self_test", "verification"):
+        document[part]["outputs"] = [facts for facts in document[part]["outputs"] if facts["output"] == "embedding"]
+
+
+def test_a_model_without_a_head_gives_embeddings_alone(edit_artifact: Edit, tiny: vit.ViT, picture: UInt8Array):
+    model = vit.load(edit_artifact(document=without_a_head), threads=1)
+    for method in (model.classify, model.logits):
+        with pytest.raises(vit.ArtifactError, match="has no classification head, so it cannot classify"):
+            method(picture)
+    assert np.array_equal(model.embed(picture), tiny.embed(picture))
+    assert [values.shape for values in model.run(load_pixels(picture, tiny.artifact.preprocessing)[None])] == [(1, 128)]
+    assert vit.check(model).passed
 
 
 def test_answers_are_the_same_from_several_threads(tiny_artifact: Path, random_pictures: RandomPictures):

@@ -12,13 +12,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from torchvision.models import VisionTransformer
 
 import vit_runtime as vit
 from vit_export import reference
 from vit_export.sources.torchvision_state import reference_model
 from vit_export.state_dict import read_state_dict
-from vit_runtime.selftest import waves
+from vit_runtime.selftest import SelfTestResult, waves
 
 Edit = Callable[..., Path]
 Run = Callable[..., object]
@@ -42,21 +41,29 @@ def change_pixels_digest(document: dict[str, dict[str, str]]) -> None:
     document["self_test"]["pixels_sha256"] = "0" * 64
 
 
+def outputs(result: SelfTestResult) -> list[str]:
+    return [answer.output for answer in result.outputs]
+
+
 def test_the_artifact_as_it_was_exported_passes(tiny: vit.ViT):
     result = vit.check(tiny)
     assert result.passed
     assert result.same_pixels
-    assert 0 <= result.logit_difference < 1e-4
-    assert 0 <= result.embedding_difference < 1e-4
+    assert outputs(result) == ["logits", "embedding"]
+    for answer in result.outputs:
+        assert 0 <= answer.difference < 1e-4
 
 
 def test_the_stored_answers_are_pytorchs(tiny: vit.ViT, tiny_checkpoint: Path):
     artifact = tiny.artifact
-    model: VisionTransformer = reference_model(artifact.architecture, read_state_dict(tiny_checkpoint), "", "tiny")
+    arch = artifact.architecture
+    model = reference.TorchvisionReference(reference_model(arch, read_state_dict(tiny_checkpoint), "", "tiny"))
     inputs = reference.normalise(waves((32, 32)), artifact.preprocessing)
-    logits, embedding = reference.answers(model, [inputs])
-    assert np.array_equal(np.array(artifact.self_test.logits, np.float32), logits[0])
-    assert np.array_equal(np.array(artifact.self_test.embedding, np.float32), embedding[0])
+    answers = reference.answers(model, [inputs], arch, None)
+    stored = {answer.output: np.array(answer.values, np.float32) for answer in artifact.self_test.outputs}
+    assert list(stored) == list(answers) == ["logits", "embedding"]
+    for output, values in stored.items():
+        assert np.array_equal(values, answers[output][0])
 
 
 @pytest.mark.parametrize("by", [1.01, np.nan, np.inf])
@@ -64,23 +71,24 @@ def test_changed_weights_fail(by: float, edit_artifact: Edit):
     result = vit.check(vit.load(edit_artifact(graph=change_weights(by)), threads=1))
     assert not result.passed
     assert result.same_pixels
-    assert not result.logit_difference <= result.logit_tolerance
-    assert not result.embedding_difference <= result.embedding_tolerance
+    assert outputs(result) == ["logits", "embedding"]
+    for answer in result.outputs:
+        assert not answer.difference <= answer.tolerance
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"same_pixels": False},
-        {"logit_difference": 0.1},
-        {"logit_difference": np.nan},
-        {"embedding_difference": 0.1},
-        {"embedding_difference": np.nan},
-    ],
-    ids=str,
-)
-def test_each_of_the_three_alone_decides(change: dict[str, float], tiny: vit.ViT):
-    assert not replace(vit.check(tiny), **change).passed
+def test_pixels_alone_decide(tiny: vit.ViT):
+    assert not replace(vit.check(tiny), same_pixels=False).passed
+
+
+@pytest.mark.parametrize("difference", [0.1, np.nan])
+@pytest.mark.parametrize("output", ["logits", "embedding"])
+def test_each_output_alone_decides(output: str, difference: float, tiny: vit.ViT):
+    result = vit.check(tiny)
+    changed = [
+        replace(answer, difference=difference) if answer.output == output else answer for answer in result.outputs
+    ]
+    assert changed != list(result.outputs)
+    assert not replace(result, outputs=tuple(changed)).passed
 
 
 def test_an_unchanged_copy_passes(edit_artifact: Edit):
@@ -92,7 +100,9 @@ def test_other_pixels_fail(edit_artifact: Edit):
     result = vit.check(vit.load(edit_artifact(document=change_pixels_digest), threads=1))
     assert not result.passed
     assert not result.same_pixels
-    assert result.logit_difference <= result.logit_tolerance
+    assert outputs(result) == ["logits", "embedding"]
+    for answer in result.outputs:
+        assert answer.difference <= answer.tolerance
 
 
 def test_the_command_exits_with_3_and_shows_the_numbers(vit_run: Run, edit_artifact: Edit):
@@ -122,7 +132,10 @@ def test_a_failure_as_json_is_json(by: float, vit_run: Run, edit_artifact: Edit)
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
-    assert json.loads(result.stdout, parse_constant=refuse)["passed"] is False
+    document = json.loads(result.stdout, parse_constant=refuse)
+    assert document["passed"] is False
+    for answer in document["outputs"].values():
+        assert (answer["difference"] is None) == np.isnan(by)
 
 
 def test_waves_give_the_same_bytes_on_every_machine():

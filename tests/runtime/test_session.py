@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 import vit_runtime as vit
-from vit_runtime.images import UInt8Array
+from vit_runtime.arrays import UInt8Array
 from vit_runtime.processors import default_threads
 from vit_runtime.session import PROVIDERS, open_session
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,9 +15,11 @@ from torchvision.models import WeightsEnum, get_model, get_model_weights
 from torchvision.transforms import InterpolationMode
 
 from vit_export.errors import CheckpointError, DownloadError, UnknownModelError
-from vit_export.preprocessing import at_image_size, imagenet_preset, with_options
+from vit_export.preprocessing import at_image_size, check_image_size, imagenet_preset, with_options
 from vit_export.progress import Progress
+from vit_export.reference import TorchvisionReference
 from vit_export.request import RANDOM_WEIGHTS, ExportRequest
+from vit_export.sources.loaded import LoadedModel
 from vit_export.sources.torchvision_state import (
     canonical_names,
     check_fit,
@@ -37,8 +38,6 @@ from vit_runtime.errors import UsageError, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torchvision.models import VisionTransformer
-
 MODELS: Final = ("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14")
 
 _SEE_LIST: Final = "see: vit-export --list"
@@ -48,20 +47,6 @@ _INTERPOLATIONS: Final[Mapping[InterpolationMode, Any]] = {
     InterpolationMode.BILINEAR: "bilinear",
     InterpolationMode.BICUBIC: "bicubic",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedModel:
-    """What every source hands over: all that a graph, its artifact and its verification need."""
-
-    name: str
-    source: Source
-    architecture: Architecture
-    preprocessing: Preprocessing
-    labels: tuple[str, ...] | None
-    """The class names that come with the weights; None where they bring none."""
-    reference: VisionTransformer
-    """PyTorch's own model with the weights, in evaluation mode."""
 
 
 def weights_entries(model: str) -> dict[str, WeightsEnum]:
@@ -74,31 +59,24 @@ def default_entry(model: str) -> str:
     return str(get_model_weights(model).DEFAULT.name)
 
 
-def load(request: ExportRequest, progress: Progress) -> LoadedModel:
-    """Finds weights, architecture, preprocessing and labels for a request.
+def load_named(request: ExportRequest, progress: Progress) -> LoadedModel:
+    """One of `MODELS`: finds weights, architecture, preprocessing and labels for a request.
 
     Raises:
         VitEdgeError: of `vit_export.errors`, for whatever cannot be found or does not fit.
     """
-    if request.model in MODELS:
-        if request.image_size is not None:
-            _check_image_size(request.image_size, _named_architecture(request.model).patch_size)
-        if request.heads is not None:
-            raise UsageError("--heads", f"{request.model} has its own number of heads", "leave it out")
-        if request.checkpoint is not None:
-            if request.weights is not None:
-                raise UsageError("--weights", "does not go with --checkpoint, which brings its own", "leave one out")
-            return _from_checkpoint(request, request.checkpoint, progress)
-        if request.weights == RANDOM_WEIGHTS:
-            return _from_seed(request, progress)
-        return _from_entry(request, progress)
-    path = Path(request.model)
-    if path.suffix or os.path.exists(path):  # noqa: PTH110 - unlike Path.exists it takes names too long for a file
-        for option, value in (("--weights", request.weights), ("--checkpoint", request.checkpoint)):
-            if value is not None:
-                raise UsageError(option, f"does not go with {path}, which holds the weights itself", "leave it out")
-        return _from_checkpoint(request, path, progress)
-    raise UnknownModelError("model", request.model, MODELS, "or give the path of a checkpoint file")
+    if request.image_size is not None:
+        check_image_size(request.image_size, _named_architecture(request.model).patch_size)
+    if request.heads is not None:
+        raise UsageError("--heads", f"{request.model} has its own number of heads", "leave it out")
+    if request.checkpoint is not None:
+        if request.weights is not None:
+            raise UsageError("--weights", "does not go with --checkpoint, which brings its own", "leave one out")
+        progress.stage(f"reading {request.checkpoint.name}")
+        return load_file(request, request.checkpoint, read_state_dict(request.checkpoint), progress)
+    if request.weights == RANDOM_WEIGHTS:
+        return _from_seed(request, progress)
+    return _from_entry(request, progress)
 
 
 def _from_entry(request: ExportRequest, progress: Progress) -> LoadedModel:
@@ -138,16 +116,20 @@ def entry_preprocessing(entry: WeightsEnum) -> Preprocessing:
         resize_shortest_edge=transforms.resize_size[0],
         resize_hw=None,
         crop_hw=(transforms.crop_size[0], transforms.crop_size[0]),
+        crop_rounding="half_even",
         interpolation=_INTERPOLATIONS[transforms.interpolation],
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
     )
 
 
-def _from_checkpoint(request: ExportRequest, path: Path, progress: Progress) -> LoadedModel:
-    """A user's own state dict: for a named model, or by itself."""
-    progress.stage(f"reading {path.name}")
-    state = canonical_names(read_state_dict(path))
+def load_file(request: ExportRequest, path: Path, state: StateDict, progress: Progress) -> LoadedModel:
+    """A user's own state dict: for a named model, or by itself.
+
+    Raises:
+        VitEdgeError: of `vit_export.errors`, for what does not fit.
+    """
+    state = canonical_names(state)
     if request.model in MODELS:
         name, architecture = request.model, _fitted_to(state, _named_architecture(request.model), path)
     else:
@@ -198,30 +180,22 @@ def _finish(
     """Applies what the user wants otherwise, and puts the weights into PyTorch's own model."""
     fits = name if request.model in MODELS else "torchvision's VisionTransformer of its sizes"
     if request.image_size is not None and request.image_size != architecture.image_size:
-        _check_image_size(request.image_size, architecture.patch_size)
+        check_image_size(request.image_size, architecture.patch_size)
         # Before the shapes are changed they have to be right: a message about them is about the file as it is.
         check_fit(architecture, state, where, fits)
         state = resize_positions(state, architecture, request.image_size)
         architecture = replace(architecture, image_size=request.image_size)
         preprocessing = at_image_size(preprocessing, request.image_size)
+    model = reference_model(architecture, state, where, fits)
     return LoadedModel(
         name=name,
         source=source,
         architecture=architecture,
         preprocessing=with_options(preprocessing, request.preprocessing),
         labels=labels,
-        reference=reference_model(architecture, state, where, fits),
+        state=model.state_dict(),
+        reference=TorchvisionReference(model),
     )
-
-
-def _check_image_size(image_size: int, patch_size: int) -> None:
-    if image_size < patch_size or image_size % patch_size:
-        below = max(image_size // patch_size, 1) * patch_size
-        raise UsageError(
-            "--image-size",
-            f"{image_size} is no multiple of the patch size {patch_size}",
-            f"take {below} or {below + patch_size}",
-        )
 
 
 def _named_architecture(model: str) -> Architecture:

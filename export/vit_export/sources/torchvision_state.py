@@ -128,9 +128,7 @@ def refuse_other_families(state: StateDict, where: object) -> None:
     for name in state:
         for suffix, family in _OTHER_FAMILIES.items():
             if name.endswith(suffix):
-                raise CheckpointError(
-                    where, f"has {family}'s names; only torchvision's are supported so far", _WHAT_IS_SUPPORTED
-                )
+                raise CheckpointError(where, f"has {family}'s names, not torchvision's", "give it as MODEL, by itself")
 
 
 def empty_model(arch: Architecture) -> VisionTransformer:

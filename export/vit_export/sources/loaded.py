@@ -1,0 +1,25 @@
+"""What every source hands over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vit_export.reference import ReferenceModel
+from vit_export.state_dict import StateDict
+from vit_runtime.artifact import Architecture, Preprocessing, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """All that a graph, its artifact and its verification need."""
+
+    name: str
+    source: Source
+    architecture: Architecture
+    preprocessing: Preprocessing
+    labels: tuple[str, ...] | None
+    """The class names that come with the weights; None where they bring none."""
+    state: StateDict
+    """Weights under torchvision's names, whatever they were called; see `vit_export.canonical`."""
+    reference: ReferenceModel
+    """A model in PyTorch with these weights."""

@@ -1,0 +1,164 @@
+"""How Hugging Face's image processors prepare a picture, read off `preprocessor_config.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from vit_export.errors import CheckpointError
+from vit_runtime.artifact import Interpolation, Preprocessing
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+FILE: Final = "preprocessor_config.json"
+_REMEDY: Final = "set it with --resize, --interpolation, --mean and --std on a checkpoint without this file"
+_RESAMPLING: Final[Mapping[int, Interpolation]] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers; its 4 (box) and 5 (hamming) prepare no published Vision Transformer."""
+_REFUSED: Final = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
+_HALF: Final = (0.5, 0.5, 0.5)
+_IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_CLIP: Final = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Processor:
+    """What a processor does unless its file says otherwise (transformers, `image_processing_*.py`)."""
+
+    square: bool
+    """Whether a size of one number is height and width, not the shortest edge."""
+    size: int
+    crop: int | None
+    resample: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+_VIT: Final = _Processor(square=True, size=224, crop=None, resample=2, mean=_HALF, std=_HALF)
+_PROCESSORS: Final[Mapping[str, _Processor]] = {
+    "ViT": _VIT,
+    "DeiT": _Processor(square=True, size=256, crop=224, resample=3, mean=_HALF, std=_HALF),
+    "Bit": _Processor(square=False, size=224, crop=224, resample=3, mean=_CLIP[0], std=_CLIP[1]),
+    "CLIP": _Processor(square=False, size=224, crop=224, resample=3, mean=_CLIP[0], std=_CLIP[1]),
+}
+_OF_MODEL_TYPE: Final[Mapping[str, str]] = {
+    "vit": "ViT",
+    "deit": "DeiT",
+    "dinov2": "Bit",
+    "dinov2_with_registers": "Bit",
+}
+_SUFFIXES: Final = ("ImageProcessor", "ImageProcessorFast", "ImageProcessorPil", "FeatureExtractor")
+
+
+def preset(model_type: str, image_size: int) -> Preprocessing:
+    """How a family's published models are prepared, where a checkpoint does not say."""
+    if model_type in ("dinov2", "dinov2_with_registers"):
+        return _preprocessing((round(224 * 8 / 7), None), (224, 224), "bicubic", *_IMAGENET)
+    if model_type == "deit":
+        edge = round(image_size * 8 / 7)
+        return _preprocessing((None, (edge, edge)), (image_size, image_size), "bicubic", *_IMAGENET)
+    return _preprocessing((None, (image_size, image_size)), (image_size, image_size), "bilinear", _HALF, _HALF)
+
+
+def read_processor(document: Mapping[str, Any], model_type: str, where: str) -> Preprocessing:
+    """The preparation that an image processor's file describes.
+
+    Raises:
+        CheckpointError: it is a processor, or does something, that the runtime does not know.
+    """
+    kind, processor = _processor(document, model_type, where)
+    for key in ("do_resize", "do_rescale"):
+        if not document.get(key, True):
+            raise CheckpointError(where, f"{kind}: {key} is off, which is not supported", _REMEDY)
+    for key in _REFUSED:
+        if document.get(key, False):
+            raise CheckpointError(where, f"{kind}: {key} is not supported", _REMEDY)
+    factor = document.get("rescale_factor", 1 / 255)
+    if not isinstance(factor, (int, float)) or abs(factor * 255 - 1) > 1e-6:
+        raise CheckpointError(where, f"rescale_factor {factor} is not supported, only 1/255", _REMEDY)
+    resample = document.get("resample", processor.resample)
+    if not isinstance(resample, int) or resample not in _RESAMPLING:
+        raise CheckpointError(where, f"resample {resample} is not supported, only {sorted(_RESAMPLING)}", _REMEDY)
+    resize = _resize(document.get("size", processor.size), processor, where)
+    crops = document.get("do_center_crop", processor.crop is not None)
+    crop_hw = _pair(document.get("crop_size", processor.crop), "crop_size", where) if crops else resize[1]
+    if crop_hw is None:
+        raise CheckpointError(where, f"{kind}: a shortest edge without a centre crop is not supported", _REMEDY)
+    if crop_hw[0] != crop_hw[1]:
+        raise CheckpointError(where, f"prepares pictures of {crop_hw[0]}x{crop_hw[1]}, only squares are supported")
+    mean, std = (_channels(document, key, getattr(processor, key), where) for key in ("mean", "std"))
+    if not document.get("do_normalize", True):
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return _preprocessing(resize, crop_hw, _RESAMPLING[resample], mean, std)
+
+
+def _processor(document: Mapping[str, Any], model_type: str, where: str) -> tuple[str, _Processor]:
+    named = document.get("image_processor_type") or document.get("feature_extractor_type")
+    if named is None:
+        named = f"{_OF_MODEL_TYPE[model_type]}ImageProcessor"
+    for family, processor in _PROCESSORS.items():
+        if named in (f"{family}{suffix}" for suffix in _SUFFIXES):
+            return named, processor
+    raise CheckpointError(
+        where, f"image processor {named} is not supported", f"supported are those of {', '.join(_PROCESSORS)}"
+    )
+
+
+def _preprocessing(
+    resize: tuple[int | None, tuple[int, int] | None],
+    crop_hw: tuple[int, int],
+    interpolation: Interpolation,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> Preprocessing:
+    return Preprocessing(
+        resize_shortest_edge=resize[0],
+        resize_hw=resize[1],
+        crop_hw=crop_hw,
+        crop_rounding="down",
+        interpolation=interpolation,
+        mean=mean,
+        std=std,
+    )
+
+
+def _resize(size: object, processor: _Processor, where: str) -> tuple[int | None, tuple[int, int] | None]:
+    """Shortest edge, or exact height and width."""
+    if isinstance(size, Mapping):
+        if set(size) == {"shortest_edge"} and _is_size(size["shortest_edge"]):
+            return size["shortest_edge"], None
+        if set(size) == {"height", "width"}:
+            return None, _pair(size, "size", where)
+        raise CheckpointError(where, f"size {dict(size)} is not supported", "known: height and width, shortest_edge")
+    if _is_size(size) and not processor.square:
+        return size, None
+    return None, _pair(size, "size", where)
+
+
+def _pair(size: object, key: str, where: str) -> tuple[int, int]:
+    """Height and width of one number, two numbers, or an object."""
+    if isinstance(size, Mapping):
+        size = [size.get("height"), size.get("width")]
+    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
+    if not (_is_size(height) and _is_size(width)):
+        raise CheckpointError(where, f"{key} {size} is no size", "fetch it again")
+    return height, width
+
+
+def _is_size(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _channels(
+    document: Mapping[str, Any], key: str, default: tuple[float, float, float], where: str
+) -> tuple[float, float, float]:
+    values = document.get(f"image_{key}", default)
+    if not isinstance(values, (list, tuple)):
+        values = [values] * 3
+    if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
+        raise CheckpointError(where, f"image_{key} {values} is not three numbers", "fetch it again")
+    red, green, blue = map(float, values)
+    if key == "std" and min(red, green, blue) <= 0:
+        raise CheckpointError(where, f"image_std {values} is not above zero", "fetch it again")
+    return red, green, blue

@@ -1,0 +1,64 @@
+"""Embeddings in files, and the pictures that are most alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from vit_runtime.arrays import FloatArray
+from vit_runtime.errors import OutputFileError, UsageError
+from vit_runtime.files import atomic_write
+
+VECTOR_SUFFIXES: Final = (".npy", ".jsonl")
+
+
+def check_vector_file(path: Path) -> None:
+    """Refuses a file that embeddings cannot be written to, before the work.
+
+    Raises:
+        UsageError: its name ends in no format that is known.
+        OutputFileError: there is no such folder.
+    """
+    if path.suffix.lower() not in VECTOR_SUFFIXES:
+        raise UsageError("--output", f"'{path}' names no known format", f"end it in {' or '.join(VECTOR_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise OutputFileError(path, "cannot be written (No such file or directory)", "choose another place")
+
+
+def json_line(path: Path, embedding: FloatArray) -> str:
+    """A picture's path and embedding as one line of JSON, with the nine digits that bring back every bit."""
+    return json.dumps({"image": str(path), "embedding": [float(f"{value:.9g}") for value in embedding]})
+
+
+def write_json_lines(path: Path, rows: Iterable[tuple[Path, FloatArray]]) -> int:
+    """Writes a line a picture as they come; the number of lines.
+
+    Raises:
+        OutputFileError: the file cannot be written.
+    """
+    count = 0
+    with atomic_write(path) as file:
+        for picture, embedding in rows:
+            file.write(json_line(picture, embedding).encode() + b"\n")
+            count += 1
+    return count
+
+
+def write_npy(path: Path, rows: list[FloatArray]) -> None:
+    """Writes float32 (pictures, width), as `numpy.load` reads it.
+
+    Raises:
+        OutputFileError: the file cannot be written.
+    """
+    with atomic_write(path) as file:
+        np.save(file, np.stack(rows))
+
+
+def nearest(query: FloatArray, others: FloatArray, count: int) -> list[tuple[int, float]]:
+    """The rows of `others` (N, width) with the largest cosine to `query` (width,), best first; all of length 1."""
+    cosines = others @ query
+    return [(int(index), float(cosines[index])) for index in np.argsort(-cosines, kind="stable")[:count]]
