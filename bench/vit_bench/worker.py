@@ -29,7 +29,7 @@ def _runtime(model_path: str, photo: str, threads: int) -> Run:
     model = vit_runtime.load(model_path, provider="cpu", threads=threads)
     model.classify(photo)
     pixels = load_pixels(photo, model.artifact.preprocessing)[None]
-    return lambda: model.run(pixels, ["logits"])
+    return lambda: model.run(pixels)
 
 
 def _torch(checkpoint: str, photo: str, threads: int) -> Run:

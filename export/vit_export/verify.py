@@ -58,11 +58,17 @@ TOLERANCES: Final[dict[Precision, Tolerance]] = {
     "int8": dict.fromkeys(get_args(Output), Cosine(least=0.95)),
     "fp16": dict.fromkeys(get_args(Output), Cosine(least=0.999)),
 }
+_DISCARDING: Final = Cosine(least=0.999)
+"""Weights that are equal but for rounding may lie on either side of the smallest that stays. Measured: a difference of
+7e-5 where values go up to 0.02, ViT-B/16 with random weights, largest of heads, 90 % discarded."""
 SELF_TEST_SLACK: Final = 10.0
 """Other processors add up in another order; a wrong kernel is off by a hundred times more than this."""
 SELF_TEST_SHARE: Final[dict[Precision, float]] = {"int8": 0.1, "fp16": 0.01}
 """Limit of a self-test on the file's own answers, as a share of the largest: another order of adding up tips values
 over to the next step of a grid. Measured: docs/decisions/0007."""
+
+_SHARE_OF_DISCARDING: Final = 0.1
+"""The same for fp32 maps that leave out small weights, which are held to a cosine too."""
 
 _REMEDIES: Final[dict[Precision, str]] = {
     "fp32": "nothing was written; please report it with the model's name",
@@ -114,7 +120,8 @@ def verify(model: ViT, expected: Reference, *, remark: str = "") -> tuple[Verifi
     batches = [model.run(np.stack(pixels[:1])), model.run(np.stack(pixels[1:]))]
     answers = dict(zip(outputs, (np.concatenate(parts) for parts in zip(*batches, strict=True)), strict=True))
     checks = tuple(
-        _check(output, answers[output], expected.answers[output], model.artifact.precision) for output in outputs
+        _check(output, answers[output], expected.answers[output], _tolerance(output, model.artifact))
+        for output in outputs
     )
     result = Verification(
         reference=expected.name,
@@ -137,8 +144,14 @@ def verify(model: ViT, expected: Reference, *, remark: str = "") -> tuple[Verifi
     return result, self_test(stored, model.artifact, result)
 
 
-def _check(output: Output, ours: FloatArray, expected: FloatArray, precision: Precision) -> OutputCheck:
-    tolerance = TOLERANCES[precision][output]
+def _tolerance(output: Output, artifact: Artifact) -> Difference | Cosine:
+    """What an output is held to; maps that leave out small weights have no close limit of difference."""
+    tolerance = TOLERANCES[artifact.precision][output]
+    discards = output == "rollout" and artifact.rollout is not None and artifact.rollout.discard_ratio > 0
+    return _DISCARDING if discards and isinstance(tolerance, Difference) else tolerance
+
+
+def _check(output: Output, ours: FloatArray, expected: FloatArray, tolerance: Difference | Cosine) -> OutputCheck:
     return OutputCheck(
         output=output,
         max_difference=largest_difference(ours, expected),
@@ -192,8 +205,11 @@ def self_test(answers: Mapping[Output, FloatArray], artifact: Artifact, verifica
 
     def stored(check: OutputCheck) -> StoredAnswer:
         values = answers[check.output][0]
-        slack = SELF_TEST_SLACK * (check.tolerance or 0) if share is None else share * float(np.abs(values).max())
-        return StoredAnswer(output=check.output, values=_exact(values.ravel()), tolerance=slack)
+        if check.tolerance is None:
+            limit = (share or _SHARE_OF_DISCARDING) * float(np.abs(values).max())
+        else:
+            limit = SELF_TEST_SLACK * check.tolerance
+        return StoredAnswer(output=check.output, values=_exact(values.ravel()), tolerance=limit)
 
     return SelfTest(
         formula="waves",

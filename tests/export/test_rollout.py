@@ -74,6 +74,16 @@ def test_equals_the_formula(fusion, discard_ratio, export_with, model, pytorch, 
     assert np.abs(found.reshape(3, -1) - expected).max() <= 1e-6
 
 
+@pytest.mark.parametrize("discard_ratio", [0.0, 0.5])
+def test_maps_that_discard_are_held_to_a_cosine(discard_ratio, export_with):
+    """Rounding decides which of two equal weights is the smallest that stays: no close limit of difference holds."""
+    runtime = export_with(Rollout(head_fusion="max", discard_ratio=discard_ratio))
+    (check,) = [check for check in runtime.artifact.verification.outputs if check.output == "rollout"]
+    assert (check.tolerance, check.cosine_limit) == ((None, 0.999) if discard_ratio else (1e-6, None))
+    assert vit.check(runtime).outputs[-1].tolerance > 1e-6
+    assert vit.check(runtime).passed
+
+
 def test_the_order_of_the_product_matters(export_with, model, pytorch, random_pixels):
     """Guards the test above: on these weights the product the other way round is told apart."""
     pixels = random_pixels(3, 32)
