@@ -65,8 +65,9 @@ class AttentionMap:
             raise ValueError(f"opacity is {opacity}, should be from 0 to 1")
         photo = read_rgb(self.source).copy()  # the caller's own image stays as it is
         box = crop_box(photo.size, self.preprocessing)
-        left, top, right, bottom = (max(0, round(edge)) for edge in box)
-        seen = (left, top, min(right, photo.width), min(bottom, photo.height))
+        left, right = _whole_pixels(box[0], box[2], photo.width)
+        top, bottom = _whole_pixels(box[1], box[3], photo.height)
+        seen = (left, top, right, bottom)
         heat = Image.fromarray(_colours(_stretched(_spread(self.values), box, seen)))
         photo.paste(Image.blend(photo.crop(seen), heat, opacity), seen)
         return photo
@@ -114,6 +115,12 @@ def save_overlay(picture: Image.Image, path: Path) -> None:
         raise OutputFileError(path, f"cannot be written ({error.strerror})", "choose another place") from error
     with atomic_write(path) as file:
         picture.save(file, _WRITTEN[path.suffix.lower()], quality=_QUALITY)
+
+
+def _whole_pixels(start: float, end: float, size: int) -> tuple[int, int]:
+    """The pixels of an edge between two places: at least one, since a crop of a very long photo is less than that."""
+    first = min(max(0, round(start)), size - 1)
+    return first, max(first + 1, min(round(end), size))
 
 
 def _spread(values: FloatArray) -> FloatArray:

@@ -125,6 +125,16 @@ def test_a_picture_larger_than_its_photo(random_pictures):
     assert overlay.size == (80, 120)
 
 
+@pytest.mark.parametrize("size_wh", [(1, 3000), (3000, 1), (2, 5001), (1, 1)])
+def test_a_crop_of_less_than_a_pixel(size_wh):
+    """Of so long a photo the model sees a part of one pixel: that pixel is coloured."""
+    bright = np.ones((GRID, GRID), np.float32)
+    bright[0, 0] = 0
+    overlay = AttentionMap(bright, Image.new("RGB", size_wh), PREPARATION).overlay()
+    assert overlay.size == size_wh
+    assert np.asarray(overlay).any()
+
+
 def test_an_even_map_divides_by_nothing(random_pictures):
     photo = random_pictures(1)[0]
     overlay = AttentionMap(np.full((GRID, GRID), 0.005, np.float32), photo, PREPARATION).overlay()
