@@ -1,7 +1,7 @@
 """From a checkpoint's own names to those that the graph reads, whatever the family.
 
-The graph's names are torchvision's (`torchvision.models.VisionTransformer`), and four more where a model has more:
-`distillation_token` (1, 1, D), `register_tokens` (1, R, D), and `encoder.pos_embedding` (1, S, D) with a row for every
+The graph's names are torchvision's (`torchvision.models.VisionTransformer`), and where a model has more tokens
+`distillation_token` (1, 1, D) and `register_tokens` (1, R, D). `encoder.pos_embedding` (1, S, D) has a row for every
 token, of zeros where the family adds no position. What can be folded into weights is folded here and leaves no trace in
 the graph: LayerScale, missing biases, a second head.
 """
@@ -15,6 +15,9 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
 from vit_export.errors import CheckpointError
 from vit_export.state_dict import StateDict
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+"""Weight and bias."""
 
 
 class StateReader:
@@ -42,6 +45,14 @@ class StateReader:
             self._reshaped.append(f"{name} is {tuple(tensor.shape)} where {shape} belongs")
         return torch.zeros(1).expand(shape)
 
+    def linear(self, name: str, outputs: int, inputs: int) -> Pair:
+        """A linear layer's weight (outputs, inputs) and bias (outputs,)."""
+        return self.take(f"{name}.weight", outputs, inputs), self.take(f"{name}.bias", outputs)
+
+    def norm(self, name: str, width: int) -> Pair:
+        """A LayerNorm's weight and bias (width,)."""
+        return self.take(f"{name}.weight", width), self.take(f"{name}.bias", width)
+
     def drop(self, pattern: str) -> None:
         """Leaves out weights that no answer depends on."""
         self._left = {name: tensor for name, tensor in self._left.items() if not re.fullmatch(pattern, name)}
@@ -58,7 +69,7 @@ class StateReader:
             )
 
 
-def scaled_rows(weight: torch.Tensor, bias: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def scaled_rows(weight: torch.Tensor, bias: torch.Tensor, scale: torch.Tensor) -> Pair:
     """LayerScale (Touvron et al. 2021, "Going deeper with Image Transformers") folded into the layer in front of it.
 
     diag(scale) (W x + b) = (diag(scale) W) x + diag(scale) b.
@@ -66,9 +77,7 @@ def scaled_rows(weight: torch.Tensor, bias: torch.Tensor, scale: torch.Tensor) -
     return weight * scale[:, None], bias * scale
 
 
-def mean_of_heads(
-    first: tuple[torch.Tensor, torch.Tensor], second: tuple[torch.Tensor, torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def mean_of_heads(first: Pair, second: Pair) -> Pair:
     """The average of two linear heads on two tokens as one head (C, 2·D) on both: DeiT's, when it is not trained."""
     return torch.cat([first[0], second[0]], dim=1) / 2, (first[1] + second[1]) / 2
 

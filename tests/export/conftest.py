@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from torchvision.models import VisionTransformer
 
 from vit_export import ExportRequest, export
+from vit_export.errors import CheckpointError
 from vit_export.sources.torchvision_state import random_state
 from vit_runtime.artifact import Architecture, read_artifact
+from vit_runtime.errors import VitEdgeError
 from vit_runtime.preprocess import load_pixels
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -152,6 +154,25 @@ def export_state(folder):
 def files_in():
     """`files_in(folder)`: every file below it, hidden ones too."""
     return lambda path: sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+
+
+@pytest.fixture
+def refusal_of(folder, files_in):
+    """`refusal_of(request, starts)`: the one line that refuses an export, which leaves everything as it was."""
+
+    def run(request: ExportRequest, starts: tuple[str, ...]) -> str:
+        before = files_in(folder)
+        with pytest.raises(VitEdgeError) as caught:
+            export(request)
+        message = str(caught.value)
+        assert isinstance(caught.value, CheckpointError), message
+        assert message.startswith(starts), message
+        assert "\n" not in message
+        assert len(message) < 600
+        assert files_in(folder) == before
+        return message
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -191,9 +191,9 @@ def _architecture(config: Mapping[str, Any], family: _Family, head: _Head, class
             registers=number("num_register_tokens", family.registers) if family.registers else 0,
             pooling=pooling,
         )
+    except CheckpointError:
+        raise
     except ValueError as error:
-        if isinstance(error, CheckpointError):
-            raise
         raise CheckpointError(where, str(error), "fetch it again") from error
 
 
@@ -260,12 +260,12 @@ def _canonical(
         canonical["register_tokens"] = reader.take("embeddings.register_tokens", 1, arch.registers, width)
     for layer in range(arch.layers):
         canonical |= _block(reader, layer, arch, family, qkv_bias=qkv_bias)
-    canonical["encoder.ln.weight"], canonical["encoder.ln.bias"] = _pair(reader, "layernorm", width)
+    canonical["encoder.ln.weight"], canonical["encoder.ln.bias"] = reader.norm("layernorm", width)
     if head == "two":
-        heads = (_linear(reader, f"{name}_classifier", arch.classes, width) for name in ("cls", "distillation"))
+        heads = (reader.linear(f"{name}_classifier", arch.classes, width) for name in ("cls", "distillation"))
         canonical["heads.head.weight"], canonical["heads.head.bias"] = mean_of_heads(*heads)
     elif arch.classes:
-        weight, bias = _linear(reader, "classifier", arch.classes, arch.head_width)
+        weight, bias = reader.linear("classifier", arch.classes, arch.head_width)
         canonical["heads.head.weight"], canonical["heads.head.bias"] = weight, bias
     reader.finish()
     canonical["encoder.pos_embedding"] = positions(
@@ -280,16 +280,16 @@ def _block(reader: StateReader, layer: int, arch: Architecture, family: _Family,
     mlp = ("mlp.fc1", "mlp.fc2") if family.dinov2 else ("intermediate.dense", "output.dense")
     width, attention = arch.width, f"{theirs}.attention.attention"
     qkv = [f"{attention}.{name}" for name in ("query", "key", "value")]
-    output = _linear(reader, f"{theirs}.attention.output.dense", width, width)
-    hidden = _linear(reader, f"{theirs}.{mlp[0]}", arch.mlp_width, width)
-    last = _linear(reader, f"{theirs}.{mlp[1]}", width, arch.mlp_width)
+    output = reader.linear(f"{theirs}.attention.output.dense", width, width)
+    hidden = reader.linear(f"{theirs}.{mlp[0]}", arch.mlp_width, width)
+    last = reader.linear(f"{theirs}.{mlp[1]}", width, arch.mlp_width)
     if family.dinov2:
         output = scaled_rows(*output, reader.take(f"{theirs}.layer_scale1.lambda1", width))
         last = scaled_rows(*last, reader.take(f"{theirs}.layer_scale2.lambda1", width))
     pairs = {
-        "ln_1": _pair(reader, f"{theirs}.{norms[0]}", width),
+        "ln_1": reader.norm(f"{theirs}.{norms[0]}", width),
         "self_attention.out_proj": output,
-        "ln_2": _pair(reader, f"{theirs}.{norms[1]}", width),
+        "ln_2": reader.norm(f"{theirs}.{norms[1]}", width),
         "mlp.0": hidden,
         "mlp.3": last,
     }
@@ -304,14 +304,6 @@ def _block(reader: StateReader, layer: int, arch: Architecture, family: _Family,
     for name, (weight, bias) in pairs.items():
         block[f"{ours}.{name}.weight"], block[f"{ours}.{name}.bias"] = weight, bias
     return block
-
-
-def _linear(reader: StateReader, name: str, outputs: int, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return reader.take(f"{name}.weight", outputs, inputs), reader.take(f"{name}.bias", outputs)
-
-
-def _pair(reader: StateReader, name: str, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return reader.take(f"{name}.weight", width), reader.take(f"{name}.bias", width)
 
 
 def _files_names(state: StateDict, family: _Family) -> StateDict:

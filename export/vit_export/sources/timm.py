@@ -187,6 +187,8 @@ def _architecture(state: StateDict, facts: TimmConfig, heads: int | None, where:
             pooling=pooling,
             norm_after_pooling=after,
         )
+    except CheckpointError:
+        raise
     except ValueError as error:
         raise CheckpointError(where, str(error), SUPPORTED) from error
 
@@ -244,12 +246,11 @@ def _canonical(state: StateDict, native: Architecture, arch: Architecture, where
     for layer in range(arch.layers):
         canonical |= _block(reader, layer, arch, qkv_bias=qkv_bias, layer_scale=layer_scale)
     norm = "fc_norm" if arch.norm_after_pooling else "norm"
-    canonical["encoder.ln.weight"] = reader.take(f"{norm}.weight", width)
-    canonical["encoder.ln.bias"] = reader.take(f"{norm}.bias", width)
+    canonical["encoder.ln.weight"], canonical["encoder.ln.bias"] = reader.norm(norm, width)
     if arch.classes:
-        head = _linear(reader, "head", arch.classes, width)
+        head = reader.linear("head", arch.classes, width)
         if arch.pooling == "class_and_distillation_token":
-            head = mean_of_heads(head, _linear(reader, "head_dist", arch.classes, width))
+            head = mean_of_heads(head, reader.linear("head_dist", arch.classes, width))
         canonical["heads.head.weight"], canonical["heads.head.bias"] = head
     reader.finish()
     canonical["encoder.pos_embedding"] = positions(
@@ -261,9 +262,9 @@ def _canonical(state: StateDict, native: Architecture, arch: Architecture, where
 def _block(reader: StateReader, layer: int, arch: Architecture, *, qkv_bias: bool, layer_scale: bool) -> StateDict:
     ours, theirs = f"encoder.layers.encoder_layer_{layer}", f"blocks.{layer}"
     width = arch.width
-    output = _linear(reader, f"{theirs}.attn.proj", width, width)
-    hidden = _linear(reader, f"{theirs}.mlp.fc1", arch.mlp_width, width)
-    last = _linear(reader, f"{theirs}.mlp.fc2", width, arch.mlp_width)
+    output = reader.linear(f"{theirs}.attn.proj", width, width)
+    hidden = reader.linear(f"{theirs}.mlp.fc1", arch.mlp_width, width)
+    last = reader.linear(f"{theirs}.mlp.fc2", width, arch.mlp_width)
     if layer_scale:
         output = scaled_rows(*output, reader.take(f"{theirs}.ls1.gamma", width))
         last = scaled_rows(*last, reader.take(f"{theirs}.ls2.gamma", width))
@@ -276,12 +277,7 @@ def _block(reader: StateReader, layer: int, arch: Architecture, *, qkv_bias: boo
     }
     pairs = {"self_attention.out_proj": output, "mlp.0": hidden, "mlp.3": last}
     for number in (1, 2):
-        norm = f"{theirs}.norm{number}"
-        pairs[f"ln_{number}"] = reader.take(f"{norm}.weight", width), reader.take(f"{norm}.bias", width)
+        pairs[f"ln_{number}"] = reader.norm(f"{theirs}.norm{number}", width)
     for name, (weight, bias) in pairs.items():
         block[f"{ours}.{name}.weight"], block[f"{ours}.{name}.bias"] = weight, bias
     return block
-
-
-def _linear(reader: StateReader, name: str, outputs: int, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return reader.take(f"{name}.weight", outputs, inputs), reader.take(f"{name}.bias", outputs)
