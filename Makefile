@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo check test test-all format clean
+.PHONY: help demo check report test test-all format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,10 +28,14 @@ demo: $(VENV)/.export  ## install, export a small trained model, and classify pi
 	@echo "    $(BIN)/vit-export vit_b_16"
 	@echo "    $(BIN)/vit-run classify models/vit_b_16.onnx YOUR_PHOTO.jpg"
 
-check: $(VENV)/.dev  ## style and types
+check: $(VENV)/.dev  ## style, types, and whether README shows what the committed results say
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/vit-bench report bench/results/*.json --readme README.md --check
+
+report: $(VENV)/.dev  ## put the committed results into README
+	$(BIN)/vit-bench report bench/results/*.json --readme README.md
 
 test: check  ## style, types and every test but the slow ones
 	$(BIN)/pytest -m "not slow"

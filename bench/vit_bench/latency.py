@@ -1,75 +1,131 @@
-"""Latency of any number of contenders, side by side, as ratios to the first.
-
-    python -m vit_bench.latency PHOTO KIND=FILE [KIND=FILE ...] [--threads 2] [--rounds 7] [--runs 15]
-
-KIND is `runtime` (an artifact), `torch` (a checkpoint, eager), `onnx` (any ONNX file of float pixels), `openvino` or
-`openvino-bf16` (a file for OpenVINO, with the precision hint f32 or bf16). The contenders take turns in rounds, each
-time in a process of its own. Printed: median and 10th percentile over all runs, and how many times as fast the first
-contender is, by each.
-"""
+"""`vit-bench latency`: contenders side by side, the model alone and from photo to answer."""
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-import numpy as np
+from vit_bench.contenders import REFERENCE, Entrant, Peers
+from vit_bench.photo import describe_photo
+from vit_bench.process import Finished, run_task
+from vit_bench.results import ContenderLatency, Kind, Latency, Quantiles, Timing
+from vit_bench.rounds import Rounds, require_results, run_rounds
+from vit_bench.statistics import cosine, quantiles
+from vit_export.progress import Progress
 
-from vit_bench.against_torch import run_worker
-from vit_runtime.processors import default_threads
-
-
-def main() -> None:
-    """Measures and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photo")
-    parser.add_argument("contenders", nargs="+", metavar="KIND=FILE")
-    parser.add_argument("--threads", type=int, default=default_threads())
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--runs", type=int, default=15)
-    options = parser.parse_args()
-    if min(options.threads, options.rounds, options.runs) < 1:
-        parser.error("--threads, --rounds and --runs should be at least 1")
-    if wrong := [text for text in options.contenders if "=" not in text]:
-        parser.error(f"{wrong[0]} should be KIND=FILE")
-
-    rounds: dict[str, list[list[float]]] = {contender: [] for contender in options.contenders}
-    for number in range(1, options.rounds + 1):
-        print(f"round {number} of {options.rounds}", file=sys.stderr)  # noqa: T201 - a command line
-        for contender, latencies in rounds.items():
-            kind, _, file = contender.partition("=")
-            _, document = run_worker(kind, file, options.photo, threads=options.threads, runs=options.runs)
-            latencies.append(document["latencies_s"])
-    print(table(rounds))  # noqa: T201 - a command line
+_WARM_UP_SECONDS: Final = 0.5
+"""And at least three runs: the first ones allocate memory, and a processor needs a moment to reach its clock rate."""
+_CONCLUSIVE: Final = 1.25
+"""An interval whose ends are further apart than this says too little."""
+_SAME_WORK: Final = 0.9
+"""A cosine with the reference's scores below this is no rounding error of int8: it is another model or other pixels."""
+_SAMPLES: Final[dict[Kind, Callable[[Finished], Sequence[float]]]] = {
+    "model": lambda finished: finished.measured.model_seconds,
+    "photo": lambda finished: finished.measured.photo_seconds,
+}
 
 
-def table(rounds: dict[str, list[list[float]]]) -> str:
-    """Latencies in ms by contender, and each contender's over the first one's.
+@dataclass(frozen=True, kw_only=True)
+class LatencySettings:
+    """How to measure."""
 
-    The ratio of medians is the median of the rounds' own ratios, so that a drift of the machine takes no part in it.
+    photo: Path
+    batch: int
+    threads: int
+    seconds: float
+    """For each contender and each kind of latency, over all rounds."""
+    rounds: int
+
+
+def measure_latency(
+    entrants: Sequence[Entrant], peers: Peers, settings: LatencySettings, progress: Progress
+) -> Latency:
+    """Measures artifacts and their peers in rounds.
+
+    Raises:
+        ImageError: the photo is none.
+        VitEdgeError: nothing could be measured.
     """
-    width = max(map(len, rounds))
-    first = next(iter(rounds.values()))
-    lines = [f"{'':<{width}}  median, ms  10th percentile   times the first: median (range), 10th percentile"]
-    for contender, latencies in rounds.items():
-        ratios = [
-            statistics.median(ours) / statistics.median(base) for ours, base in zip(latencies, first, strict=True)
-        ]
-        every, base = (list(chain.from_iterable(runs)) for runs in (latencies, first))
-        tenths = _tenth(every) / _tenth(base)
-        lines.append(
-            f"{contender:<{width}}  {1e3 * statistics.median(every):>10.1f}  {1e3 * _tenth(every):>15.1f}   "
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), {tenths:.2f}"
+    photo = describe_photo(settings.photo)
+    everyone = [*entrants, *peers.entrants]
+
+    def run(entrant: Entrant) -> Finished:
+        task = entrant.task(
+            [settings.photo],
+            threads=settings.threads,
+            batch=settings.batch,
+            seconds=settings.seconds / settings.rounds,
+            warm_up_seconds=_WARM_UP_SECONDS,
         )
-    return "\n".join(lines)
+        return run_task(entrant.name, task, entrant.environment)
+
+    done = run_rounds(everyone, settings.rounds, run, progress)
+    require_results([*done.finished], [*peers.absent, *done.crashed], done.interrupted)
+    reference = done.reference(everyone, REFERENCE)
+    own = peers.own_weights
+    measured = tuple(
+        _latency(entrant, done, reference, comparable=own is not False)
+        for entrant in everyone
+        if entrant.name in done.finished
+    )
+    return Latency(
+        model=everyone[0].model,
+        reference=reference,
+        reference_weights=None if own is None else "same" if own else "random",
+        batch=settings.batch,
+        threads=settings.threads,
+        seconds=settings.seconds,
+        photo=photo,
+        contenders=measured,
+        absent=(*peers.absent, *done.crashed),
+        warnings=tuple(_doubts(measured, done)),
+        interrupted=done.interrupted,
+    )
 
 
-def _tenth(values: Sequence[float]) -> float:
-    return float(np.percentile(values, 10))
+def _latency(entrant: Entrant, done: Rounds, reference: str | None, *, comparable: bool) -> ContenderLatency:
+    rounds = done.finished[entrant.name]
+    last = rounds[max(rounds)].measured
+    similar = None
+    if comparable and reference is not None and entrant.name != reference:
+        theirs = done.finished[reference]
+        similar = cosine(last.scores, theirs[max(theirs)].measured.scores)
+    return ContenderLatency(
+        contender=entrant.facts(last),
+        timings=tuple(
+            _timing(entrant.name, kind, done, reference)
+            for kind, samples in _SAMPLES.items()
+            if all(samples(finished) for finished in rounds.values())
+        ),
+        cosine=similar,
+    )
 
 
-if __name__ == "__main__":
-    main()
+def _timing(name: str, kind: Kind, done: Rounds, reference: str | None) -> Timing:
+    samples = _SAMPLES[kind]
+    rounds: list[Quantiles] = [quantiles(samples(finished)) for finished in done.finished[name].values()]
+    return Timing(
+        kind=kind,
+        all_rounds=quantiles([value for finished in done.finished[name].values() for value in samples(finished)]),
+        rounds=tuple(rounds),
+        speedup=done.times_of_reference(name, reference, lambda finished: statistics.median(samples(finished))),
+    )
+
+
+def _doubts(measured: Sequence[ContenderLatency], done: Rounds) -> list[str]:
+    """Why the numbers may say less than they seem to."""
+    doubts = done.doubts()
+    noisy = [
+        f"{item.contender.name} ({timing.speedup.low:.2f} to {timing.speedup.high:.2f})"
+        for item in measured
+        for timing in item.timings
+        if timing.kind == "model" and timing.speedup and timing.speedup.high > _CONCLUSIVE * timing.speedup.low
+    ]
+    if noisy and not doubts:
+        doubts.append(f"too noisy to conclude on {', '.join(noisy)}: close other programs, or give more --seconds")
+    if other := [item.contender.name for item in measured if item.cosine is not None and item.cosine < _SAME_WORK]:
+        doubts.append(f"other answers than the reference's: {', '.join(other)}")
+    return doubts

@@ -1,63 +1,168 @@
-"""Makes what a user would compare an int8 artifact with, from the same checkpoint.
+"""Makes the files of the other contenders from an artifact's own configuration and weights.
 
-    python -m vit_bench.peers CHECKPOINT CALIBRATION_FOLDER OUTPUT_FOLDER
+Run as `python -m vit_bench.peers`, with a `Recipe` as JSON on its standard input: a process of its own, since PyTorch
+and NNCF take memory, and can fail in ways of their own. Each file is made once a folder:
 
-- `traced.onnx`: `torch.onnx.export(dynamo=True)` of torchvision's model;
-- `traced.dynamic.onnx`: that, through `onnxruntime.quantization.quantize_dynamic` with int8 weights by channel;
+- `weights.safetensors`: for torchvision's model in PyTorch, with `weights.json`, which says whether they are the
+  artifact's own;
+- `traced.onnx`: `torch.onnx.export(dynamo=True)` of that model, for plain onnxruntime and for OpenVINO;
+- `dynamic.onnx`: that, through `onnxruntime.quantization.quantize_dynamic` with int8 weights by channel;
 - `nncf.xml`: that, through NNCF's post-training quantization for transformers to OpenVINO's format.
-
-Needs onnxscript, openvino and nncf besides vit-edge[bench].
 """
 
 from __future__ import annotations
 
-import argparse
+import json
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
 
-import torch
+from vit_bench.errors import ContenderError
+from vit_runtime import codec
+from vit_runtime.artifact import Artifact, read_artifact
+from vit_runtime.errors import VitEdgeError
+from vit_runtime.files import staging_folder
 
-from vit_export import reference
-from vit_export.preprocessing import imagenet_preset
-from vit_export.sources.torchvision_state import canonical_names, read_architecture, reference_model
-from vit_export.state_dict import read_state_dict
-from vit_runtime.files import find_pictures
-from vit_runtime.images import read_rgb
+if TYPE_CHECKING:
+    from vit_export.state_dict import StateDict
+
+PeerFile = Literal["weights.safetensors", "traced.onnx", "dynamic.onnx", "nncf.xml"]
+ABOUT_WEIGHTS: Final = "weights.json"
+_CALIBRATION_PICTURES: Final = 32
 
 
-def make_peers(checkpoint: Path, calibration: Path, output: Path, *, pictures: int = 32) -> None:
-    """Writes the three files into `output`."""
-    import nncf
-    import openvino
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One file to make."""
+
+    file: PeerFile
+    folder: str
+    artifact: str
+    checkpoint: str | None
+    """What the artifact was exported from, in any form that `vit-export` takes."""
+    calibrate: str | None
+    """Folder of pictures for NNCF; None for noise, which is good enough to measure speed on."""
+    batch: int
+    """Pictures in one run, which a traced graph has built in."""
+
+
+def make(recipe: Recipe) -> None:
+    """Makes one file; those that it is made from have to be there.
+
+    Raises:
+        VitEdgeError: with the reason why it cannot be made.
+    """
+    folder = Path(recipe.folder)
+    artifact = read_artifact(recipe.artifact)
+    make_file = {
+        "weights.safetensors": _make_weights,
+        "traced.onnx": _trace,
+        "dynamic.onnx": _quantize_dynamic,
+        "nncf.xml": _quantize_nncf,
+    }[recipe.file]
+    with staging_folder(folder / recipe.file, "choose another folder for --peers") as staging:
+        make_file(recipe, artifact, staging / recipe.file)
+        # What stands beside a model comes first: where the model is, all of it is.
+        for made in sorted(staging.iterdir(), key=lambda path: path.name == recipe.file):
+            made.replace(folder / made.name)
+
+
+def _make_weights(recipe: Recipe, artifact: Artifact, target: Path) -> None:
+    from safetensors.torch import save_file
+
+    from vit_bench.torch_model import is_torchvisions
+    from vit_export.sources.torchvision_state import random_state
+
+    state = _own_weights(recipe.checkpoint, artifact)
+    same = state is not None
+    if state is None and not is_torchvisions(artifact.architecture):
+        raise ContenderError(artifact.model, "is not torchvision's, so its weights are needed", "add --checkpoint")
+    if state is None:
+        state = random_state(artifact.architecture, seed=0)
+    save_file({name: tensor.float().contiguous() for name, tensor in state.items()}, target)
+    target.with_name(ABOUT_WEIGHTS).write_text(json.dumps("same" if same else "random"), encoding="utf-8")
+
+
+def _own_weights(checkpoint: str | None, artifact: Artifact) -> StateDict | None:
+    """The weights that an artifact was exported from; None where they are not at hand."""
+    from vit_export import sources
+    from vit_export.progress import Silent
+    from vit_export.request import RANDOM_WEIGHTS, ExportRequest
+    from vit_export.sources.torchvision import MODELS
+
+    arch, source = artifact.architecture, artifact.source
+    if checkpoint is not None:
+        heads = arch.heads if Path(checkpoint).is_file() else None
+        request = ExportRequest(model=checkpoint, heads=heads, image_size=arch.image_size)
+    elif artifact.model in MODELS:
+        weights = RANDOM_WEIGHTS if source.is_random else source.weights
+        request = ExportRequest(model=artifact.model, weights=weights, seed=source.seed, image_size=arch.image_size)
+    else:
+        return None
+    try:
+        loaded = sources.load(request, Silent())
+    except VitEdgeError:
+        if checkpoint is not None:
+            raise
+        return None
+    if (loaded.source.sha256, loaded.architecture) != (source.sha256, arch):
+        if checkpoint is not None:
+            raise ContenderError(checkpoint, f"is not what {artifact.model} was exported from", "give that one")
+        return None
+    return loaded.state
+
+
+def _trace(recipe: Recipe, artifact: Artifact, target: Path) -> None:
+    import torch
+
+    from vit_bench.torch_model import load_model
+
+    model, _ = load_model(artifact.architecture, Path(recipe.folder, "weights.safetensors"))
+    size = artifact.architecture.image_size
+    example = torch.zeros(recipe.batch, 3, size, size)
+    torch.onnx.export(model, (example,), target, dynamo=True, external_data=False, verbose=False)
+
+
+def _quantize_dynamic(recipe: Recipe, artifact: Artifact, target: Path) -> None:  # noqa: ARG001 - one kind of function
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    output.mkdir(parents=True, exist_ok=True)
-    state = canonical_names(read_state_dict(checkpoint))
-    architecture = read_architecture(state, checkpoint)
-    model = reference_model(architecture, state, checkpoint, "model")
-    preprocessing = imagenet_preset(architecture.image_size)
-    photos = [
-        reference.prepare(read_rgb(path), preprocessing)[None] for path in find_pictures([calibration])[:pictures]
-    ]
-    traced = output / "traced.onnx"
-    torch.onnx.export(model, (photos[0],), traced, dynamo=True, external_data=False, verbose=False)
-    quantize_dynamic(traced, output / "traced.dynamic.onnx", weight_type=QuantType.QInt8, per_channel=True)
+    quantize_dynamic(Path(recipe.folder, "traced.onnx"), target, weight_type=QuantType.QInt8, per_channel=True)
+
+
+def _quantize_nncf(recipe: Recipe, artifact: Artifact, target: Path) -> None:
+    import nncf
+    import openvino
+    import torch
+
+    from vit_export import reference
+    from vit_export.natural_pictures import noise_pictures
+    from vit_runtime.files import find_pictures
+    from vit_runtime.images import read_rgb
+
+    preprocessing = artifact.preprocessing
+    if recipe.calibrate is None:
+        pixels = noise_pictures(artifact.architecture.image_size, _CALIBRATION_PICTURES)
+        photos = [reference.normalise(picture, preprocessing) for picture in pixels]
+    else:
+        paths = find_pictures([Path(recipe.calibrate)])[:_CALIBRATION_PICTURES]
+        photos = [reference.prepare(read_rgb(path), preprocessing) for path in paths]
+    batches = [torch.stack([photo] * recipe.batch).numpy() for photo in photos]
     quantized = nncf.quantize(
-        openvino.convert_model(traced),
-        nncf.Dataset([photo.numpy() for photo in photos]),
+        openvino.convert_model(Path(recipe.folder, "traced.onnx")),
+        nncf.Dataset(batches),
         model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=len(photos),
+        subset_size=len(batches),
     )
-    openvino.save_model(quantized, output / "nncf.xml")
+    openvino.save_model(quantized, target)
 
 
 def main() -> None:
-    """Makes the files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("calibration", type=Path)
-    parser.add_argument("output", type=Path)
-    options = parser.parse_args()
-    make_peers(options.checkpoint, options.calibration, options.output)
+    """Makes a file."""
+    try:
+        make(codec.decode(Recipe, json.load(sys.stdin)))
+    except VitEdgeError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

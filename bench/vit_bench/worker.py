@@ -1,7 +1,7 @@
-"""One contender in a process of its own: from nothing to a first answer, then the latency of the model alone.
+"""One contender in a process of its own: a first answer, then latencies, or the answers for many photos.
 
-Run as `python -m vit_bench.worker KIND FILE PHOTO THREADS RUNS`, KIND one of `_CONTENDERS`.
-Prints "answered" when the first answer is there, and one JSON line at the end. Each side imports only what it needs.
+Run as `python -m vit_bench.worker`, with a `Task` as JSON on its standard input. It prints `ANSWERED` when the first
+answer is there, a `PhotoAnswer` for each photo if asked to, and at the end what it `Measured`.
 """
 
 from __future__ import annotations
@@ -11,143 +11,115 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from vit_runtime.errors import VitEdgeError
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from vit_bench.engines import TOP, Engine, load
+from vit_bench.task import ANSWERED, PREFIX, Measured, PhotoAnswer, Task
+from vit_runtime import codec
+from vit_runtime.errors import ImageError, VitEdgeError
 
-Run = Callable[[], object]
-
-
-def _runtime(model_path: str, photo: str, threads: int) -> Run:
-    import vit_runtime
-    from vit_runtime.preprocess import load_pixels
-
-    model = vit_runtime.load(model_path, provider="cpu", threads=threads)
-    model.classify(photo)
-    pixels = load_pixels(photo, model.artifact.preprocessing)[None]
-    return lambda: model.run(pixels)
-
-
-def _torch(checkpoint: str, photo: str, threads: int) -> Run:
-    """Eager PyTorch: torchvision's model on mapped weights, its transforms, softmax, top five."""
-    import torch
-    from PIL import Image
-
-    from vit_export import reference
-    from vit_export.preprocessing import imagenet_preset
-    from vit_export.sources.torchvision_state import canonical_names, read_architecture, reference_model
-    from vit_export.state_dict import read_state_dict
-
-    torch.set_num_threads(threads)
-    state = canonical_names(read_state_dict(Path(checkpoint)))
-    architecture = read_architecture(state, checkpoint)
-    model = reference_model(architecture, state, checkpoint, "model")
-
-    def classify(pixels: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            logits: torch.Tensor = model(pixels)
-            return logits
-
-    preprocessing = imagenet_preset(architecture.image_size)
-    pixels = reference.prepare(Image.open(photo).convert("RGB"), preprocessing)[None]
-    classify(pixels).softmax(-1).topk(5)
-    return lambda: classify(pixels)
-
-
-def _onnx(model_path: str, photo: str, threads: int) -> Run:
-    """Plain onnxruntime, for graphs of normalised float pixels."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: _normalised(photo, session.get_inputs()[0].shape[-1])}
-    session.run(None, feed)
-    return lambda: session.run(None, feed)
-
-
-def _openvino(model_path: str, photo: str, threads: int, precision: str = "f32") -> Run:
-    import openvino
-
-    core = openvino.Core()
-    config = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    model = core.compile_model(core.read_model(model_path), "CPU", config)
-    request = model.create_infer_request()
-    shape = model.inputs[0].partial_shape
-    artifact = model.inputs[0].element_type == openvino.Type.u8  # ours: it takes the pixels themselves
-    feed = {0: _pixels(photo, shape[1].get_length()) if artifact else _normalised(photo, shape[-1].get_length())}
-    request.infer(feed)
-    return lambda: request.infer(feed)
-
-
-def _openvino_bf16(model_path: str, photo: str, threads: int) -> Run:
-    return _openvino(model_path, photo, threads, "bf16")
-
-
-_MEAN: Final = (0.485, 0.456, 0.406)
-_STD: Final = (0.229, 0.224, 0.225)
-
-
-def _pixels(photo: str, side: int) -> npt.NDArray[np.uint8]:
-    """A photo resized and cropped as torchvision's ImageNet preset does: uint8 (1, side, side, 3)."""
-    from vit_runtime.artifact import Preprocessing
-    from vit_runtime.preprocess import load_pixels
-
-    preset = Preprocessing(
-        resize_shortest_edge=side * 8 // 7,
-        resize_hw=None,
-        crop_hw=(side, side),
-        crop_rounding="half_even",
-        interpolation="bilinear",
-        mean=_MEAN,
-        std=_STD,
-    )
-    return load_pixels(photo, preset)[None]
-
-
-def _normalised(photo: str, side: int) -> npt.NDArray[np.float32]:
-    """A photo as torchvision's ImageNet preset hands it over: float32 (1, 3, side, side)."""
-    import numpy as np
-
-    values = (_pixels(photo, side) / 255 - _MEAN) / _STD
-    return np.ascontiguousarray(values.transpose(0, 3, 1, 2), np.float32)
-
-
-_CONTENDERS: Final[dict[str, Callable[[str, str, int], Run]]] = {
-    "runtime": _runtime,
-    "torch": _torch,
-    "onnx": _onnx,
-    "openvino": _openvino,
-    "openvino-bf16": _openvino_bf16,
-}
-
-
-def _peak_bytes() -> int:
-    """The largest resident memory of this program so far; `getrusage` would count the parent's before exec as well."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit("peak memory is read from /proc: run this on Linux")
+_FEWEST_RUNS: Final = 3
 
 
 def main() -> None:
     """Measures one contender."""
-    kind, model, photo, threads, runs = sys.argv[1:]
+    task = codec.decode(Task, json.load(sys.stdin))
     try:
-        run = _CONTENDERS[kind](model, photo, int(threads))
+        _measure(task)
     except VitEdgeError as error:
         raise SystemExit(f"error: {error}") from None
-    print("answered", flush=True)  # noqa: T201 - the parent reads this
-    latencies = []
-    for _ in range(int(runs)):
+
+
+def _measure(task: Task) -> None:
+    engine = load(task)
+    if task.each_photo:
+        for photo in task.photos:
+            _print(_answer(engine, Path(photo)))
+        _print(_measured(engine))
+        return
+    first = Path(task.photos[0])
+    alone = task.batch > 1  # a traced graph has its batch built in: it cannot answer for one photo
+    if alone:
+        engine.prepared(first, task.batch)()
+    else:
+        engine.answer(first)
+    _tell(ANSWERED)
+    peak_bytes = _peak_bytes()
+    run = engine.prepared(first, task.batch)
+    scores = tuple(map(float, run()[0]))
+    model_seconds: tuple[float, ...] = ()
+    photo_seconds: tuple[float, ...] = ()
+    if task.seconds:
+        _repeat(run, task.warm_up_seconds)
+        model_seconds = _repeat(run, task.seconds)
+        photo_seconds = () if alone else _repeat(lambda: engine.answer(first), task.seconds)
+    _print(
+        _measured(
+            engine, scores=scores, model_seconds=model_seconds, photo_seconds=photo_seconds, peak_bytes=peak_bytes
+        )
+    )
+
+
+def _measured(
+    engine: Engine,
+    *,
+    scores: tuple[float, ...] = (),
+    model_seconds: tuple[float, ...] = (),
+    photo_seconds: tuple[float, ...] = (),
+    peak_bytes: int = 0,
+) -> Measured:
+    return Measured(
+        model_seconds=model_seconds,
+        photo_seconds=photo_seconds,
+        scores=scores,
+        peak_bytes=peak_bytes,
+        version=engine.version,
+        detail=engine.detail,
+    )
+
+
+def _repeat(run: Callable[[], object], seconds: float) -> tuple[float, ...]:
+    """Runs for so long, at least three times; the seconds of each run."""
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(taken) < _FEWEST_RUNS or time.perf_counter() < end:
         start = time.perf_counter()
         run()
-        latencies.append(time.perf_counter() - start)
-    print(json.dumps({"latencies_s": latencies, "peak_bytes": _peak_bytes()}))  # noqa: T201 - the parent reads this
+        taken.append(time.perf_counter() - start)
+    return tuple(taken)
+
+
+def _answer(engine: Engine, photo: Path) -> PhotoAnswer:
+    try:
+        scores = engine.prepared(photo, 1)()[0]
+    except ImageError as error:
+        return PhotoAnswer(classes=(), error=str(error))
+    # Ties go to the lower index, in every contender alike.
+    return PhotoAnswer(classes=tuple(map(int, np.argsort(-scores, kind="stable")[:TOP])), error="")
+
+
+def _peak_bytes() -> int:
+    """The largest resident memory of this program so far; `getrusage` would count the parent's before exec as well."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource
+
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
+
+
+def _print(document: Measured | PhotoAnswer) -> None:
+    _tell(json.dumps(codec.encode(document)))
+
+
+def _tell(text: str) -> None:
+    print(f"{PREFIX}{text}", flush=True)  # noqa: T201 - the parent reads this
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from vit_runtime.files import find_pictures
 from vit_runtime.heatmap import overlay_paths, save_overlay
 from vit_runtime.images import read_rgb
 from vit_runtime.measured import Output
+from vit_runtime.memory import reuse_large_blocks
 from vit_runtime.model import DEFAULT_BATCH_SIZE, ViT, load, normalized
 from vit_runtime.preprocess import load_pixels
 from vit_runtime.session import Provider
@@ -255,6 +256,7 @@ class _Failures:
 def _load(path: Path, provider: Provider, threads: int | None, wanted: Output | None = None) -> ViT:
     """Loads a model, which has to have an output that is wanted."""
     vit = load(path, provider=provider, threads=threads)
+    reuse_large_blocks()
     if wanted is not None:
         vit.require(wanted)
     threads_used = "" if vit.threads is None else f", {vit.threads} threads"

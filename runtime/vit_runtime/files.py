@@ -36,8 +36,12 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """The pictures in a folder and in all folders below it, in order of path."""
-    return sorted(file for file in folder.rglob("*") if _is_picture(file))
+    """The pictures in a folder and in all folders below it that are not hidden, in order of path."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if _is_picture(file) and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
 
 
 def _is_picture(file: Path) -> bool:

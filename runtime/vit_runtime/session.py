@@ -147,14 +147,28 @@ def _open_auto(path: Path, threads: int | None, available: list[str], *, int8: b
     return replace(opened, note="; ".join(filter(None, (note, opened.note))))
 
 
-def _create(runtime: Any, path: Path, provider: str, threads: int, *, exact_int8: bool = False) -> ort.InferenceSession:
-    options = runtime.SessionOptions()
+def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOptions:
+    """How sessions are set up here: so many threads, silent, and quiet between pictures.
+
+    Args:
+        threads: processor cores, at least 1.
+        exact_int8: whether to take slower int8 kernels that do not saturate.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+    """
+    options: ort.SessionOptions = import_onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _LOG_NOTHING
     # Workers may spin while a picture is computed, for speed, but leave the processor alone between pictures.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if exact_int8:
         options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def _create(runtime: Any, path: Path, provider: str, threads: int, *, exact_int8: bool = False) -> ort.InferenceSession:
+    options = session_options(threads, exact_int8=exact_int8)
     if provider != "cpu":
         # The written graph holds no shape arithmetic: every node can run on an accelerator, so none may fall back.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

@@ -1,50 +1,229 @@
-"""The table of several contenders, and the contenders that other tools bring."""
+"""Latency in rounds: what is made of the samples, a contender that fails midway, Ctrl-C, and one real run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-import onnx
 import pytest
-from PIL import Image
 
-from vit_bench.against_torch import run_worker
-from vit_bench.latency import table
-from vit_runtime.selftest import waves
+import vit_bench.latency
+import vit_bench.rounds
+from vit_bench.contenders import Entrant, PeerRequest, Peers, artifacts, make_peers
+from vit_bench.errors import ContenderError
+from vit_bench.latency import LatencySettings, measure_latency
+from vit_bench.process import Finished
+from vit_bench.results import Absent, Latency
+from vit_bench.task import Measured, Task
+from vit_export.progress import Silent
+from vit_runtime.errors import ImageError, VitEdgeError
+
+NO_PEERS = Peers(entrants=(), absent=(), own_weights=None)
+Fake = Callable[[str, int], Finished]
 
 
-def test_the_table_gives_medians_tenths_and_ratios_to_the_first_round_by_round():
-    rounds = {
-        "runtime=a.onnx": [[0.1, 0.1, 0.3], [0.2, 0.2, 0.2]],
-        "torch=b.pth": [[0.3, 0.3, 0.3], [0.8, 0.8, 0.4]],
-    }
-    first, second = table(rounds).splitlines()[1:]
-    assert first.split() == ["runtime=a.onnx", "200.0", "100.0", "1.00", "(1.00", "to", "1.00),", "1.00"]
-    # medians 0.3 and 0.8 over 0.1 and 0.2: ratios 3 and 4; tenths 0.3 over 0.1
-    assert second.split() == ["torch=b.pth", "350.0", "300.0", "3.50", "(3.00", "to", "4.00),", "3.00"]
+class Turns(Silent):
+    """Counts who had how many turns, and keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def finished(model: list[float], photo: list[float], scores: tuple[float, ...] = (1.0, 0.0)) -> Finished:
+    measured = Measured(
+        model_seconds=tuple(model),
+        photo_seconds=tuple(photo),
+        scores=scores,
+        peak_bytes=1,
+        version="engine 1",
+        detail="",
+    )
+    return Finished(first_answer_seconds=1.0, measured=measured)
 
 
 @pytest.fixture
-def float_graph(tmp_path: Path) -> Path:
-    """A graph of normalised float pixels, as other tools make them: the mean of each channel."""
-    node = onnx.helper.make_node("GlobalAveragePool", ["pixels"], ["mean"])
-    pixels = onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, (1, 3, 32, 32))
-    mean = onnx.helper.make_tensor_value_info("mean", onnx.TensorProto.FLOAT, (1, 3, 1, 1))
-    graph = onnx.helper.make_graph([node], "graph", [pixels], [mean])
-    path = tmp_path / "other.onnx"
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9), path)
-    return path
+def run(monkeypatch: pytest.MonkeyPatch, photos: list[Path]):
+    """Measures made-up contenders: `fake(name, turn)` gives each turn's samples, or raises."""
+
+    def measure(names: list[str], rounds: int, fake: Fake, peers: Peers = NO_PEERS) -> tuple[Latency, Turns]:
+        turns = Turns()
+
+        def run_task(name: str, task: Task, environment: object) -> Finished:
+            assert task.seconds == pytest.approx(8 / rounds)
+            assert environment is None
+            turns.order.append(name)
+            return fake(name, turns.order.count(name))
+
+        monkeypatch.setattr(vit_bench.latency, "run_task", run_task)
+        entrants = [
+            Entrant(
+                name=name,
+                tool="vit-edge",
+                file=photos[0],
+                artifact=photos[0],
+                model="tiny",
+                precision="fp32",
+                runs_on=(),
+            )
+            for name in names
+        ]
+        settings = LatencySettings(photo=photos[0], batch=1, threads=1, seconds=8, rounds=rounds)
+        return measure_latency(entrants, peers, settings, turns), turns
+
+    return measure
 
 
-@pytest.mark.parametrize("kind", ["onnx", "openvino", "openvino-bf16"])
-def test_files_of_other_tools_run_and_are_measured(kind: str, float_graph: Path, tmp_path: Path):
-    Image.fromarray(waves((60, 80))).save(tmp_path / "photo.png")
-    first_answer, document = run_worker(kind, str(float_graph), str(tmp_path / "photo.png"), threads=1, runs=3)
-    assert len(document["latencies_s"]) == 3
-    assert 0 < max(document["latencies_s"]) < first_answer
+def test_rounds_alternate_and_ratios_are_taken_round_by_round(run):
+    """The machine is half as fast from the third round on: that takes no part in the ratio."""
+    slowdown = {1: 1.0, 2: 1.0, 3: 2.0, 4: 2.0, 5: 2.0}
+
+    def fake(name: str, turn: int) -> Finished:
+        base = slowdown[turn] * (0.1 if name == "ours" else 0.3)
+        return finished([base, base, 9 * base], [2 * base, 2 * base])
+
+    measured, turns = run(["torch", "ours"], 5, fake)
+
+    assert turns.order == ["torch", "ours"] * 5
+    assert measured.reference == "torch"
+    torch, ours = measured.contenders
+    assert torch.timings[0].speedup is None
+    model, photo = ours.timings
+    assert (model.kind, photo.kind) == ("model", "photo")
+    for speedup in (model.speedup, photo.speedup):
+        assert (speedup.value, speedup.low, speedup.high, speedup.pairs) == pytest.approx((3, 3, 3, 5))
+    assert [round_.median for round_ in model.rounds] == pytest.approx([0.1, 0.1, 0.2, 0.2, 0.2])
+    assert model.all_rounds.samples == 15
+    assert model.all_rounds.median == pytest.approx(0.2)
+    assert measured.warnings == ()
 
 
-def test_openvino_runs_an_artifact_on_pixels(tiny_artifact: Path, tmp_path: Path):
-    Image.fromarray(waves((60, 80))).save(tmp_path / "photo.png")
-    _, document = run_worker("openvino", str(tiny_artifact), str(tmp_path / "photo.png"), threads=1, runs=2)
-    assert len(document["latencies_s"]) == 2
+def test_the_first_contender_is_the_reference_without_pytorch(run):
+    measured, _ = run(["a", "b"], 5, lambda name, _: finished([{"a": 0.2, "b": 0.1}[name]], [0.3]))
+    assert measured.reference == "a"
+    assert measured.contenders[1].timings[0].speedup.value == pytest.approx(2)
+
+
+def test_a_contender_that_fails_midway_is_reported_and_the_others_go_on(run):
+    def fake(name: str, turn: int) -> Finished:
+        if name == "b" and turn == 3:
+            raise ContenderError("b", "was ended by SIGKILL")
+        return finished([0.1], [0.2])
+
+    measured, turns = run(["a", "b", "c"], 6, fake)
+
+    assert turns.order.count("a") == turns.order.count("c") == 6
+    assert turns.order.count("b") == 3
+    assert measured.absent == (Absent(name="b", reason="failed in round 3: was ended by SIGKILL", crashed=True),)
+    assert turns.notes == ["b failed in round 3: was ended by SIGKILL; the others go on"]
+    by_name = {item.contender.name: item.timings[0] for item in measured.contenders}
+    assert by_name["b"].speedup.pairs == 2
+    assert by_name["c"].speedup.pairs == 6
+
+
+def test_where_the_reference_fails_another_takes_its_place(run):
+    def fake(name: str, _: int) -> Finished:
+        if name == "torch":
+            raise ContenderError("torch", "no")
+        return finished([0.1], [0.2])
+
+    measured, _ = run(["a", "b", "torch"], 5, fake)
+    assert measured.reference == "a"
+    assert [item.contender.name for item in measured.contenders] == ["a", "b"]
+
+
+def test_where_all_fail_one_line_says_why(run):
+    def fake(name: str, _: int) -> Finished:
+        raise ContenderError(name, "no memory")
+
+    with pytest.raises(VitEdgeError, match=r"^nothing was measured: a failed in round 1: no memory$"):
+        run(["a", "b"], 5, fake)
+
+
+def test_ctrl_c_keeps_what_was_measured(run):
+    def fake(name: str, turn: int) -> Finished:
+        if name == "b" and turn == 4:
+            raise KeyboardInterrupt
+        return finished([0.1], [0.2])
+
+    measured, _ = run(["a", "b"], 10, fake)
+
+    assert measured.interrupted
+    assert [len(item.timings[0].rounds) for item in measured.contenders] == [4, 3]
+    assert measured.contenders[1].timings[0].speedup.pairs == 3
+    assert measured.warnings == ("intervals of 3 rounds mean little: give at least 5",)
+
+
+def test_ctrl_c_before_anything_was_measured_ends_the_command(run):
+    def fake(_: str, __: int) -> Finished:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(["a"], 5, fake)
+
+
+def test_noise_is_told(run):
+    noisy = [0.1, 0.3, 0.1, 0.4, 0.2, 0.1, 0.5, 0.1]
+
+    def fake(name: str, turn: int) -> Finished:
+        return finished([0.1 if name == "a" else noisy[turn - 1]], [0.2])
+
+    measured, _ = run(["a", "b"], 8, fake)
+    (warning,) = measured.warnings
+    assert warning.startswith("too noisy to conclude on b (")
+
+
+def test_other_answers_than_the_references_are_told(run):
+    def fake(name: str, _: int) -> Finished:
+        return finished([0.1], [0.2], (1.0, 0.0) if name == "a" else (0.0, 1.0))
+
+    measured, _ = run(["a", "b"], 5, fake)
+    assert measured.contenders[1].cosine == 0
+    assert measured.warnings == ("other answers than the reference's: b",)
+
+
+def test_random_weights_are_not_compared(run):
+    def fake(name: str, _: int) -> Finished:
+        return finished([0.1], [0.2], (1.0, 0.0) if name == "a" else (0.0, 1.0))
+
+    measured, _ = run(["a", "b"], 5, fake, Peers(entrants=(), absent=(), own_weights=False))
+    assert measured.reference_weights == "random"
+    assert measured.contenders[1].cosine is None
+    assert measured.warnings == ()
+
+
+def test_a_photo_that_is_none_is_refused(tiny_artifact: Path):
+    entrants, _ = artifacts([tiny_artifact], "cpu")
+    settings = LatencySettings(photo=tiny_artifact, batch=1, threads=1, seconds=1, rounds=1)
+    with pytest.raises(ImageError, match="not an image"):
+        measure_latency(entrants, NO_PEERS, settings, Silent())
+
+
+def test_artifacts_and_pytorch_really_run(
+    tiny_artifact: Path, tiny_int8: Path, tiny_checkpoint: Path, photos: list[Path], tmp_path: Path
+):
+    request = PeerRequest(
+        tools=("torch",), artifact=tiny_artifact, folder=tmp_path, checkpoint=tiny_checkpoint, batch=2
+    )
+    peers = make_peers(request, lambda _: None)
+    entrants, _ = artifacts([tiny_artifact, tiny_int8], "cpu")
+    settings = LatencySettings(photo=photos[0], batch=2, threads=1, seconds=0.1, rounds=2)
+
+    measured = measure_latency(entrants, peers, settings, Silent())
+
+    assert measured.reference == "torch"
+    assert measured.reference_weights == "same"
+    assert measured.photo.startswith("80x60 PNG")
+    fp32, int8, torch = measured.contenders
+    assert [item.contender.name for item in measured.contenders] == ["vit-edge fp32", "vit-edge int8 dynamic", "torch"]
+    assert fp32.cosine == pytest.approx(1, abs=1e-9)
+    assert int8.cosine == pytest.approx(1, abs=0.02)
+    assert torch.contender.version.startswith("torch ")
+    for item in measured.contenders:
+        (timing,) = item.timings  # a batch is measured with the model alone
+        assert timing.kind == "model"
+        assert timing.all_rounds.samples >= 6
+        assert 0 < timing.all_rounds.p10 <= timing.all_rounds.median <= timing.all_rounds.p90

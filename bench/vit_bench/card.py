@@ -1,0 +1,155 @@
+"""The card of a run: what machine this is, what is installed on it, and what else it was doing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from vit_bench.results import Card, Load, Package
+from vit_runtime.processors import default_threads
+
+_BOARD: Final = Path("/proc/device-tree/model")
+"""On ARM boards: "Raspberry Pi 5 Model B Rev 1.0"."""
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_GOVERNOR: Final = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_STAT: Final = Path("/proc/stat")
+_X86_SETS: Final = ("avx", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16")
+_AMX_SETS: Final = ("amx_tile", "amx_int8", "amx_bf16")
+_ARM_SETS: Final = ("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme")
+_MATRIX_SETS: Final = frozenset((*_X86_SETS, *_AMX_SETS, *_ARM_SETS))
+"""Flags of /proc/cpuinfo, on x86 and ARM, that decide how fast matrices are multiplied."""
+_RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "openvino", "torch")
+_PACKAGES: Final = ("numpy", "pillow", *_RUNTIMES, "torchvision", "onnx", "onnxscript", "nncf")
+_ARM_PARTS: Final = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76", "0xd42": "Cortex-A78AE"}
+"""MIDR part numbers of the boards that people have (Arm's technical reference manuals); Linux gives no name on ARM."""
+
+
+def read_card(*, device: str | None, load: Load | None, started: datetime) -> Card:
+    """Describes this machine.
+
+    Args:
+        device: what its user calls it; None for the board's or the processor's own name.
+        load: what else it did while it was measured; see `LoadMeter`.
+        started: when, in UTC.
+    """
+    facts = _cpuinfo()
+    processor = _processor(facts)
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    return Card(
+        device=device or _board() or processor,
+        processor=processor,
+        instruction_sets=tuple(flag for flag in flags if flag in _MATRIX_SETS),
+        cores=default_threads(),
+        processors=available_processors(),
+        memory_bytes=_memory_bytes(),
+        system=f"{platform.system()} {platform.release().partition('-')[0]}, {platform.machine()}",
+        python=platform.python_version(),
+        packages=installed(_PACKAGES),
+        governor=_read(_GOVERNOR) or None,
+        load=load,
+        date=started.isoformat(timespec="seconds"),
+    )
+
+
+def now() -> datetime:
+    """The present time in UTC."""
+    return datetime.now(timezone.utc)
+
+
+def available_processors() -> int:
+    """Hardware threads that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def installed(names: Sequence[str]) -> tuple[Package, ...]:
+    """Those of the named packages that are installed, with their versions."""
+    found = []
+    for name in names:
+        try:
+            found.append(Package(name=name, version=version(name)))
+        except PackageNotFoundError:
+            continue
+    return tuple(found)
+
+
+class LoadMeter:
+    """Measures, from its making on, what else this machine does."""
+
+    def __init__(self) -> None:
+        self._start = _Ticks.read()
+
+    def read(self) -> Load | None:
+        """What others took of the time of all processors since the start; None where the system does not tell."""
+        end = _Ticks.read()
+        if self._start is None or end is None or end.total <= self._start.total:
+            return None
+        total = end.total - self._start.total
+        others = (end.busy - self._start.busy) - (end.own - self._start.own)
+        return Load(others=max(0.0, others / total), stolen=max(0.0, (end.stolen - self._start.stolen) / total))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ticks:
+    """Processor seconds since the system's start, of all processors together."""
+
+    total: float
+    busy: float
+    stolen: float
+    own: float
+    """Of this process and of its children that have ended."""
+
+    @classmethod
+    def read(cls) -> _Ticks | None:
+        """From Linux's /proc/stat; see proc(5)."""
+        fields = _read(_STAT).partition("\n")[0].split()[1:9]
+        if len(fields) < 8:
+            return None
+        user, nice, system, idle, waiting, interrupts, soft, stolen = (
+            int(field) / os.sysconf("SC_CLK_TCK") for field in fields
+        )
+        busy = user + nice + system + interrupts + soft
+        times = os.times()
+        own = times.user + times.system + times.children_user + times.children_system
+        return cls(total=busy + idle + waiting + stolen, busy=busy, stolen=stolen, own=own)
+
+
+def _processor(facts: dict[str, str]) -> str:
+    """The processor's name, as its maker gives it."""
+    if sys.platform == "darwin":
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"  # noqa: S603
+    part = facts.get("CPU part", "")
+    return facts.get("model name") or _ARM_PARTS.get(part) or (f"ARM part {part}" if part else platform.machine())
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Keys and values of the first processor in /proc/cpuinfo; empty where there is none."""
+    first = _read(_CPUINFO).partition("\n\n")[0]
+    lines = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in lines}
+
+
+def _board() -> str:
+    return _read(_BOARD).rstrip("\0")
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,364 @@
+"""`vit-bench report`: tables and plots from any number of results, put into a README, and held against one.
+
+The same results give the same text and the same plots, in whatever order their files are given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+from vit_bench.errors import OutdatedError, ResultsError
+from vit_bench.plots import (
+    OWN,
+    BarsPlot,
+    ParetoPlot,
+    Plot,
+    bar_panel,
+    digest,
+    pareto_front,
+    pareto_panel,
+    png,
+    png_digest,
+)
+from vit_bench.results import Absent, Accuracy, Footprints, Latency, Limit, Limits, Results
+from vit_bench.tables import Entry, Measured, Section, entries, escape, markdown_table
+from vit_runtime import codec
+from vit_runtime.errors import OutputFileError
+from vit_runtime.files import atomic_write
+
+BEGIN: Final = "<!-- vit-bench: begin -->"
+END: Final = "<!-- vit-bench: end -->"
+_GIVE: Final = "give a README with vit-bench marks"
+_SHOWN: Final = 120
+"""Letters of a differing line that an error quotes."""
+_T = TypeVar("_T", Latency, Accuracy, Footprints, Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotFile:
+    """A plot, and where it belongs."""
+
+    path: Path
+    plot: Plot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a README shows."""
+
+    markdown: str
+    plots: tuple[PlotFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceResults:
+    """Everything that was measured on one device, merged, by model."""
+
+    device: str
+    latency: tuple[Measured[Latency], ...]
+    accuracy: tuple[Measured[Accuracy], ...]
+    footprint: tuple[Measured[Footprints], ...]
+    limit: tuple[Measured[Limits], ...]
+
+    @property
+    def sections(self) -> tuple[Measured[Section], ...]:
+        """All of them, in the order of a report."""
+        return (*self.latency, *self.accuracy, *self.footprint, *self.limit)
+
+    @property
+    def models(self) -> list[str]:
+        """By name."""
+        return sorted({measured.section.model for measured in self.sections})
+
+
+def make_report(results: Sequence[Results], *, plots: Path, readme: Path = Path("README.md")) -> Report:
+    """Tables and plots; nothing is drawn or written yet.
+
+    Args:
+        results: of any number of runs and devices.
+        plots: the folder for plots.
+        readme: the file whose folder the Markdown's links start from.
+
+    Raises:
+        ResultsError: nothing was measured in them.
+    """
+    devices = merge(results)
+    if not devices:
+        raise ResultsError("results", "nothing was measured in them", "give others")
+    slugs = _slugs([device.device for device in devices])
+    parts: list[str] = []
+    files: list[PlotFile] = []
+    for device, slug in zip(devices, slugs, strict=True):
+        parts.append(f"### {escape(device.device)}")
+        for name, plot in (("pareto", _pareto_plot(device)), ("bars", _bars_plot(device))):
+            if plot is not None:
+                path = plots / f"bench.{name}.{slug}.png"
+                files.append(PlotFile(path=path, plot=plot))
+                parts.append(f"![{escape(_alt_text(plot))}]({_link(path, readme)})")
+        for model in device.models:
+            parts.append(f"#### {escape(model)}")
+            parts += [markdown_table(measured) for measured in device.sections if measured.section.model == model]
+    return Report(markdown="\n\n".join(parts), plots=tuple(files))
+
+
+def write_plots(report: Report) -> list[Path]:
+    """Draws the plots that are missing or show other data, and leaves the others alone; the paths that it wrote.
+
+    Raises:
+        OutputFileError: the folder cannot be made, or takes no file.
+        MissingDependencyError: matplotlib is not installed.
+    """
+    written = []
+    for file in report.plots:
+        if _plot_is_wrong(file):
+            drawn = png(file.plot)
+            try:
+                file.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputFileError(file.path, f"cannot be written ({error.strerror})", "choose another place") from (
+                    error
+                )
+            with atomic_write(file.path) as out:
+                out.write(drawn)
+            written.append(file.path)
+    return written
+
+
+def update_readme(readme: Path, markdown: str) -> None:
+    """Puts a report's text between a README's marks, and leaves all else as it is, line ends included.
+
+    Raises:
+        ResultsError: the README cannot be read, or its marks are missing, there twice, or in the wrong order.
+        OutputFileError: it cannot be written.
+    """
+    lines, begin, end = _read_marked(readme)
+    line_end = "\r\n" if lines[begin].endswith("\r\n") else "\n"
+    block = [f"{line}{line_end}" for line in _block(markdown)]
+    with atomic_write(readme) as file:
+        file.write("".join([*lines[: begin + 1], *block, *lines[end:]]).encode())
+
+
+def check_readme(readme: Path, report: Report) -> None:
+    """Holds a README and the plots against a report.
+
+    Raises:
+        ResultsError: the README cannot be read, or its marks are missing, there twice, or in the wrong order.
+        OutdatedError: a line differs, or a plot is missing or was made from other data.
+    """
+    remedy = f"run: vit-bench report ... --readme {readme}"
+    lines, begin, end = _read_marked(readme)
+    shown = [line.rstrip("\r\n") for line in lines[begin + 1 : end]]
+    wanted = _block(report.markdown)
+    for offset in range(max(len(shown), len(wanted))):
+        found, should = (side[offset] if offset < len(side) else None for side in (shown, wanted))
+        if found != should:
+            what = f"line {begin + 2 + offset} is {_quoted(found)}, and the results give {_quoted(should)}"
+            raise OutdatedError(readme, what, remedy)
+    for file in report.plots:
+        if wrong := _plot_is_wrong(file):
+            raise OutdatedError(file.path, wrong, remedy)
+
+
+def merge(results: Sequence[Results]) -> list[DeviceResults]:
+    """Puts runs of the same device together: what was measured twice is the newest's, and a note says so.
+
+    Only what can be compared comes into one table: of one model, batch, number of threads, photo and reference.
+    """
+    # By date, and where that is the same by content: the order of the files has no say.
+    newest_first = sorted(dict.fromkeys(results), key=lambda run: (run.card.date, _canonical(run)), reverse=True)
+    devices = []
+    for name in sorted({run.card.device for run in newest_first}):
+        runs = [run for run in newest_first if run.card.device == name]
+        merged = DeviceResults(
+            device=name,
+            latency=_merge(
+                ((run, each) for run in runs for each in run.latency),
+                lambda each: (each.model, each.batch, each.threads, each.reference or "", each.photo),
+                lambda each, kept, absent: replace(each, contenders=kept, absent=absent),
+            ),
+            accuracy=_merge(
+                ((run, each) for run in runs for each in run.accuracy),
+                lambda each: (each.model, each.reference or "", each.pictures, each.labels),
+                lambda each, kept, absent: replace(each, scores=kept, absent=absent),
+            ),
+            footprint=_merge(
+                ((run, each) for run in runs for each in run.footprint),
+                lambda each: (each.model, each.threads, each.reference or ""),
+                lambda each, kept, absent: replace(each, contenders=kept, absent=absent),
+            ),
+            limit=_merge(
+                ((run, each) for run in runs for each in run.limit),
+                lambda each: (each.model,),
+                lambda each, kept, _: replace(each, artifacts=kept),
+            ),
+        )
+        if merged.sections:
+            devices.append(merged)
+    return devices
+
+
+def _merge(
+    found: Iterable[tuple[Results, _T]],
+    key: Callable[[_T], tuple[str | int, ...]],
+    fill: Callable[[_T, tuple[Any, ...], tuple[Absent, ...]], _T],
+) -> tuple[Measured[_T], ...]:
+    """Tables of what can be compared, in order of `key`; `fill` puts contenders and absent ones into a section."""
+    ordered = sorted(found, key=lambda pair: key(pair[1]))  # stable: the newest stays first
+    return tuple(_merge_group(list(group), fill) for _, group in groupby(ordered, key=lambda pair: key(pair[1])))
+
+
+def _merge_group(
+    found: Sequence[tuple[Results, _T]], fill: Callable[[_T, tuple[Any, ...], tuple[Absent, ...]], _T]
+) -> Measured[_T]:
+    """Sections that can be compared, the newest first."""
+    kept: dict[Hashable, tuple[int, Entry]] = {}
+    repeated: list[str] = []
+    for position, (_, section) in enumerate(found):
+        repeated += [
+            entry.contender.name
+            for entry in entries(section)
+            if kept.setdefault(_identity(entry), (position, entry))[0] != position
+        ]
+    used = [found[position] for position in sorted({position for position, _ in kept.values()})] or list(found[:1])
+    runs = tuple(dict.fromkeys(run for run, _ in used))
+    sections = [section for _, section in used]
+    notes = []
+    if repeated:
+        names = ", ".join(dict.fromkeys(repeated))
+        notes.append(f"Measured more than once, the newest is shown: {names}.")
+    if len(runs) > 1:
+        dates = ", ".join(dict.fromkeys(run.card.date[:10] for run in runs))
+        notes.append(f"From {len(runs)} runs ({dates}); each ratio is of one run.")
+    every = tuple(entry for _, entry in kept.values())
+    whole = replace(
+        sections[0],
+        warnings=tuple(dict.fromkeys(text for section in sections for text in section.warnings)),
+        interrupted=any(section.interrupted for section in sections),
+    )
+    absent = _absent([section for _, section in found], {entry.contender.name for entry in every})
+    return Measured(section=fill(whole, every, absent), runs=runs, notes=tuple(notes))
+
+
+def _identity(entry: Entry) -> Hashable:
+    return (entry.contender.name, entry.batch, entry.threads) if isinstance(entry, Limit) else entry.contender.name
+
+
+def _absent(sections: Sequence[Section], present: Iterable[str]) -> tuple[Absent, ...]:
+    """Who is in none of the sections, with the newest reason."""
+    found: dict[str, Absent] = {}
+    for section in sections:
+        for absent in () if isinstance(section, Limits) else section.absent:
+            found.setdefault(absent.name, absent)
+    return tuple(absent for name, absent in found.items() if name not in present)
+
+
+def _fullest(found: Sequence[Measured[_T]], model: str) -> Measured[_T] | None:
+    """Where a model has several tables, the one for the plots: of the most contenders, else the newest."""
+    own = [measured for measured in found if measured.section.model == model]
+    return max(own, key=lambda m: (len(entries(m.section)), m.runs[0].card.date), default=None)
+
+
+def _single(device: DeviceResults, model: str) -> Latency | None:
+    found = _fullest([measured for measured in device.latency if measured.section.batch == 1], model)
+    return found.section if found else None
+
+
+def _bars_plot(device: DeviceResults) -> BarsPlot | None:
+    found = [_single(device, model) for model in device.models]
+    panels = tuple(panel for latency in found if latency and (panel := bar_panel(latency)))
+    return BarsPlot(device=device.device, panels=panels) if panels else None
+
+
+def _pareto_plot(device: DeviceResults) -> ParetoPlot | None:
+    panels = []
+    for model in device.models:
+        latency, accuracy = _single(device, model), _fullest(device.accuracy, model)
+        if latency and accuracy and (panel := pareto_panel(latency, accuracy.section)):
+            panels.append(panel)
+    return ParetoPlot(device=device.device, panels=tuple(panels)) if panels else None
+
+
+def _alt_text(plot: Plot) -> str:
+    """What is to be seen, for those who do not see it."""
+    if isinstance(plot, BarsPlot):
+        told = [
+            f"{panel.model}, {len(panel.bars)} contenders, times as fast as {panel.reference} with the model alone: "
+            + ", ".join(f"{bar.name} {bar.model.value:.2f}" for bar in panel.bars if bar.model and bar.tool == OWN)
+            for panel in plot.panels
+        ]
+        return f"Bars for {plot.device}. {'; '.join(told)}"
+    told = [
+        f"{panel.model}: of {len(panel.points)} contenders none is both faster and more accurate than "
+        + ", ".join(point.name for point in pareto_front(panel.points))
+        for panel in plot.panels
+    ]
+    return f"Latency against accuracy on {plot.device}. {'; '.join(told)}"
+
+
+def _slugs(devices: Sequence[str]) -> list[str]:
+    """Names for files; devices whose names differ only in what a file's name should not have get a number from it."""
+    plain = [re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")[:48].strip("-") for device in devices]
+    return [
+        slug if slug and plain.count(slug) == 1 else f"{slug or 'device'}-{_short_hash(device)}"
+        for slug, device in zip(plain, devices, strict=True)
+    ]
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _link(path: Path, readme: Path) -> str:
+    return quote(Path(os.path.relpath(path.absolute(), readme.parent.absolute())).as_posix())
+
+
+def _canonical(run: Results) -> str:
+    return json.dumps(codec.encode(run), sort_keys=True)
+
+
+def _plot_is_wrong(file: PlotFile) -> str:
+    """What is wrong with a plot's file; empty where nothing is."""
+    try:
+        found = png_digest(file.path)
+    except FileNotFoundError:
+        return "is missing"
+    return "" if found == digest(file.plot) else "was made from other data"
+
+
+def _block(markdown: str) -> list[str]:
+    return ["", *markdown.splitlines(), ""]
+
+
+def _read_marked(readme: Path) -> tuple[list[str], int, int]:
+    """A README's lines with their ends, and where its two marks stand."""
+    try:
+        lines = readme.read_bytes().decode("utf-8").splitlines(keepends=True)
+    except OSError as error:
+        raise ResultsError(readme, f"cannot be read ({error.strerror})", _GIVE) from error
+    except UnicodeDecodeError as error:
+        raise ResultsError(readme, "is not UTF-8", _GIVE) from error
+    places = []
+    for mark in (BEGIN, END):
+        found = [number for number, line in enumerate(lines) if line.strip() == mark]
+        if len(found) != 1:
+            what = f"has the line {mark} {len(found)} times" if found else f"has no line {mark}"
+            raise ResultsError(readme, what, f"let {BEGIN} and {END} stand once each, on lines of their own")
+        places += found
+    if places[0] > places[1]:
+        raise ResultsError(readme, f"has {END} in front of {BEGIN}", "swap them")
+    return lines, places[0], places[1]
+
+
+def _quoted(line: str | None) -> str:
+    if line is None:
+        return "missing"
+    return f"'{line}'" if len(line) <= _SHOWN else f"'{line[:_SHOWN]}...'"

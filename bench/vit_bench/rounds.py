@@ -1,0 +1,94 @@
+"""Contenders in turn, round after round, so that a machine whose speed drifts hits all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from vit_bench.contenders import Entrant
+from vit_bench.errors import ContenderError
+from vit_bench.process import Finished
+from vit_bench.results import Absent, Ratio
+from vit_bench.statistics import paired_ratio
+from vit_export.progress import Progress
+from vit_runtime.errors import VitEdgeError
+
+FEW_ROUNDS: Final = 5
+"""From so many on a repetition lies in the interval in at least 9 of 10 cases (tests/bench/test_statistics.py)."""
+
+
+@dataclass(kw_only=True)
+class Rounds:
+    """What all contenders gave, as far as it went."""
+
+    finished: dict[str, dict[int, Finished]] = field(default_factory=dict)
+    """By name, and by number of the round; contenders without any are left out."""
+    crashed: list[Absent] = field(default_factory=list)
+    interrupted: bool = False
+
+    def each(self, name: str, value: Callable[[Finished], float]) -> list[float]:
+        """One value for each round of a contender."""
+        return [value(finished) for finished in self.finished[name].values()]
+
+    def times_of_reference(self, name: str, reference: str | None, value: Callable[[Finished], float]) -> Ratio | None:
+        """The reference's value over a contender's, from the rounds that both have; None for the reference itself."""
+        if reference is None or name == reference:
+            return None
+        ours, theirs = self.finished[name], self.finished[reference]
+        both = [number for number in ours if number in theirs]
+        return paired_ratio([value(theirs[number]) for number in both], [value(ours[number]) for number in both])
+
+    def doubts(self) -> list[str]:
+        """Whether there were too few rounds for intervals to hold what they promise."""
+        fewest = min(len(rounds) for rounds in self.finished.values())
+        few = f"intervals of {fewest} rounds mean little: give at least {FEW_ROUNDS}"
+        return [few] if fewest < FEW_ROUNDS else []
+
+    def reference(self, entrants: Sequence[Entrant], wanted: str) -> str | None:
+        """The contender that the others are compared with: the one that is wanted, else the first that was measured."""
+        measured = [entrant.name for entrant in entrants if entrant.name in self.finished]
+        return wanted if wanted in measured else next(iter(measured), None)
+
+
+def run_rounds(
+    entrants: Sequence[Entrant], rounds: int, run: Callable[[Entrant], Finished], progress: Progress
+) -> Rounds:
+    """Runs all contenders once a round, A B A B.
+
+    A contender that fails is reported and left out from then on. Ctrl-C ends the rounds; what was measured is kept.
+    """
+    result = Rounds()
+    left = list(entrants)
+    try:
+        for number in range(1, rounds + 1):
+            progress.stage(f"round {number} of {rounds}", total=len(left))
+            for entrant in tuple(left):
+                try:
+                    finished = run(entrant)
+                except ContenderError as error:
+                    left.remove(entrant)
+                    reason = f"failed in round {number}: {error.what}"
+                    result.crashed.append(Absent(name=entrant.name, reason=reason, crashed=True))
+                    progress.note(f"{entrant.name} {reason}; the others go on")
+                else:
+                    result.finished.setdefault(entrant.name, {})[number] = finished
+                progress.advance(1)
+    except KeyboardInterrupt:
+        result.interrupted = True
+    return result
+
+
+def require_results(measured: Sequence[object], absent: Sequence[Absent], interrupted: bool) -> None:  # noqa: FBT001 - both callers name it
+    """Refuses to write a result without any measurement.
+
+    Raises:
+        KeyboardInterrupt: the user ended it before anything was measured.
+        VitEdgeError: every contender failed; with the first one's reason.
+    """
+    if measured:
+        return
+    if interrupted:
+        raise KeyboardInterrupt
+    reason = f"{absent[0].name} {absent[0].reason}" if absent else "there are no contenders"
+    raise VitEdgeError("nothing was measured", reason)
