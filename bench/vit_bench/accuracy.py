@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from vit_bench.contenders import REFERENCE, Entrant, Peers
+from vit_bench.contenders import REFERENCE, Entrant, Peers, model_names
 from vit_bench.errors import ContenderError
 from vit_bench.labels import LabelledPhotos
 from vit_bench.process import run_task
@@ -55,7 +55,7 @@ def measure_accuracy(
     readable = _readable(answers, photos, progress)
     reference = next((e.name for e in everyone if e.name == REFERENCE and e.name in answers), next(iter(answers)))
     return Accuracy(
-        model=everyone[0].model,
+        model=model_names(everyone),
         reference=reference,
         pictures=len(readable),
         unreadable=len(photos.paths) - len(readable),

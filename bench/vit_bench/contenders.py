@@ -179,6 +179,11 @@ def artifacts(paths: Sequence[Path], provider: str) -> tuple[list[Entrant], list
     return entrants, read
 
 
+def model_names(entrants: Sequence[Entrant]) -> str:
+    """The model that all of them are of; where there are several, their names with commas between."""
+    return ", ".join(dict.fromkeys(entrant.model for entrant in entrants))
+
+
 def kind(artifact: Artifact) -> str:
     """An artifact's kind among others of its model: "fp32", "int8 static", "int8 static portable, with attention"."""
     scheme = f" {artifact.quantization.scheme}" if artifact.quantization is not None else ""

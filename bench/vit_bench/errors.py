@@ -1,7 +1,7 @@
 """What can go wrong while measuring; continues the tree of `vit_runtime.errors`.
 
 VitEdgeError
-├── ResultsError      (ValueError)    a results file that cannot be read, or results that do not go together
+├── ResultsError      (ValueError)    a results file, or a README to show results in, that cannot be read
 ├── PhotosError       (ValueError)    a folder of photos whose right answers are missing or match no class
 ├── ContenderError    (RuntimeError)  a contender that cannot be made or that failed
 └── OutdatedError     (ValueError)    README or plots that do not show what the results say
@@ -15,7 +15,7 @@ from vit_runtime.errors import EXIT_VERIFICATION, VitEdgeError
 
 
 class ResultsError(VitEdgeError, ValueError):
-    """A results file that is missing, damaged or of another version, or results that do not go together."""
+    """A results file that is missing, damaged, empty or of another version, or a README without the report's marks."""
 
 
 class PhotosError(VitEdgeError, ValueError):

@@ -7,7 +7,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vit_bench.contenders import REFERENCE, Entrant, Peers
+from vit_bench.contenders import REFERENCE, Entrant, Peers, model_names
 from vit_bench.process import Finished, run_task
 from vit_bench.results import Footprint, Footprints
 from vit_bench.rounds import Rounds, require_results, run_rounds
@@ -43,7 +43,7 @@ def measure_footprint(
     require_results([*done.finished], absent, done.interrupted)
     reference = done.reference(everyone, REFERENCE)
     return Footprints(
-        model=everyone[0].model,
+        model=model_names(everyone),
         reference=reference,
         threads=threads,
         contenders=tuple(_footprint(entrant, done, reference) for entrant in ready if entrant.name in done.finished),

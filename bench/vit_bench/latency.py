@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vit_bench.contenders import REFERENCE, Entrant, Peers
+from vit_bench.contenders import REFERENCE, Entrant, Peers, model_names
 from vit_bench.photo import describe_photo
 from vit_bench.process import Finished, run_task
 from vit_bench.results import ContenderLatency, Kind, Latency, Quantiles, Timing
@@ -72,7 +72,7 @@ def measure_latency(
         if entrant.name in done.finished
     )
     return Latency(
-        model=everyone[0].model,
+        model=model_names(everyone),
         reference=reference,
         reference_weights=None if own is None else "same" if own else "random",
         batch=settings.batch,

@@ -105,51 +105,6 @@ def measure_limit(
     )
 
 
-def summary(limit: Limit) -> str:
-    """One line on how far it is from the engine's own speed."""
-    floor, taken = 1e3 * limit.floor_seconds, 1e3 * limit.pass_seconds
-    beyond = [f"{kernel.name} ({1e3 * kernel.seconds:.1f} ms)" for kernel in limit.kernels if kernel.peak_share is None]
-    rest = f"; what takes longest beside them: {', '.join(beyond[:3])}" if beyond else ""
-    return (
-        f"{limit.contender.name} reaches {limit.reached:.0%} of the engine's own speed: its linear layers alone would "
-        f"take {floor:.1f} ms of {taken:.1f} ms{rest}"
-    )
-
-
-def kernel_table(limit: Limit) -> str:
-    """Where a pass's time goes, as plain text: one line a row of `Limit.kernels`, and one for the pass."""
-    width = max(len(kernel.name) for kernel in limit.kernels)
-    rows = [("", "ms", "share", "GOP", "GOP/s", "of its peak")]
-    for kernel in limit.kernels:
-        speed = kernel.operations / kernel.seconds / 1e9 if kernel.operations and kernel.seconds else None
-        rows.append(
-            (
-                kernel.name,
-                f"{1e3 * kernel.seconds:.2f}",
-                f"{kernel.share:.1%}",
-                f"{kernel.operations / 1e9:.2f}" if kernel.operations else "",
-                "" if speed is None else f"{speed:.0f}",
-                "" if kernel.peak_share is None else f"{kernel.peak_share:.0%}",
-            )
-        )
-    whole = sum(kernel.seconds for kernel in limit.kernels)
-    speed = limit.operations / limit.pass_seconds / 1e9
-    rows.append(
-        (
-            "in all",
-            f"{1e3 * whole:.2f}",
-            "100.0%",
-            f"{limit.operations / 1e9:.2f}",
-            f"{speed:.0f}",
-            f"{limit.reached:.0%}",
-        )
-    )
-    return "\n".join(
-        f"{name:<{width}}  {ms:>8}  {share:>6}  {work:>7}  {rate:>6}  {peak:>11}".rstrip()
-        for name, ms, share, work, rate, peak in rows
-    )
-
-
 def _time_passes(model: vit_runtime.ViT, pixels: UInt8Array) -> list[float]:
     model.run(pixels)
     times = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from vit_bench.accuracy import measure_accuracy
-from vit_bench.contenders import Entrant
+from vit_bench.contenders import Entrant, model_names
 from vit_bench.footprint import measure_footprint
 from vit_bench.labels import LabelledPhotos, find_photos
 from vit_bench.latency import LatencySettings, measure_latency
@@ -120,7 +120,7 @@ def limit(session: Session, plan: Plan, progress: Progress) -> Limits:
         if not limits:
             raise
         interrupted = True
-    return Limits(model=session.entrants[0].model, artifacts=tuple(limits), warnings=(), interrupted=interrupted)
+    return Limits(model=model_names(session.entrants), artifacts=tuple(limits), warnings=(), interrupted=interrupted)
 
 
 def _engine_alone(entrant: Entrant) -> Contender:

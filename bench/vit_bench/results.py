@@ -311,6 +311,8 @@ class Results:
     accuracy: tuple[Accuracy, ...] = ()
     footprint: tuple[Footprints, ...] = ()
     limit: tuple[Limits, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What speaks against all of these numbers."""
 
 
 def write_results(path: Path, results: Results) -> None:

@@ -9,7 +9,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -127,16 +127,15 @@ class Session:
         load = self._meter.read()
         for doubt in busy(load):
             self.warn(doubt)
-        common = tuple(self.warnings)
-        told = [replace(section, warnings=(*common, *section.warnings)) for section in sections]
         return Results(
             format_version=RESULTS_VERSION,
             vit_edge=version("vit-edge"),
             card=card.read_card(device=device, load=load, started=self._started),
-            latency=tuple(section for section in told if isinstance(section, Latency)),
-            accuracy=tuple(section for section in told if isinstance(section, Accuracy)),
-            footprint=tuple(section for section in told if isinstance(section, Footprints)),
-            limit=tuple(section for section in told if isinstance(section, Limits)),
+            latency=tuple(section for section in sections if isinstance(section, Latency)),
+            accuracy=tuple(section for section in sections if isinstance(section, Accuracy)),
+            footprint=tuple(section for section in sections if isinstance(section, Footprints)),
+            limit=tuple(section for section in sections if isinstance(section, Limits)),
+            warnings=tuple(self.warnings),
         )
 
 

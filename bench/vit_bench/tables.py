@@ -102,6 +102,7 @@ def terminal_table(results: Results) -> str:
         parts.extend(f"{entry.contender.name}\n{kernel_table(entry).text()}" for entry in limits(section))
         if said := notes(measured):
             parts.append("\n".join(said))
+    parts.extend(f"Warning: {warning}" for warning in results.warnings)
     return "\n\n".join(parts)
 
 

@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 
 from vit_bench import kernels
 from vit_bench.kernels import ProfiledKernel, Shape, group_seconds, profiled_kernel
-from vit_bench.limit import BETWEEN, kernel_table, measure_limit, summary
+from vit_bench.limit import BETWEEN, measure_limit
 from vit_bench.operations import architecture_operations
 from vit_bench.peak import _model
-from vit_bench.results import Contender, Kernel, Limit
+from vit_bench.results import Contender, Limit
 from vit_export import ExportRequest, export
 from vit_export.sources.torchvision_state import random_state
 from vit_runtime.artifact import Architecture, Rollout
@@ -296,39 +296,3 @@ def test_without_onnx_one_line_says_how_to_get_it(tiny_artifact: Path, monkeypat
 def test_a_file_that_is_no_artifact_is_refused(tmp_path: Path):
     with pytest.raises(ArtifactError):
         measured(tmp_path / "missing.onnx")
-
-
-# For the terminal.
-
-
-LIMIT = Limit(
-    contender=CONTENDER,
-    batch=1,
-    threads=2,
-    operations=12_000_000_000,
-    architecture_operations=13_000_000_000,
-    pass_seconds=0.05,
-    floor_seconds=0.03,
-    products=(),
-    kernels=(
-        Kernel(name="linear, fp32: mlp/hidden", seconds=0.04, share=0.8, operations=12_000_000_000, peak_share=0.75),
-        Kernel(name="GELU", seconds=0.01, share=0.2, operations=0, peak_share=None),
-    ),
-)
-
-
-def test_the_table_has_a_line_a_row_and_one_for_the_pass():
-    head, *rows = (line.split() for line in kernel_table(LIMIT).splitlines())
-    assert head == ["ms", "share", "GOP", "GOP/s", "of", "its", "peak"]
-    assert rows == [
-        ["linear,", "fp32:", "mlp/hidden", "40.00", "80.0%", "12.00", "300", "75%"],
-        ["GELU", "10.00", "20.0%"],
-        ["in", "all", "50.00", "100.0%", "12.00", "240", "60%"],
-    ]
-
-
-def test_the_summary_is_one_line():
-    assert summary(LIMIT) == (
-        "vit-edge fp32 reaches 60% of the engine's own speed: its linear layers alone would take 30.0 ms of 50.0 ms; "
-        "what takes longest beside them: GELU (10.0 ms)"
-    )
