@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import vit_runtime
+from vit_bench.documents import read_results
 from vit_runtime.selftest import waves
 
 pytestmark = pytest.mark.install
@@ -111,6 +112,17 @@ def test_export_says_what_is_missing(device: Device, tmp_path: Path):
     done = subprocess.run([script, "vit_b_16"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "error: torch: not installed; run: pip install 'vit-edge[export,cpu]'\n"
+
+
+def test_the_benchmark_measures_there(device: Device, tiny_artifact: Path, tmp_path: Path):
+    results = tmp_path / "device.json"
+    options = ("--seconds", "0.2", "--rounds", "2", "--device", "a bare device", "-o", results)
+    told = device.run("vit-bench", "all", tiny_artifact, *options)
+    assert "tiny: Latency, batch 1\na bare device; " in told
+    measured = read_results(results)
+    assert measured.latency[0].reference == "vit-edge fp32"
+    assert {package.name for package in measured.card.packages} >= {"numpy", "onnxruntime"}
+    assert not {package.name for package in measured.card.packages} & {"torch", "onnx"}
 
 
 def test_a_device_needs_less_than_200_megabytes(device: Device):

@@ -11,9 +11,9 @@ import typer
 
 from vit_bench import card, measure
 from vit_bench.contenders import TOOLS
+from vit_bench.documents import read_results, write_results
 from vit_bench.measure import Plan
 from vit_bench.report import check_readme, make_report, update_readme, write_plots
-from vit_bench.results import read_results, write_results
 from vit_bench.session import Choice, Session, check_seconds, results_path
 from vit_bench.tables import terminal_table
 from vit_export.console_progress import ConsoleProgress
@@ -191,13 +191,14 @@ def limit(
     *,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures in one run.")] = 1,
     threads: ThreadsOption = None,
-    seconds: Annotated[float, typer.Option("--seconds", help="To measure each artifact for.")] = 20.0,
+    seconds: Annotated[float, typer.Option("--seconds", help="To measure each artifact for, over all rounds.")] = 20.0,
+    rounds: RoundsOption = 10,
     device: DeviceOption = None,
     output: OutputOption = None,
 ) -> None:
     """Compare with what the engine can do at best: operations, the share reached, and where the rest goes."""
     choice = Choice(models=tuple(models), against="none", provider="cpu", threads=threads)
-    _run("limit", choice, Plan(batch=batch, seconds=seconds), (measure.limit,), device, output)
+    _run("limit", choice, Plan(batch=batch, seconds=seconds, rounds=rounds), (measure.limit,), device, output)
 
 
 @app.command(name="all")

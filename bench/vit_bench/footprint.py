@@ -53,7 +53,7 @@ def measure_footprint(
     )
 
 
-def _footprint(entrant: Entrant, done: Rounds, reference: str | None) -> Footprint:
+def _footprint(entrant: Entrant, done: Rounds[Finished], reference: str | None) -> Footprint:
     name = entrant.name
     packages = requirements(entrant.runs_on)
     return Footprint(

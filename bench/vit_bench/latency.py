@@ -86,7 +86,7 @@ def measure_latency(
     )
 
 
-def _latency(entrant: Entrant, done: Rounds, reference: str | None, *, comparable: bool) -> ContenderLatency:
+def _latency(entrant: Entrant, done: Rounds[Finished], reference: str | None, *, comparable: bool) -> ContenderLatency:
     rounds = done.finished[entrant.name]
     last = rounds[max(rounds)].measured
     similar = None
@@ -104,7 +104,7 @@ def _latency(entrant: Entrant, done: Rounds, reference: str | None, *, comparabl
     )
 
 
-def _timing(name: str, kind: Kind, done: Rounds, reference: str | None) -> Timing:
+def _timing(name: str, kind: Kind, done: Rounds[Finished], reference: str | None) -> Timing:
     samples = _SAMPLES[kind]
     rounds: list[Quantiles] = [quantiles(samples(finished)) for finished in done.finished[name].values()]
     return Timing(
@@ -115,7 +115,7 @@ def _timing(name: str, kind: Kind, done: Rounds, reference: str | None) -> Timin
     )
 
 
-def _doubts(measured: Sequence[ContenderLatency], done: Rounds) -> list[str]:
+def _doubts(measured: Sequence[ContenderLatency], done: Rounds[Finished]) -> list[str]:
     """Why the numbers may say less than they seem to."""
     doubts = done.doubts()
     noisy = [

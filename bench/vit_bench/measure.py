@@ -10,20 +10,17 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from vit_bench.accuracy import measure_accuracy
-from vit_bench.contenders import Entrant, model_names
 from vit_bench.footprint import measure_footprint
 from vit_bench.labels import LabelledPhotos, find_photos
 from vit_bench.latency import LatencySettings, measure_latency
-from vit_bench.limit import measure_limit
+from vit_bench.limit import measure_limits
 from vit_bench.photo import write_photo
-from vit_bench.results import Accuracy, Contender, Footprints, Latency, Limit, Limits
+from vit_bench.results import Accuracy, Footprints, Latency, Limits
+from vit_bench.sections import Section
 from vit_bench.session import Session
 from vit_export.progress import Progress
-from vit_runtime.errors import ArtifactError, MissingDependencyError
+from vit_runtime.errors import ArtifactError, VitEdgeError
 from vit_runtime.images import read_rgb
-from vit_runtime.session import import_onnxruntime
-
-Section: TypeAlias = "Latency | Accuracy | Footprints | Limits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +45,11 @@ def measure(
 ) -> tuple[list[Section], Literal["whole", "interrupted"]]:
     """Measures part after part; after Ctrl-C, what was measured until then.
 
-    Where there are several parts, one that lacks a package is left out.
+    Where there are several parts, one that cannot be measured is left out, and the user is told why.
 
     Raises:
         KeyboardInterrupt: nothing was measured yet.
-        VitEdgeError: a part could not be measured at all.
+        VitEdgeError: what was given does not fit, or no part could be measured.
     """
     # What does not fit is found out before the work.
     if plan.photos is not None:
@@ -60,6 +57,7 @@ def measure(
     if plan.photo is not None:
         read_rgb(plan.photo)
     sections: list[Section] = []
+    failures: list[VitEdgeError] = []
     for part in parts:
         try:
             sections.append(part(session, plan, progress))
@@ -67,13 +65,15 @@ def measure(
             if not sections:
                 raise
             return sections, "interrupted"
-        except MissingDependencyError as error:
-            if len(parts) == 1:
-                raise
-            progress.note(f"left out: {error}")
+        except VitEdgeError as error:
+            failures.append(error)
+            if len(parts) > 1:
+                progress.note(f"left out: {error}")
             continue
         if sections[-1].interrupted:
             return sections, "interrupted"
+    if not sections:
+        raise failures[0]
     return sections, "whole"
 
 
@@ -103,35 +103,13 @@ def footprint(session: Session, plan: Plan, progress: Progress) -> Footprints:
 
 def limit(session: Session, plan: Plan, progress: Progress) -> Limits:
     """Against the engine's own speed, on the CPU."""
-    limits: list[Limit] = []
-    interrupted = False
-    try:
-        for entrant in session.entrants:
-            measured = measure_limit(
-                entrant.file,
-                contender=_engine_alone(entrant),
-                threads=session.threads,
-                batch=plan.batch,
-                seconds=plan.seconds,
-                advance=progress.stage,
-            )
-            limits.append(measured)  # one by one: what is measured is kept when Ctrl-C ends the next
-    except KeyboardInterrupt:
-        if not limits:
-            raise
-        interrupted = True
-    return Limits(model=model_names(session.entrants), artifacts=tuple(limits), warnings=(), interrupted=interrupted)
-
-
-def _engine_alone(entrant: Entrant) -> Contender:
-    runtime = import_onnxruntime()
-    return Contender(
-        name=entrant.name,
-        tool=entrant.tool,
-        model=entrant.model,
-        precision=entrant.precision,
-        version=f"onnxruntime {runtime.__version__}",
-        detail="",
+    return measure_limits(
+        session.entrants,
+        threads=session.threads,
+        batch=plan.batch,
+        seconds=plan.seconds,
+        rounds=plan.rounds,
+        progress=progress,
     )
 
 

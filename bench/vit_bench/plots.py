@@ -1,25 +1,31 @@
-"""Results as pictures: latency against accuracy with its Pareto front, and bars of how many times as fast.
-
-What a plot shows is a dataclass; its SHA-256 travels in the PNG, so that a check needs no comparison of pixels.
-"""
+"""Draws the report's plots: latency against accuracy with its Pareto front, and bars of how many times as fast."""
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise, product
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final
 
-from vit_bench.results import Accuracy, Kind, Latency, Quantiles, Ratio, Share
-from vit_bench.tables import order, threads_text, timing_of
-from vit_runtime import codec
+from vit_bench.captions import threads_text
+from vit_bench.label_places import LABEL_COST, LINE_COST, Place, place_labels
+from vit_bench.plot_data import (
+    DIGEST_KEY,
+    OWN,
+    BarPanel,
+    BarsPlot,
+    ParetoPanel,
+    ParetoPlot,
+    Plot,
+    Point,
+    accuracy_of,
+    digest,
+    pareto_front,
+)
+from vit_bench.results import Kind
 from vit_runtime.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -27,9 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
-DIGEST_KEY: Final = "vit-bench"
-"""Name of the PNG's text chunk that holds the digest."""
-OWN: Final = "vit-edge"
 _WIDTH_INCHES, _DPI = 8.0, 150
 _ACCENT, _GREY, _INK = "#0072B2", "#A6A6A6", "#333333"
 _LOOKS: Final = {  # colours of Okabe and Ito, "Color universal design" (2008)
@@ -59,140 +62,6 @@ _STYLE: Final[dict[str, object]] = {
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """How many times as fast as the reference one contender is."""
-
-    name: str
-    tool: str
-    model: Ratio | None
-    photo: Ratio | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class BarPanel:
-    """One model's contenders but the reference, the fastest first."""
-
-    model: str
-    reference: str
-    threads: int
-    bars: tuple[Bar, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BarsPlot:
-    """One device against its reference."""
-
-    device: str
-    panels: tuple[BarPanel, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """One contender's latency, model alone, at batch 1 in seconds, and its accuracy."""
-
-    name: str
-    tool: str
-    latency: Quantiles
-    top1: Share
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParetoPanel:
-    """One model's contenders."""
-
-    model: str
-    threads: int
-    pictures: int
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParetoPlot:
-    """Latency against accuracy on one device."""
-
-    device: str
-    panels: tuple[ParetoPanel, ...]
-
-
-Plot: TypeAlias = "BarsPlot | ParetoPlot"
-_Box = tuple[float, float, float, float]
-"""Left, bottom, right, top, in pixels."""
-_Place = tuple[float, float]
-_LABEL, _LINE = 20.0, 3.0
-"""What it costs to cover a pixel of a marker or label, and of a line."""
-_SWEEPS: Final = 6
-"""Over all labels, until each has found its place beside the others."""
-
-
-def bar_panel(latency: Latency) -> BarPanel | None:
-    """The bars of one table of latencies; None where there is nothing to compare."""
-    bars = []
-    for entry in sorted(latency.contenders, key=order):
-        model, photo = (timing.speedup if (timing := timing_of(entry, kind)) else None for kind in get_args(Kind))
-        if (model or photo) and entry.contender.name != latency.reference:
-            bars.append(Bar(name=entry.contender.name, tool=entry.contender.tool, model=model, photo=photo))
-    if latency.reference is None or not bars:
-        return None
-    bars.sort(key=lambda bar: -(bar.model or bar.photo or _NO_RATIO).value)
-    return BarPanel(model=latency.model, reference=latency.reference, threads=latency.threads, bars=tuple(bars))
-
-
-_NO_RATIO: Final = Ratio(value=0.0, low=0.0, high=0.0, pairs=0)
-
-
-def pareto_panel(latency: Latency, accuracy: Accuracy) -> ParetoPanel | None:
-    """The contenders of a model that both were measured of; None where there is none."""
-    scores = {score.contender.name: score for score in accuracy.scores}
-    points = tuple(
-        Point(name=name, tool=entry.contender.tool, latency=timing.all_rounds, top1=scores[name].top1)
-        for entry in sorted(latency.contenders, key=order)
-        if (name := entry.contender.name) in scores and (timing := timing_of(entry, "model"))
-    )
-    if not points:
-        return None
-    return ParetoPanel(model=latency.model, threads=latency.threads, pictures=accuracy.pictures, points=points)
-
-
-def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """Those that no other beats: none is as fast and as accurate and in one of the two better. The fastest first."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.latency.median, -_accuracy(point))):
-        best = front[-1] if front else None
-        as_good = best and (point.latency.median, _accuracy(point)) == (best.latency.median, _accuracy(best))
-        if best is None or as_good or _accuracy(point) > _accuracy(best):
-            front.append(point)
-    return front
-
-
-def _accuracy(point: Point) -> float:
-    return point.top1.count / point.top1.of
-
-
-def digest(plot: Plot) -> str:
-    """SHA-256 of what a plot shows, as canonical JSON."""
-    text = json.dumps([type(plot).__name__, codec.encode(plot)], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def png_digest(path: Path) -> str | None:
-    """The digest that a plot's file carries; None where it has none or is no picture.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            found = image.info.get(DIGEST_KEY)
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError):
-        return None
-    return found if isinstance(found, str) else None
 
 
 def png(plot: Plot) -> bytes:
@@ -294,7 +163,7 @@ def _draw_points(axes: Axes, panel: ParetoPanel) -> list[Annotation]:
     for point in panel.points:
         colour, marker = _LOOKS.get(point.tool, (_GREY, "h"))
         own = point.tool == OWN
-        x, y, latency, top1 = 1e3 * point.latency.median, 100 * _accuracy(point), point.latency, point.top1
+        x, y, latency, top1 = 1e3 * point.latency.median, 100 * accuracy_of(point), point.latency, point.top1
         across = [[1e3 * (latency.median - latency.p10)], [1e3 * (latency.p90 - latency.median)]]
         up = [[max(0.0, y - 100 * top1.low)], [max(0.0, 100 * top1.high - y)]]
         axes.errorbar(x, y, xerr=across, yerr=up, fmt="none", ecolor=colour, alpha=0.35, elinewidth=1.2, zorder=2)
@@ -324,7 +193,7 @@ def _draw_points(axes: Axes, panel: ParetoPanel) -> list[Annotation]:
     fastest, slowest = (pick(1e3 * point.latency.median for point in panel.points) for pick in (min, max))
     left, right = fastest / 1.25 / (slowest / fastest) ** 0.08, slowest * 1.3 * (slowest / fastest) ** 0.08
     front = pareto_front(panel.points)
-    xs, ys = [1e3 * point.latency.median for point in front], [100 * _accuracy(point) for point in front]
+    xs, ys = [1e3 * point.latency.median for point in front], [100 * accuracy_of(point) for point in front]
     axes.step([*xs, right], [*ys, ys[-1]], where="post", color="#B0B0B0", linewidth=1.8, zorder=1)
     axes.annotate(
         *("Pareto front", (right, ys[-1])), xytext=(-2, 3), textcoords="offset points", ha="right", color="#777777"
@@ -356,82 +225,20 @@ def _ticks(low: float, high: float) -> list[float]:
 def _place_labels(axes: Axes, points: Sequence[Point], labels: Sequence[Annotation]) -> None:
     """Moves each label beside its point to where it covers least: other labels, points, lines, the rim."""
     to_pixels = axes.transData.transform
-    centres: list[_Place] = [tuple(to_pixels((1e3 * p.latency.median, 100 * _accuracy(p)))) for p in points]
+    centres: list[Place] = [tuple(to_pixels((1e3 * p.latency.median, 100 * accuracy_of(p)))) for p in points]
     rim = axes.get_window_extent()
-    room = (rim.x0, rim.y0, rim.x1, rim.y1)
-    obstacles = [((x - 11, y - 11, x + 11, y + 11), _LABEL) for x, y in centres]
+    obstacles = [((x - 11, y - 11, x + 11, y + 11), LABEL_COST) for x, y in centres]
     for point, (x, y) in zip(points, centres, strict=True):
         left, bottom = to_pixels((1e3 * point.latency.p10, 100 * point.top1.low))
         right, top = to_pixels((1e3 * point.latency.p90, 100 * point.top1.high))
-        obstacles += [((left, y - 2, right, y + 2), _LINE), ((x - 2, bottom, x + 2, top), _LINE)]
-    front = [tuple(to_pixels((1e3 * p.latency.median, 100 * _accuracy(p)))) for p in pareto_front(points)]
-    obstacles += [((x, y - 3, end, y + 3), _LINE) for (x, y), (end, _) in pairwise([*front, (rim.x1, 0.0)])]
-    obstacles += [(text.get_window_extent().extents, _LABEL) for text in axes.texts if text not in labels]
+        obstacles += [((left, y - 2, right, y + 2), LINE_COST), ((x - 2, bottom, x + 2, top), LINE_COST)]
+    front = [tuple(to_pixels((1e3 * p.latency.median, 100 * accuracy_of(p)))) for p in pareto_front(points)]
+    obstacles += [((x, y - 3, end, y + 3), LINE_COST) for (x, y), (end, _) in pairwise([*front, (rim.x1, 0.0)])]
+    obstacles += [(text.get_window_extent().extents, LABEL_COST) for text in axes.texts if text not in labels]
     sizes = [(box.width + 6, box.height + 4) for box in (label.get_window_extent() for label in labels)]
-    boxes: list[_Box] = [(x, y, x, y) for x, y in centres]
-    for _ in range(_SWEEPS):  # the first ones to choose did not know where the others would go
-        for index, (centre, size) in enumerate(zip(centres, sizes, strict=True)):
-            others = [(box, c) for box, c in zip(boxes, centres, strict=True) if c is not centre]
-            boxes[index] = min(
-                _places(centre, size),
-                key=lambda box, centre=centre, others=others: _cost(box, centre, room, obstacles, others),  # type: ignore[misc]
-            )
+    boxes = place_labels(centres, sizes, room=(rim.x0, rim.y0, rim.x1, rim.y1), obstacles=obstacles)
     for label, (left, bottom, right, top), (x, y) in zip(labels, boxes, centres, strict=True):
         label.set_position(((left + right) / 2 - x, (bottom + top) / 2 - y))
-
-
-def _places(point: _Place, size: _Place) -> list[_Box]:
-    """Where a label can lie: all around its point, near and further away."""
-    found = []
-    for gap, step in product((16, 30, 46, 64, 84, 106, 130), range(16)):
-        x = point[0] + math.cos(step * math.pi / 8) * (gap + size[0] / 2)
-        y = point[1] + math.sin(step * math.pi / 8) * (gap + size[1] / 2)
-        found.append((x - size[0] / 2, y - size[1] / 2, x + size[0] / 2, y + size[1] / 2))
-    return found
-
-
-def _cost(
-    box: _Box,
-    point: _Place,
-    room: _Box,
-    obstacles: Sequence[tuple[_Box, float]],
-    others: Sequence[tuple[_Box, _Place]],
-) -> float:
-    """What is covered, by weight, and the way from the point; for lines to labels, too."""
-    leader = _leader(box, point)
-    cost = 12.0 * math.dist(leader[0], leader[-1]) + sum(weight * _overlap(box, other) for other, weight in obstacles)
-    cost += 200.0 * ((box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, room))
-    for other, centre in others:
-        theirs = _leader(other, centre)
-        struck = sum(_holds(other, place) for place in leader) + sum(_holds(box, place) for place in theirs)
-        cost += 3 * _LABEL * _overlap(box, other) + 1500.0 * (struck + _cross(leader, theirs))
-    return cost
-
-
-def _leader(box: _Box, point: _Place) -> list[_Place]:
-    """Places along the line from a point to where its label begins."""
-    x, y = min(max(point[0], box[0]), box[2]), min(max(point[1], box[1]), box[3])
-    return [(point[0] + (x - point[0]) * part / 6, point[1] + (y - point[1]) * part / 6) for part in range(7)]
-
-
-def _cross(one: Sequence[_Place], other: Sequence[_Place]) -> bool:
-    """Whether two lines cross: each has the other's ends on its two sides."""
-
-    def side(line: Sequence[_Place], place: _Place) -> float:
-        (x, y), (end_x, end_y) = line[0], line[-1]
-        return (end_x - x) * (place[1] - y) - (end_y - y) * (place[0] - x)
-
-    return all(side(a, b[0]) * side(a, b[-1]) < 0 for a, b in ((one, other), (other, one)))
-
-
-def _holds(box: _Box, place: _Place) -> bool:
-    return box[0] <= place[0] <= box[2] and box[1] <= place[1] <= box[3]
-
-
-def _overlap(one: _Box, other: _Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(0.0, width) * max(0.0, height)
 
 
 def _figure(title: str, heights: Sequence[float], *, height: float, columns: int) -> tuple[Figure, list[list[Axes]]]:

@@ -64,16 +64,19 @@ def run_task(
     return Finished(first_answer_seconds=first_answer, measured=measured)
 
 
-def run_module(name: str, module: str, document: str) -> None:
+def run_module(name: str, module: str, document: str) -> list[str]:
     """Runs one of our modules in a process of its own, with a JSON document on its standard input.
+
+    Returns:
+        the lines that it told.
 
     Raises:
         ContenderError: it failed, in its own words.
     """
     with _Process(module, document, None) as process:
-        for _ in process.told():
-            pass
+        told = list(process.told())
         process.finish(name)
+    return told
 
 
 class _Process:

@@ -6,14 +6,8 @@ most have one entry in one of them. `vit-bench report` puts any number of docume
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
-
-from vit_bench.errors import ResultsError
-from vit_runtime import codec
-from vit_runtime.files import atomic_write
 
 RESULTS_VERSION: Final = 1
 
@@ -110,6 +104,11 @@ class Ratio:
     high: float
     pairs: int
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves 1 out."""
+        return not self.low <= 1.0 <= self.high
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
@@ -170,6 +169,11 @@ class Difference:
     value: float
     low: float
     high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return not self.low <= 0.0 <= self.high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,6 +300,7 @@ class Limits:
 
     model: str
     artifacts: tuple[Limit, ...]
+    absent: tuple[Absent, ...]
     warnings: tuple[str, ...]
     interrupted: bool
 
@@ -313,41 +318,3 @@ class Results:
     limit: tuple[Limits, ...] = ()
     warnings: tuple[str, ...] = ()
     """What speaks against all of these numbers."""
-
-
-def write_results(path: Path, results: Results) -> None:
-    """Writes a document, whole or not at all.
-
-    Raises:
-        OutputFileError: the place takes no file.
-    """
-    text = json.dumps(codec.encode(results), indent=1, ensure_ascii=False, allow_nan=False)
-    with atomic_write(path) as file:
-        file.write(f"{text}\n".encode())
-
-
-def read_results(path: Path) -> Results:
-    """Reads a document that `write_results` has written.
-
-    Raises:
-        ResultsError: it is missing, no such document, or of another version.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultsError(
-            path, f"cannot be read ({error.strerror})", "give a file that vit-bench has written"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise ResultsError(path, f"no JSON ({error})", "give a file that vit-bench has written") from error
-    version = document.get("format_version") if isinstance(document, dict) else None
-    if version != RESULTS_VERSION:
-        raise ResultsError(
-            path,
-            f"has results of version {version!r}, and this vit-bench reads version {RESULTS_VERSION}",
-            "measure again",
-        )
-    try:
-        return codec.decode(Results, document, "results")
-    except codec.SchemaError as error:
-        raise ResultsError(path, f"is broken: {error}", "measure again") from error

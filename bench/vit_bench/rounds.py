@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from vit_bench.contenders import Entrant
 from vit_bench.errors import ContenderError
-from vit_bench.process import Finished
 from vit_bench.results import Absent, Ratio
 from vit_bench.statistics import paired_ratio
 from vit_export.progress import Progress
@@ -18,20 +17,23 @@ FEW_ROUNDS: Final = 5
 """From so many on a repetition lies in the interval in at least 9 of 10 cases (tests/bench/test_statistics.py)."""
 
 
+T = TypeVar("T")
+
+
 @dataclass(kw_only=True)
-class Rounds:
+class Rounds(Generic[T]):
     """What all contenders gave, as far as it went."""
 
-    finished: dict[str, dict[int, Finished]] = field(default_factory=dict)
+    finished: dict[str, dict[int, T]] = field(default_factory=dict)
     """By name, and by number of the round; contenders without any are left out."""
     crashed: list[Absent] = field(default_factory=list)
     interrupted: bool = False
 
-    def each(self, name: str, value: Callable[[Finished], float]) -> list[float]:
+    def each(self, name: str, value: Callable[[T], float]) -> list[float]:
         """One value for each round of a contender."""
         return [value(finished) for finished in self.finished[name].values()]
 
-    def times_of_reference(self, name: str, reference: str | None, value: Callable[[Finished], float]) -> Ratio | None:
+    def times_of_reference(self, name: str, reference: str | None, value: Callable[[T], float]) -> Ratio | None:
         """The reference's value over a contender's, from the rounds that both have; None for the reference itself."""
         if reference is None or name == reference:
             return None
@@ -51,14 +53,12 @@ class Rounds:
         return wanted if wanted in measured else next(iter(measured), None)
 
 
-def run_rounds(
-    entrants: Sequence[Entrant], rounds: int, run: Callable[[Entrant], Finished], progress: Progress
-) -> Rounds:
+def run_rounds(entrants: Sequence[Entrant], rounds: int, run: Callable[[Entrant], T], progress: Progress) -> Rounds[T]:
     """Runs all contenders once a round, A B A B.
 
     A contender that fails is reported and left out from then on. Ctrl-C ends the rounds; what was measured is kept.
     """
-    result = Rounds()
+    result: Rounds[T] = Rounds()
     left = list(entrants)
     try:
         for number in range(1, rounds + 1):

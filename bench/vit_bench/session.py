@@ -19,6 +19,7 @@ from vit_bench import card
 from vit_bench.card import LoadMeter, available_processors
 from vit_bench.contenders import PEERS, REFERENCE, TOOLS, PeerRequest, Peers, artifacts, make_peers
 from vit_bench.results import RESULTS_VERSION, Accuracy, Footprints, Latency, Limits, Load, Results
+from vit_bench.sections import Section
 from vit_bench.task import Tool
 from vit_export.progress import Progress
 from vit_runtime import codec
@@ -122,7 +123,7 @@ class Session:
         options = [str(self._choice.checkpoint), str(self._choice.calibrate), batch]
         return hashlib.sha256(json.dumps([versions, parts, options]).encode()).hexdigest()[:12]
 
-    def results(self, device: str | None, *sections: Latency | Accuracy | Footprints | Limits) -> Results:
+    def results(self, device: str | None, *sections: Section) -> Results:
         """The document for what was measured, with the card and with what speaks against the numbers."""
         load = self._meter.read()
         for doubt in busy(load):

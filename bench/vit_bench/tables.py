@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeAlias, TypeVar, get_args
+from typing import Final, get_args
 
+from vit_bench.captions import UNCLEAR, card_line, notes, title
 from vit_bench.results import (
     Accuracy,
-    Contender,
-    ContenderLatency,
     Difference,
-    Footprint,
     Footprints,
     Kind,
     Latency,
@@ -25,45 +23,12 @@ from vit_bench.results import (
     Quantiles,
     Ratio,
     Results,
-    Score,
     Share,
     Timing,
 )
-from vit_bench.task import Tool
+from vit_bench.sections import Measured, Section, limits, order, timing_of
 
-Section: TypeAlias = "Latency | Accuracy | Footprints | Limits"
-Entry: TypeAlias = "ContenderLatency | Score | Footprint | Limit"
-S_co = TypeVar("S_co", bound=Section, covariant=True)
-
-UNCLEAR: Final = "no clear difference"
 _REFERENCE: Final = "1 (reference)"
-_NOTABLE_LOAD: Final = 0.05
-"""Share of the processors that others may take before it is told."""
-_TOOLS: Final = get_args(Tool)
-_PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
-_IMPLIED: Final = {
-    "avx": ("avx2", "avx512f"),
-    "avx2": ("avx512f",),
-    "avx512f": ("avx512_vnni", "avx512_bf16", "avx512_fp16"),
-    "avx_vnni": ("avx512_vnni",),
-    "amx_tile": ("amx_int8", "amx_bf16"),
-    "neon": ("asimddp", "asimdhp"),
-    "asimd": ("asimddp", "asimdhp"),
-    "asimdhp": ("asimddp",),
-    "sve": ("sve2",),
-}
-"""Instruction sets that go without saying where one of the others is named."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured(Generic[S_co]):
-    """A section of the results, of one run or merged from several, and where it comes from."""
-
-    section: S_co
-    runs: tuple[Results, ...]
-    """Those that something in it was measured in, the newest first; at least one."""
-    notes: tuple[str, ...] = ()
-    """What to know about the merging."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,15 +85,6 @@ def markdown_table(measured: Measured[Section]) -> str:
     return "\n\n".join(parts)
 
 
-def title(section: Section) -> str:
-    """What a section is about, in a few words."""
-    if isinstance(section, Latency):
-        return f"Latency, batch {section.batch}"
-    if isinstance(section, Accuracy):
-        return f"Accuracy on {section.pictures} photos"
-    return "Footprint" if isinstance(section, Footprints) else "Share of the engine's own speed"
-
-
 def main_table(section: Section) -> Table:
     """The table of a section, a row for each contender; columns without anything in them are left out."""
     if isinstance(section, Latency):
@@ -151,11 +107,6 @@ def _latency_table(latency: Latency) -> Table:
             cells += [_milliseconds(timing), _REFERENCE if is_reference else ratio(timing.speedup if timing else None)]
         rows.append(cells)
     return _without_empty_columns(header, rows)
-
-
-def timing_of(entry: ContenderLatency, kind: Kind) -> Timing | None:
-    """A contender's latency of one kind; None where it was not measured."""
-    return next((timing for timing in entry.timings if timing.kind == kind), None)
 
 
 def _milliseconds(timing: Timing | None) -> str:
@@ -263,130 +214,13 @@ def kernel_table(limit: Limit) -> Table:
     return Table(header=header, rows=tuple(rows))
 
 
-def limits(section: Section) -> list[Limit]:
-    """The artifacts whose kernels are known, in the order of the table."""
-    return sorted(section.artifacts, key=order) if isinstance(section, Limits) else []
-
-
-def entries(section: Section) -> tuple[Entry, ...]:
-    """Whatever a section has one of for each contender."""
-    if isinstance(section, Accuracy):
-        return section.scores
-    return section.artifacts if isinstance(section, Limits) else section.contenders
-
-
-def order(entry: Entry) -> tuple[int, bool, int, bool, str]:
-    """Sorts vit-edge first, from fp32 to int8, portable last, then the other tools in the order of their list."""
-    who = entry.contender
-    return (
-        _TOOLS.index(who.tool) if who.tool in _TOOLS else len(_TOOLS),
-        "portable" in who.name,
-        _PRECISIONS.index(who.precision) if who.precision in _PRECISIONS else len(_PRECISIONS),
-        "static" in who.name,
-        who.name,
-    )
-
-
-def card_line(measured: Measured[Section]) -> str:
-    """The machine and the run: device, processor, instructions, threads, versions, date, load where notable."""
-    section, runs = measured.section, measured.runs
-    cards = [run.card for run in runs]
-    versions = [f"vit-edge {run.vit_edge}" for run in runs]
-    versions += [entry.contender.version for entry in sorted(entries(section), key=order)]
-    parts = [
-        *(card.device for card in cards),
-        *(card.processor for card in cards),
-        *(", ".join(_telling(card.instruction_sets)) for card in cards),
-        *_settings(section),
-        ", ".join(dict.fromkeys(versions)),
-        *(f"{card.governor} governor" for card in cards if card.governor not in (None, "performance")),
-        ", ".join(dict.fromkeys(card.date[:10] for card in cards)),
-    ]
-    loads = [card.load for card in cards if card.load is not None]
-    for who, taken in (
-        ("other programs", max((load.others for load in loads), default=0.0)),
-        ("other virtual machines", max((load.stolen for load in loads), default=0.0)),
-    ):
-        if taken > _NOTABLE_LOAD:
-            parts.append(f"{who} took {taken:.0%} of the processors")
-    return "; ".join(dict.fromkeys(filter(None, parts)))
-
-
-def _telling(instruction_sets: Sequence[str]) -> list[str]:
-    return [name for name in instruction_sets if not set(_IMPLIED.get(name, ())) & set(instruction_sets)]
-
-
-def _settings(section: Section) -> list[str]:
-    """What was the same for all rows."""
-    if isinstance(section, Accuracy):
-        unreadable = f"{section.unreadable} unreadable ones left out" if section.unreadable else ""
-        return [f"right answers: {section.labels}", unreadable]
-    if isinstance(section, Limits):
-        used = {(limit.batch, limit.threads) for limit in section.artifacts}
-        return [f"batch {batch}, {threads_text(threads)}" for batch, threads in used] if len(used) == 1 else []
-    photo = [f"photo: {section.photo}"] if isinstance(section, Latency) else []
-    return [threads_text(section.threads), *photo]
-
-
-def threads_text(threads: int) -> str:
-    """How many, with the noun."""
-    return f"{threads} thread{'' if threads == 1 else 's'}"
-
-
-def notes(measured: Measured[Section]) -> list[str]:
-    """What to know about a table: who is absent and why, warnings, what was interrupted or merged."""
-    section = measured.section
-    lines = list(measured.notes)
-    if section.interrupted:
-        lines.append("Interrupted: not everything was measured that was to be.")
-    if isinstance(section, Accuracy):
-        lines += _clear_differences(section)
-    if isinstance(section, Latency):
-        lines += _how_they_ran(contender.contender for contender in section.contenders)
-        if section.reference_weights == "random":
-            lines.append("Other tools ran random weights, which takes the same time.")
-    if not isinstance(section, Limits):
-        lines += [
-            f"{absent.name} {'failed' if absent.crashed else 'was not measured'}: {absent.reason}"
-            for absent in section.absent
-        ]
-    return lines + [f"Warning: {warning}" for warning in section.warnings]
-
-
-def _clear_differences(accuracy: Accuracy) -> list[str]:
-    """Which of the differences of top-1 are one; hardly any is, and a word in every row would hide that."""
-    compared = [score for score in sorted(accuracy.scores, key=order) if score.top1_difference is not None]
-    clear = [
-        score.contender.name for score in compared if score.top1_difference and not _holds(score.top1_difference, 0.0)
-    ]
-    if not compared:
-        return []
-    if not clear:
-        return [f"Top-1: {UNCLEAR} from {accuracy.reference}, since every interval holds 0."]
-    rest = "" if len(clear) == len(compared) else f"; the others: {UNCLEAR}"
-    return [f"Top-1 differs clearly from {accuracy.reference}'s: {', '.join(clear)}{rest}."]
-
-
-def _how_they_ran(contenders: Iterable[Contender]) -> list[str]:
-    details: dict[str, list[str]] = {}
-    for contender in contenders:
-        if contender.detail:
-            details.setdefault(contender.detail, []).append(contender.name)
-    told = [f"{', '.join(names)}: {detail}" for detail, names in details.items()]
-    return [f"As run: {'; '.join(told)}."] if told else []
-
-
-def _holds(interval: Ratio | Difference, value: float) -> bool:
-    return interval.low <= value <= interval.high
-
-
 def ratio(value: Ratio | None) -> str:
     """A ratio with its interval, in words where that holds 1; empty where there is none."""
     if value is None:
         return ""
     if value.pairs < 2:
         return f"{value.value:.2f} (one round: no interval)"
-    unclear = f": {UNCLEAR}" if _holds(value, 1.0) else ""
+    unclear = "" if value.is_clear else f": {UNCLEAR}"
     return f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f}){unclear}"
 
 

@@ -24,6 +24,11 @@ ANSWERED: Final = "answered"
 """The line that says: the first photo's answer is there."""
 
 
+def tell(text: str) -> None:
+    """Says a line to the process that waits for it."""
+    print(f"{PREFIX}{text}", flush=True)  # noqa: T201 - the parent reads this
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One contender's work in one process."""

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from vit_bench.engines import TOP, Engine, load
-from vit_bench.task import ANSWERED, PREFIX, Measured, PhotoAnswer, Task
+from vit_bench.task import ANSWERED, Measured, PhotoAnswer, Task, tell
 from vit_runtime import codec
 from vit_runtime.errors import ImageError, VitEdgeError
 
@@ -45,7 +45,7 @@ def _measure(task: Task) -> None:
         engine.prepared(first, task.batch)()
     else:
         engine.answer(first)
-    _tell(ANSWERED)
+    tell(ANSWERED)
     peak_bytes = _peak_bytes()
     run = engine.prepared(first, task.batch)
     scores = tuple(map(float, run()[0]))
@@ -115,11 +115,7 @@ def _peak_bytes() -> int:
 
 
 def _print(document: Measured | PhotoAnswer) -> None:
-    _tell(json.dumps(codec.encode(document)))
-
-
-def _tell(text: str) -> None:
-    print(f"{PREFIX}{text}", flush=True)  # noqa: T201 - the parent reads this
+    tell(json.dumps(codec.encode(document)))
 
 
 if __name__ == "__main__":

@@ -252,6 +252,7 @@ def limit(names: Sequence[str] = ("vit-edge fp32", "vit-edge int8 static"), *, m
             )
             for name in names
         ),
+        absent=(),
         warnings=(),
         interrupted=False,
     )

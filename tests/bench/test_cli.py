@@ -14,7 +14,12 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from vit_bench.results import read_results
+import vit_bench.measure
+from vit_bench.documents import read_results, write_results
+from vit_bench.errors import ContenderError
+from vit_bench.report import BEGIN, END
+
+from .made_results import RIGHT, SPEEDS, accuracy, latency, results
 
 Run = Callable[..., Result]
 HIDING = """
@@ -96,6 +101,21 @@ def test_all_measures_everything_in_one_file(
     results = read_results(output)
     assert [len(part) for part in (results.latency, results.accuracy, results.footprint, results.limit)] == [1] * 4
     assert results.latency[0].photo.startswith("80x60 PNG")
+
+
+def test_a_part_that_cannot_be_measured_does_not_cost_the_others(
+    vit_bench_cli: Run, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object, **__: object) -> None:
+        raise ContenderError("vit-edge fp32", "was ended by SIGKILL")
+
+    monkeypatch.setattr(vit_bench.measure, "measure_footprint", fail)
+    output = tmp_path / "results.json"
+    done = vit_bench_cli("all", tiny_artifact, "--against", "none", "--seconds", 0.2, "--rounds", 1, "-o", output)
+    assert done.exit_code == 0, done.stderr
+    results = read_results(output)
+    assert [len(part) for part in (results.latency, results.footprint, results.limit)] == [1, 0, 1]
+    assert "left out: vit-edge fp32: was ended by SIGKILL" in done.stderr.splitlines()
 
 
 def test_a_device_measures_without_the_workstations_packages(
@@ -254,3 +274,45 @@ def test_results_that_are_none_are_refused(tmp_path: Path, tiny_artifact: Path):
         read_results(tmp_path / "missing.json")
     with pytest.raises(ResultsError, match="no JSON"):
         read_results(tiny_artifact)
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A results file, in the folder that the command runs in."""
+    monkeypatch.chdir(tmp_path)
+    write_results(tmp_path / "pi.json", results(latency(SPEEDS), accuracy(RIGHT), device="Mini PC"))
+    return tmp_path / "pi.json"
+
+
+def test_report_prints_markdown_and_draws(vit_bench_cli: Run, measured: Path):
+    done = vit_bench_cli("report", measured, "--plots", "plots")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("### Mini PC\n")
+    assert "](plots/bench.bars.mini-pc.png)" in done.stdout
+    assert done.stderr.splitlines() == ["plots/bench.pareto.mini-pc.png", "plots/bench.bars.mini-pc.png"]
+    assert all(Path(line).is_file() for line in done.stderr.splitlines())
+
+
+def test_report_fills_a_readme_and_checks_it(vit_bench_cli: Run, measured: Path):
+    readme = Path("README.md")
+    readme.write_text(f"# Title\n{BEGIN}\n{END}\n", encoding="utf-8")
+    arguments = ("report", measured, "--readme", readme)
+    stale = vit_bench_cli(*arguments, "--check")
+    assert stale.exit_code == 3
+    assert stale.stderr.startswith("error: README.md: line 3 is ")
+    assert sorted(path.name for path in Path().iterdir()) == ["README.md", "pi.json"]
+    assert vit_bench_cli(*arguments).exit_code == 0
+    assert "### Mini PC" in readme.read_text(encoding="utf-8")
+    fresh = vit_bench_cli(*arguments, "--check")
+    assert (fresh.exit_code, fresh.stdout, fresh.stderr) == (0, "", "")
+
+
+def test_report_says_what_it_cannot_use(vit_bench_cli: Run, measured: Path):
+    for arguments, status, line in (
+        (("--check",), 2, "error: --check: compares with a README; name it: --readme README.md"),
+        (("missing.json",), 1, "error: missing.json: cannot be read (No such file or directory)"),
+        (("--readme", "missing.md"), 1, "error: missing.md: cannot be read (No such file or directory)"),
+    ):
+        done = vit_bench_cli("report", measured, *arguments)
+        assert (done.exit_code, done.stdout) == (status, "")
+        assert done.stderr.splitlines()[-1].startswith(line)

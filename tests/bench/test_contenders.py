@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
 import vit_bench.contenders
-from vit_bench.contenders import PEERS, TOOLS, PeerRequest, artifacts, make_peers
+from vit_bench.contenders import PEERS, TOOLS, PeerRequest, artifacts, make_peers, model_names
 from vit_bench.errors import ContenderError
 from vit_bench.session import parse_against
 from vit_export import ExportRequest, export
@@ -50,6 +51,12 @@ def test_artifacts_of_one_kind_are_told_apart_by_their_files(tiny_artifact: Path
     shutil.copy(tiny_artifact, other)
     entrants, _ = artifacts([tiny_artifact, other], "cpu")
     assert [entrant.name for entrant in entrants] == ["vit-edge fp32 (tiny)", "vit-edge fp32 (other)"]
+
+
+def test_several_models_are_all_named(tiny_artifact: Path, tiny_int8: Path):
+    entrants, _ = artifacts([tiny_artifact, tiny_int8], "cpu")
+    assert model_names(entrants) == "tiny"
+    assert model_names([*entrants, replace(entrants[0], model="other")]) == "tiny, other"
 
 
 def test_one_file_twice_is_refused(tiny_artifact: Path):

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vit_bench.plots import (
+from vit_bench.plot_data import (
     DIGEST_KEY,
     BarsPlot,
     ParetoPanel,
@@ -23,12 +23,11 @@ from vit_bench.plots import (
     Point,
     bar_panel,
     digest,
-    draw,
     pareto_front,
     pareto_panel,
-    png,
     png_digest,
 )
+from vit_bench.plots import draw, png
 from vit_bench.statistics import share
 from vit_runtime import codec
 from vit_runtime.errors import MissingDependencyError

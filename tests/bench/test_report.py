@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from vit_bench.errors import OutdatedError, ResultsError
-from vit_bench.report import BEGIN, END, check_readme, make_report, merge, update_readme, write_plots
+from vit_bench.merging import merge
+from vit_bench.report import BEGIN, END, check_readme, make_report, update_readme, write_plots
 from vit_bench.results import Absent, Results
 
 from .made_results import DEIT, VIT, accuracy, footprint, latency, limit, results
@@ -105,6 +106,13 @@ def test_the_newest_wins_whatever_the_order_of_files(readme: Path):
     assert "- Measured more than once, the newest is shown: vit-edge fp32, torch, onnx." in text
     assert "noisy" not in text  # nothing of that run is shown
     assert "2026-11-20" not in text
+
+
+def test_warnings_about_a_whole_run_are_told_once_with_its_date(readme: Path):
+    busy = replace(everything(), warnings=("other programs took 30% of the processors: close them",))
+    text = report_for(readme, busy).markdown
+    assert text.count("30% of the processors") == 1
+    assert text.endswith(f"- Warning: {NEW[:10]}: other programs took 30% of the processors: close them")
 
 
 def test_the_same_file_twice_is_once(readme: Path):

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from vit_bench.captions import UNCLEAR, card_line
 from vit_bench.results import Absent, Load, Ratio
+from vit_bench.sections import Measured
 from vit_bench.tables import (
-    UNCLEAR,
-    Measured,
-    card_line,
     escape,
     kernel_table,
     main_table,
