@@ -35,17 +35,17 @@ def title(section: Section) -> str:
 
 
 def card_line(measured: Measured[Section]) -> str:
-    """The machine and the run: device, processor, instructions, threads, versions, date, load where notable."""
-    section, runs = measured.section, measured.runs
-    cards = [run.card for run in runs]
-    versions = [f"vit-edge {run.vit_edge}" for run in runs]
-    versions += [entry.contender.version for entry in sorted(entries(section), key=order)]
+    """The machine and the run in one line."""
+    devices = (run.card.device for run in measured.runs)
+    return _joined([*devices, machine_line(measured), settings_line(measured)])
+
+
+def machine_line(measured: Measured[Section]) -> str:
+    """Processor, instructions, date of the run, and governor and load where notable."""
+    cards = [run.card for run in measured.runs]
     parts = [
-        *(card.device for card in cards),
         *(card.processor for card in cards),
         *(", ".join(_telling(card.instruction_sets)) for card in cards),
-        *_settings(section),
-        ", ".join(dict.fromkeys(versions)),
         *(f"{card.governor} governor" for card in cards if card.governor not in (None, "performance")),
         ", ".join(dict.fromkeys(card.date[:10] for card in cards)),
     ]
@@ -56,6 +56,17 @@ def card_line(measured: Measured[Section]) -> str:
     ):
         if taken > _NOTABLE_LOAD:
             parts.append(f"{who} took {taken:.0%} of the processors")
+    return _joined(parts)
+
+
+def settings_line(measured: Measured[Section]) -> str:
+    """What was the same for all rows, threads for one, and the versions."""
+    versions = [f"vit-edge {run.vit_edge}" for run in measured.runs]
+    versions += [entry.contender.version for entry in sorted(entries(measured.section), key=order)]
+    return _joined([*_settings(measured.section), ", ".join(dict.fromkeys(versions))])
+
+
+def _joined(parts: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(filter(None, parts)))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote
 
+from vit_bench.captions import machine_line
 from vit_bench.errors import OutdatedError, ResultsError
 from vit_bench.merging import DeviceResults, merge
 from vit_bench.plot_data import (
@@ -77,6 +78,10 @@ def make_report(results: Sequence[Results], *, plots: Path, readme: Path = Path(
     files: list[PlotFile] = []
     for device, slug in zip(devices, slugs, strict=True):
         parts.append(f"### {escape(device.device)}")
+        machines = {machine_line(measured) for measured in device.sections}
+        same = len(machines) == 1
+        if same:
+            parts.append(escape(*machines))
         for name, plot in (("pareto", _pareto_plot(device)), ("bars", _bars_plot(device))):
             if plot is not None:
                 path = plots / f"bench.{name}.{slug}.png"
@@ -84,7 +89,8 @@ def make_report(results: Sequence[Results], *, plots: Path, readme: Path = Path(
                 parts.append(f"![{escape(_alt_text(plot))}]({_link(path, readme)})")
         for model in device.models:
             parts.append(f"#### {escape(model)}")
-            parts += [markdown_table(measured) for measured in device.sections if measured.section.model == model]
+            own = [measured for measured in device.sections if measured.section.model == model]
+            parts += [markdown_table(measured, machine=not same) for measured in own]
         if device.warnings:
             parts.append("\n".join(f"- Warning: {escape(warning)}" for warning in device.warnings))
     return Report(markdown="\n\n".join(parts), plots=tuple(files))

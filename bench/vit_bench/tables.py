@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from vit_bench.captions import UNCLEAR, card_line, notes, title
+from vit_bench.captions import UNCLEAR, card_line, machine_line, notes, settings_line, title
 from vit_bench.results import (
     Accuracy,
     Difference,
@@ -71,10 +71,16 @@ def terminal_table(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def markdown_table(measured: Measured[Section]) -> str:
-    """A section: a line on the machine and the run, the table, what to know about it; kernels folded away."""
+def markdown_table(measured: Measured[Section], *, machine: bool = True) -> str:
+    """A section: a line on the run, the table, what to know about it; kernels folded away.
+
+    Args:
+        measured: the section.
+        machine: whether to name the machine; else whoever asks has done so.
+    """
     section = measured.section
-    parts = [f"**{escape(title(section))}.** {escape(card_line(measured))}", main_table(section).markdown()]
+    line = "; ".join([*([machine_line(measured)] if machine else []), settings_line(measured)])
+    parts = [f"**{escape(title(section))}.** {escape(line)}", main_table(section).markdown()]
     parts += [
         f"<details><summary>Where the time goes: {html.escape(limit.contender.name)}</summary>\n\n"
         f"{kernel_table(limit).markdown()}\n\n</details>"

@@ -108,6 +108,19 @@ def test_the_newest_wins_whatever_the_order_of_files(readme: Path):
     assert "2026-11-20" not in text
 
 
+def test_the_machine_is_named_once_where_it_is_the_same_for_all_tables(readme: Path):
+    def lines(*runs: Results) -> list[str]:
+        return [line for line in report_for(readme, *runs).markdown.splitlines() if "AMD EPYC 9R14" in line]
+
+    assert lines(everything()) == ["AMD EPYC 9R14; avx512_vnni; 2026-11-24"]
+    older = results(footprint(), date=OLD)
+    newer = results(latency(SPEEDS), date=NEW)
+    assert [line.split("; 2 threads")[0] for line in lines(older, newer)] == [
+        "**Latency, batch 1.** AMD EPYC 9R14; avx512_vnni; 2026-11-24",
+        "**Footprint.** AMD EPYC 9R14; avx512_vnni; 2026-11-20",
+    ]
+
+
 def test_warnings_about_a_whole_run_are_told_once_with_its_date(readme: Path):
     busy = replace(everything(), warnings=("other programs took 30% of the processors: close them",))
     text = report_for(readme, busy).markdown

@@ -122,8 +122,8 @@ def test_batch_and_threads_are_columns_where_they_differ():
 def test_the_line_above_a_table_tells_the_machine_and_the_run():
     run = results(latency(), load=Load(others=0.12, stolen=0.01))
     assert card_line(Measured(section=run.latency[0], runs=(run,))) == (
-        "Mini PC; AMD EPYC 9R14; avx512_vnni; 2 threads; photo: 1280x960 JPEG, 300 kB; vit-edge 0.1.0, "
-        "onnxruntime 1.32.0, torch 2.9.1, OpenVINO 2026.2; 2026-11-24; other programs took 12% of the processors"
+        "Mini PC; AMD EPYC 9R14; avx512_vnni; 2026-11-24; other programs took 12% of the processors; "
+        "2 threads; photo: 1280x960 JPEG, 300 kB; vit-edge 0.1.0, onnxruntime 1.32.0, torch 2.9.1, OpenVINO 2026.2"
     )
 
 
