@@ -118,14 +118,20 @@ def _timing(name: str, kind: Kind, done: Rounds[Finished], reference: str | None
 def _doubts(measured: Sequence[ContenderLatency], done: Rounds[Finished]) -> list[str]:
     """Why the numbers may say less than they seem to."""
     doubts = done.doubts()
-    noisy = [
-        f"{item.contender.name} ({timing.speedup.low:.2f} to {timing.speedup.high:.2f})"
+    wide = [
+        (f"{item.contender.name} ({timing.speedup.low:.2f} to {timing.speedup.high:.2f})", timing.speedup.is_clear)
         for item in measured
         for timing in item.timings
         if timing.kind == "model" and timing.speedup and timing.speedup.high > _CONCLUSIVE * timing.speedup.low
     ]
+    questions = {"which is faster": False, "by how much": True}
+    noisy = [
+        f"{question}: {', '.join(names)}"
+        for question, clear in questions.items()
+        if (names := [name for name, is_clear in wide if is_clear is clear])
+    ]
     if noisy and not doubts:
-        doubts.append(f"too noisy to conclude on {', '.join(noisy)}: close other programs, or give more --seconds")
+        doubts.append(f"too noisy to conclude {'; '.join(noisy)}. Close other programs, or give more --rounds")
     if other := [item.contender.name for item in measured if item.cosine is not None and item.cosine < _SAME_WORK]:
         doubts.append(f"other answers than the reference's: {', '.join(other)}")
     return doubts

@@ -105,9 +105,9 @@ def _merge_group(
     runs = tuple(dict.fromkeys(run for run, _ in used))
     sections = [section for _, section in used]
     notes = []
-    if repeated:
-        names = ", ".join(dict.fromkeys(repeated))
-        notes.append(f"Measured more than once, the newest is shown: {names}.")
+    if names := list(dict.fromkeys(repeated)):
+        whose = "" if len(names) == len(kept) else f": {', '.join(names)}"
+        notes.append(f"Measured more than once, the newest is shown{whose}.")
     if len(runs) > 1:
         dates = ", ".join(dict.fromkeys(run.card.date[:10] for run in runs))
         notes.append(f"From {len(runs)} runs ({dates}); each ratio is of one run.")

@@ -165,15 +165,22 @@ def test_ctrl_c_before_anything_was_measured_ends_the_command(run):
         run(["a"], 5, fake)
 
 
-def test_noise_is_told(run):
+def test_noise_is_told_and_what_it_leaves_open(run):
     noisy = [0.1, 0.3, 0.1, 0.4, 0.2, 0.1, 0.5, 0.1]
 
     def fake(name: str, turn: int) -> Finished:
-        return finished([0.1 if name == "a" else noisy[turn - 1]], [0.2])
+        taken = {"a": 0.1, "b": noisy[turn - 1], "c": noisy[turn - 1] / 50, "d": 0.05}
+        return finished([taken[name]], [0.2])
 
-    measured, _ = run(["a", "b"], 8, fake)
+    measured, _ = run(["a", "b", "c", "d"], 8, fake)
     (warning,) = measured.warnings
-    assert warning.startswith("too noisy to conclude on b (")
+    b, c = (item.timings[0].speedup for item in measured.contenders[1:3])
+    assert b.low < 1 < b.high
+    assert c.low > 1
+    assert warning == (
+        f"too noisy to conclude which is faster: b ({b.low:.2f} to {b.high:.2f}); "
+        f"by how much: c ({c.low:.2f} to {c.high:.2f}). Close other programs, or give more --rounds"
+    )
 
 
 def test_other_answers_than_the_references_are_told(run):
