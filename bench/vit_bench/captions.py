@@ -37,11 +37,20 @@ def title(section: Section) -> str:
 def card_line(measured: Measured[Section]) -> str:
     """The machine and the run in one line."""
     devices = (run.card.device for run in measured.runs)
-    return _joined([*devices, machine_line(measured), settings_line(measured)])
+    return _joined([*devices, *_machine(measured), *_run(measured)])
 
 
 def machine_line(measured: Measured[Section]) -> str:
     """Processor, instructions, date of the run, and governor and load where notable."""
+    return _joined(_machine(measured))
+
+
+def settings_line(measured: Measured[Section]) -> str:
+    """What was the same for all rows, threads for one, and the versions."""
+    return _joined(_run(measured))
+
+
+def _machine(measured: Measured[Section]) -> list[str]:
     cards = [run.card for run in measured.runs]
     parts = [
         *(card.processor for card in cards),
@@ -56,14 +65,13 @@ def machine_line(measured: Measured[Section]) -> str:
     ):
         if taken > _NOTABLE_LOAD:
             parts.append(f"{who} took {taken:.0%} of the processors")
-    return _joined(parts)
+    return parts
 
 
-def settings_line(measured: Measured[Section]) -> str:
-    """What was the same for all rows, threads for one, and the versions."""
+def _run(measured: Measured[Section]) -> list[str]:
     versions = [f"vit-edge {run.vit_edge}" for run in measured.runs]
     versions += [entry.contender.version for entry in sorted(entries(measured.section), key=order)]
-    return _joined([*_settings(measured.section), ", ".join(dict.fromkeys(versions))])
+    return [*_settings(measured.section), ", ".join(dict.fromkeys(versions))]
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -127,6 +127,11 @@ def test_the_line_above_a_table_tells_the_machine_and_the_run():
     )
 
 
+def test_a_machine_called_by_its_processor_is_named_once():
+    run = results(latency(), device="AMD EPYC 9R14")
+    assert card_line(Measured(section=run.latency[0], runs=(run,))).startswith("AMD EPYC 9R14; avx512_vnni; ")
+
+
 def test_absent_ones_warnings_and_an_interruption_are_told_in_both_forms():
     absent = [
         Absent(name="openvino", reason="openvino not installed: pip install 'vit-edge[peers]'", crashed=False),

@@ -214,8 +214,8 @@ def test_openvino_and_onnxruntime_agree_on_a_trained_model(data, tmp_path_factor
     assert len(pixels) == 20
     ours, theirs = model.run(pixels)[0], openvino_answers(path, pixels)[0]
     path.unlink()
-    # Their logits differ by 0.05 (root mean square). Some photos lie between two breeds of dog, so to say: their best two
-    # logits are 0.02 apart (the file as made on an AMD EPYC) or 0.13 (on an Intel Xeon), which decides nothing.
+    # Their logits differ by 0.05 (root mean square). Some photos lie between two breeds of dog, so to say: their best
+    # two logits are 0.02 apart (the file as made on an AMD EPYC) or 0.13 (on an Intel Xeon), which decides nothing.
     best = np.sort(ours, axis=1)
     decided = best[:, -1] - best[:, -2] > 0.2
     assert decided.sum() >= 16
