@@ -78,7 +78,8 @@ def _ask(entrant: Entrant, photos: LabelledPhotos, *, threads: int, progress: Pr
     finished = run_task(entrant.name, task, entrant.environment, each=take)
     if len(found) != len(photos.paths):
         raise ContenderError(entrant.name, f"answered for {len(found)} of {len(photos.paths)} photos")
-    return _Answers(contender=entrant.facts(finished.measured), photos=found)
+    contender = entrant.facts(finished.measured.version, finished.measured.detail)
+    return _Answers(contender=contender, photos=found)
 
 
 def _readable(answers: dict[str, _Answers], photos: LabelledPhotos, progress: Progress) -> list[int]:

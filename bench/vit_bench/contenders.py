@@ -15,7 +15,7 @@ from vit_bench.errors import ContenderError
 from vit_bench.peers import ABOUT_WEIGHTS, PeerFile, Recipe
 from vit_bench.process import run_module
 from vit_bench.results import Absent, Contender
-from vit_bench.task import Measured, Task, Tool
+from vit_bench.task import Task, Tool
 from vit_runtime import codec
 from vit_runtime.artifact import Artifact, read_artifact
 from vit_runtime.errors import UsageError
@@ -132,15 +132,15 @@ class Entrant:
             each_photo=each_photo,
         )
 
-    def facts(self, measured: Measured) -> Contender:
-        """What the results say about it."""
+    def facts(self, version: str, detail: str = "") -> Contender:
+        """What the results say about it: `version` of its engine, and in `detail` what else decides its speed."""
         return Contender(
             name=self.name,
             tool=self.tool,
             model=self.model,
             precision=self.precision,
-            version=measured.version,
-            detail=measured.detail,
+            version=version,
+            detail=detail,
         )
 
 

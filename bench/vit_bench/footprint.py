@@ -56,8 +56,9 @@ def measure_footprint(
 def _footprint(entrant: Entrant, done: Rounds[Finished], reference: str | None) -> Footprint:
     name = entrant.name
     packages = requirements(entrant.runs_on)
+    first = next(iter(done.finished[name].values())).measured
     return Footprint(
-        contender=entrant.facts(next(iter(done.finished[name].values())).measured),
+        contender=entrant.facts(first.version, first.detail),
         first_answer=quantiles(done.each(name, _first_answer)),
         first_answer_speedup=done.times_of_reference(name, reference, _first_answer),
         peak_bytes=quantiles(done.each(name, _peak)),

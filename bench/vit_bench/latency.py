@@ -94,7 +94,7 @@ def _latency(entrant: Entrant, done: Rounds[Finished], reference: str | None, *,
         theirs = done.finished[reference]
         similar = cosine(last.scores, theirs[max(theirs)].measured.scores)
     return ContenderLatency(
-        contender=entrant.facts(last),
+        contender=entrant.facts(last.version, last.detail),
         timings=tuple(
             _timing(entrant.name, kind, done, reference)
             for kind, samples in _SAMPLES.items()

@@ -11,7 +11,7 @@ from vit_bench.errors import ContenderError
 from vit_bench.limit_worker import LimitTask
 from vit_bench.peak import require_onnx
 from vit_bench.process import run_module
-from vit_bench.results import Contender, Limit, Limits
+from vit_bench.results import Limit, Limits
 from vit_bench.rounds import require_results, run_rounds
 from vit_export.progress import Progress
 from vit_runtime import codec
@@ -43,14 +43,7 @@ def measure_limits(
     def run(entrant: Entrant) -> Limit:
         task = LimitTask(
             file=str(entrant.file),
-            contender=Contender(
-                name=entrant.name,
-                tool=entrant.tool,
-                model=entrant.model,
-                precision=entrant.precision,
-                version=version,
-                detail="",
-            ),
+            contender=entrant.facts(version),
             threads=threads,
             batch=batch,
             folder=folder,
