@@ -1,11 +1,12 @@
 """The default number of threads, on processors that this machine does not have.
 
-Each test lays out the files that Linux shows for a processor below a folder, as they lie below `/sys`.
+Each test lays out the files that Linux shows for a processor below a folder, as they lie below `/`.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,18 +19,17 @@ Machine = Callable[..., int]
 
 @pytest.fixture
 def threads_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """`threads_on(cpus=4, files={...})` is the default on a machine whose `/sys` holds these files."""
+    """`threads_on(cpus=4, files={...})` is the default on a Linux machine that holds these files."""
 
     def run(*, cpus: int | set[int], files: Mapping[str, object]) -> int:
         for name, text in files.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{text}\n", encoding="ascii")
+            path.write_text(f"{text}\n", encoding="latin-1")
         allowed = set(range(cpus)) if isinstance(cpus, int) else cpus
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed, raising=False)
-        for name, value in list(vars(processors).items()):
-            if isinstance(value, Path):
-                monkeypatch.setattr(processors, name, tmp_path / value.relative_to("/sys"))
+        monkeypatch.setattr(sys, "platform", "linux")
+        monkeypatch.setattr(processors, "_ROOT", tmp_path)
         return processors.default_threads()
 
     return run
@@ -38,7 +38,7 @@ def threads_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def siblings(*groups: str) -> dict[str, str]:
     """The tables of hardware threads: "0,4" are threads 0 and 4 of one core."""
     return {
-        f"devices/system/cpu/cpu{cpu}/topology/thread_siblings_list": group
+        f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list": group
         for group in groups
         for cpu in group.split(",")
     }
@@ -46,7 +46,7 @@ def siblings(*groups: str) -> dict[str, str]:
 
 def capacities(*values: int) -> dict[str, int]:
     """The relative speed of each core, 1024 for the fastest (Documentation/devicetree/bindings/cpu/cpu-capacity)."""
-    return {f"devices/system/cpu/cpu{cpu}/cpu_capacity": value for cpu, value in enumerate(values)}
+    return {f"sys/devices/system/cpu/cpu{cpu}/cpu_capacity": value for cpu, value in enumerate(values)}
 
 
 def test_without_tables_every_processor_counts(threads_on: Machine):
@@ -54,11 +54,23 @@ def test_without_tables_every_processor_counts(threads_on: Machine):
 
 
 def test_without_affinity_every_processor_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """As on macOS and Windows."""
+    """As on systems beside Linux, macOS, and Windows."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    monkeypatch.setattr(processors, "_CPUS", tmp_path)
-    monkeypatch.setattr(processors, "_CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(sys, "platform", "freebsd13")
+    monkeypatch.setattr(processors, "_ROOT", tmp_path)
+    assert processors.default_threads() == 6
+
+
+def test_where_a_sandbox_forbids_the_question_for_affinity_every_processor_counts(
+    monkeypatch: pytest.MonkeyPatch, threads_on: Machine
+):
+    def forbidden(_: int) -> set[int]:
+        raise PermissionError
+
+    threads_on(cpus=1, files={})
+    monkeypatch.setattr(os, "sched_getaffinity", forbidden, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert processors.default_threads() == 6
 
 
@@ -95,13 +107,18 @@ def test_hybrid_intel_uses_each_performance_core_once(threads_on: Machine):
     """
     performance = siblings("0,1", "2,3", "4,5", "6,7")
     efficiency = siblings(*map(str, range(8, 16)))
-    kinds = {"devices/cpu_core/cpus": "0-7", "devices/cpu_atom/cpus": "8-15"}
+    kinds = {"sys/devices/cpu_core/cpus": "0-7", "sys/devices/cpu_atom/cpus": "8-15"}
     assert threads_on(cpus=16, files=performance | efficiency | kinds) == 4
 
 
 def test_hybrid_intel_restricted_to_efficiency_cores_uses_those(threads_on: Machine):
-    kinds = {"devices/cpu_core/cpus": "0-7", "devices/cpu_atom/cpus": "8-15"}
+    kinds = {"sys/devices/cpu_core/cpus": "0-7", "sys/devices/cpu_atom/cpus": "8-15"}
     assert threads_on(cpus={9, 10, 11}, files=kinds) == 3
+
+
+def test_tables_in_no_known_format_are_left_out(threads_on: Machine):
+    odd = {"sys/devices/cpu_core/cpus": "all\xff", "sys/devices/system/cpu/cpu0/cpu_capacity": "fast"}
+    assert threads_on(cpus=4, files=odd) == 4
 
 
 @pytest.mark.parametrize(
@@ -109,12 +126,12 @@ def test_hybrid_intel_restricted_to_efficiency_cores_uses_those(threads_on: Mach
     [("max 100000", 8), ("200000 100000", 2), ("150000 100000", 1), ("50000 100000", 1), ("9900000 100000", 8)],
 )
 def test_the_quota_of_a_container_is_kept(quota: str, expected: int, threads_on: Machine):
-    assert threads_on(cpus=8, files={"fs/cgroup/cpu.max": quota}) == expected
+    assert threads_on(cpus=8, files={"sys/fs/cgroup/cpu.max": quota}) == expected
 
 
 @pytest.mark.parametrize("quota", ["", "max", "200000"])
 def test_an_unreadable_quota_is_none(quota: str, threads_on: Machine):
-    assert threads_on(cpus=8, files={"fs/cgroup/cpu.max": quota}) == 8
+    assert threads_on(cpus=8, files={"sys/fs/cgroup/cpu.max": quota}) == 8
 
 
 def test_this_machine_gets_at_least_one_thread_and_no_more_than_it_has():
