@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import onnx
 import pytest
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
@@ -72,9 +75,35 @@ def listen_to_ctrl_c() -> None:
 @pytest.fixture
 def interruptible_popen() -> Callable[..., subprocess.Popen[str]]:
     """Starts a program that Ctrl-C reaches however these tests were started; stdout and stderr are piped as text."""
+    if sys.platform == "win32":
+        pytest.skip("Windows sends no SIGINT to one process")
     return functools.partial(
         subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c
     )
+
+
+@pytest.fixture
+def permissions_hold() -> None:
+    """Skips a test where permissions forbid nothing: for root, and on Windows, which has no `os.geteuid` to tell."""
+    if not hasattr(os, "geteuid") or os.geteuid() == 0:
+        pytest.skip("root, and whoever uses Windows, may read and write whatever a file's mode says")
+
+
+@pytest.fixture(scope="session")
+def seal() -> Callable[[bytes], bytes]:
+    """`seal(model)` is the bytes of an ONNX file with its digest at the end, as `models/README.md` specifies it."""
+
+    def run(content: bytes) -> bytes:
+        model = onnx.ModelProto.FromString(content)
+        entries = [entry for entry in model.metadata_props if entry.key != "vit_edge_sha256"]
+        del model.metadata_props[:]
+        model.metadata_props.extend(entries)
+        unsealed = model.SerializeToString()
+        digest = onnx.ModelProto()
+        digest.metadata_props.add(key="vit_edge_sha256", value=hashlib.sha256(unsealed).hexdigest())
+        return unsealed + digest.SerializeToString()
+
+    return run
 
 
 @pytest.fixture

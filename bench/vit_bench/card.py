@@ -110,7 +110,7 @@ class _Ticks:
     def read(cls) -> _Ticks | None:
         """From Linux's /proc/stat; see proc(5)."""
         fields = _read(_STAT).partition("\n")[0].split()[1:9]
-        if len(fields) < 8:
+        if len(fields) < 8 or not hasattr(os, "sysconf"):
             return None
         user, nice, system, idle, waiting, interrupts, soft, stolen = (
             int(field) / os.sysconf("SC_CLK_TCK") for field in fields
@@ -142,10 +142,13 @@ def _board() -> str:
 
 
 def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
+    if not hasattr(os, "sysconf"):  # as on Windows
         return None
+    try:
+        page, pages = (int(os.sysconf(name)) for name in ("SC_PAGE_SIZE", "SC_PHYS_PAGES"))
+    except (ValueError, OSError):
+        return None
+    return page * pages
 
 
 def _read(path: Path) -> str:

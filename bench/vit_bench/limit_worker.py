@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 import vit_runtime
+from vit_bench import system
 from vit_bench.kernels import Pass, Shape, group_seconds, linear_products, read_passes
 from vit_bench.operations import architecture_operations
 from vit_bench.peak import Peaks, require_onnx
@@ -201,6 +202,7 @@ def _kernels(
 
 def main() -> None:
     """Measures one artifact."""
+    system.say_errors_in_utf8()
     task = codec.decode(LimitTask, json.load(sys.stdin))
     try:
         limit = measure_limit(task)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from vit_bench import system
 from vit_bench.errors import ContenderError
 from vit_runtime import codec
 from vit_runtime.artifact import Artifact, read_artifact
@@ -159,6 +160,7 @@ def _quantize_nncf(recipe: Recipe, artifact: Artifact, target: Path) -> None:
 
 def main() -> None:
     """Makes a file."""
+    system.say_errors_in_utf8()
     try:
         make(codec.decode(Recipe, json.load(sys.stdin)))
     except VitEdgeError as error:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO
 
+from vit_bench import system
 from vit_bench.errors import ContenderError
 from vit_bench.task import ANSWERED, PREFIX, Measured, PhotoAnswer, Task
 from vit_runtime import codec
@@ -87,23 +84,13 @@ class _Process:
 
     def __init__(self, module: str, document: str, environment: Mapping[str, str] | None) -> None:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the block's end
-        self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=environment,
-            start_new_session=True,
-        )
+        self._process = system.start([sys.executable, "-m", module], stderr=self._errors, environment=environment)
         assert self._process.stdin is not None  # noqa: S101 - they were asked for
         assert self._process.stdout is not None  # noqa: S101
         self._lines: IO[str] = self._process.stdout
         try:
             # A process that ends at once may not read all of it, or nothing; `finish` says why.
-            with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+            with system.reader_may_have_ended(), self._process.stdin as stdin:
                 stdin.write(document)
         except BaseException:
             self.__exit__()
@@ -113,9 +100,7 @@ class _Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # with whatever it has started itself
-        self._process.wait()
+        system.end(self._process)
         self._lines.close()
         self._errors.close()
 
@@ -132,16 +117,8 @@ class _Process:
         if status == 0:
             return
         if status < 0:
-            memory = ", as the system does where memory is short" if -status == signal.SIGKILL else ""
-            raise ContenderError(name, f"was ended by {_signal_name(-status)}{memory}")
+            raise ContenderError(name, system.bad_end(status))
         self._errors.seek(0)
         lines = [line for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
-        last = lines[-1].removeprefix("error: ") if lines else f"exit status {status}"
+        last = lines[-1].removeprefix("error: ") if lines else system.bad_end(status)
         raise ContenderError(name, one_line(RuntimeError(last)))
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # real-time signals have none
-        return f"signal {number}"

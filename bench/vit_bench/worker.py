@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from vit_bench import system
 from vit_bench.engines import TOP, Engine, load
 from vit_bench.task import ANSWERED, Measured, PhotoAnswer, Task, tell
 from vit_runtime import codec
@@ -25,6 +26,7 @@ _FEWEST_RUNS: Final = 3
 
 def main() -> None:
     """Measures one contender."""
+    system.say_errors_in_utf8()
     task = codec.decode(Task, json.load(sys.stdin))
     try:
         _measure(task)
@@ -46,7 +48,7 @@ def _measure(task: Task) -> None:
     else:
         engine.answer(first)
     tell(ANSWERED)
-    peak_bytes = _peak_bytes()
+    peak_bytes = system.peak_bytes()
     run = engine.prepared(first, task.batch)
     scores = tuple(map(float, run()[0]))
     model_seconds: tuple[float, ...] = ()
@@ -98,20 +100,6 @@ def _answer(engine: Engine, photo: Path) -> PhotoAnswer:
         return PhotoAnswer(classes=(), error=str(error))
     # Ties go to the lower index, in every contender alike.
     return PhotoAnswer(classes=tuple(map(int, np.argsort(-scores, kind="stable")[:TOP])), error="")
-
-
-def _peak_bytes() -> int:
-    """The largest resident memory of this program so far; `getrusage` would count the parent's before exec as well."""
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource
-
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if sys.platform == "darwin" else largest * 1024
 
 
 def _print(document: Measured | PhotoAnswer) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,9 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+with_signals = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends no process by a signal")
 
 
 # Processes that end well.
@@ -183,6 +187,16 @@ def test_a_silent_failure_is_named_by_its_status(tiny_artifact: Path, photo: Pat
     assert failure(work(tiny_artifact, photo), sabotage("import os; os._exit(7)")) == "exit status 7"
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+def test_words_of_a_process_come_as_they_are_whatever_its_pipes_write(
+    encoding: str, tiny_artifact: Path, tmp_path: Path
+):
+    """A pipe takes cp1252 on Windows; here that is asked for."""
+    task = work(tiny_artifact, tmp_path / "caf\u00e9 \u72ac.jpg")
+    assert "caf\u00e9 \u72ac.jpg: " in failure(task, {**os.environ, "PYTHONIOENCODING": encoding})
+
+
+@with_signals
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -197,6 +211,7 @@ def test_a_killed_process_is_named_by_its_signal(
     assert failure(work(tiny_artifact, photo), environment) == message
 
 
+@with_signals
 def test_a_process_that_is_killed_half_way_had_answered_until_then(
     tiny_artifact: Path, photo: Path, sabotage: Sabotage
 ):
