@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +16,11 @@ from vit_bench.report import check_readme, make_report, update_readme, write_plo
 from vit_bench.session import Choice, Session, check_seconds, results_path
 from vit_bench.tables import terminal_table
 from vit_export.console_progress import ConsoleProgress
+from vit_runtime import __version__
 from vit_runtime.console import note, report_errors, set_up
 from vit_runtime.errors import EXIT_INTERRUPTED, UsageError
 from vit_runtime.session import Provider
+from vit_runtime.terminal import printable_lines
 
 app = typer.Typer(
     name="vit-bench",
@@ -87,7 +88,7 @@ def _version(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
     if show_version:
-        typer.echo(f"vit-edge {version('vit-edge')}")
+        typer.echo(f"vit-edge {__version__}")
         raise typer.Exit
 
 
@@ -283,7 +284,7 @@ def _run(
             sections, end = measure.measure(session, plan, parts, progress)
             results = session.results(device, *sections)
         write_results(path, results)
-        typer.echo(terminal_table(results))
+        typer.echo(printable_lines(terminal_table(results)))
         note(str(path))
         if end == "interrupted":
             note("interrupted: what was measured until then was kept")

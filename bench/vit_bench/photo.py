@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from vit_runtime.images import read_rgb
+from vit_runtime.picture_formats import open_picture
 from vit_runtime.selftest import waves
 
 _SIZE_HW: Final = (960, 1280)
@@ -31,5 +32,5 @@ def describe_photo(path: Path) -> str:
         ImageError: it is no picture.
     """
     read_rgb(path)
-    with Image.open(path) as image:
+    with path.open("rb") as file, open_picture(file) as image:
         return f"{image.width}x{image.height} {image.format}, {path.stat().st_size / 1e3:.0f} kB"

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +21,7 @@ from vit_bench.results import RESULTS_VERSION, Accuracy, Footprints, Latency, Li
 from vit_bench.sections import Section
 from vit_bench.task import Tool
 from vit_export.progress import Progress
-from vit_runtime import codec
+from vit_runtime import __version__, codec
 from vit_runtime.artifact import Artifact
 from vit_runtime.errors import OutputFileError, UsageError
 from vit_runtime.processors import default_threads
@@ -130,7 +129,7 @@ class Session:
             self.warn(doubt)
         return Results(
             format_version=RESULTS_VERSION,
-            vit_edge=version("vit-edge"),
+            vit_edge=__version__,
             card=card.read_card(device=device, load=load, started=self._started),
             latency=tuple(section for section in sections if isinstance(section, Latency)),
             accuracy=tuple(section for section in sections if isinstance(section, Accuracy)),

@@ -14,10 +14,18 @@ import torch
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
 from vit_export.errors import CheckpointError
-from vit_export.state_dict import StateDict
+from vit_export.state_dict import StateDict, described
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 """Weight and bias."""
+
+
+def on_paper(state: StateDict) -> StateDict:
+    """The same names and shapes without values.
+
+    What a configuration claims is tried on these first: whatever does not fit is found before anything is allocated.
+    """
+    return {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
 
 
 class StateReader:
@@ -25,6 +33,7 @@ class StateReader:
 
     def __init__(self, state: StateDict, where: object, model: str) -> None:
         self._left = dict(state)
+        self._device = next(iter(state.values())).device if state else torch.device("cpu")
         self._where = where
         self._model = model
         self._missing: list[str] = []
@@ -37,13 +46,13 @@ class StateReader:
     def take(self, name: str, *shape: int) -> torch.Tensor:
         """A weight in float32; zeros where it does not fit, which `finish` then reports."""
         tensor = self._left.pop(name, None)
-        if tensor is not None and tuple(tensor.shape) == shape:
+        if tensor is not None and tuple(tensor.shape) == shape and tensor.is_floating_point():
             return tensor.float()
         if tensor is None:
             self._missing.append(name)
         else:
-            self._reshaped.append(f"{name} is {tuple(tensor.shape)} where {shape} belongs")
-        return torch.zeros(1).expand(shape)
+            self._reshaped.append(f"{name} is {described(tensor)} where {shape} belongs")
+        return torch.zeros(1, device=self._device).expand(shape)
 
     def linear(self, name: str, outputs: int, inputs: int) -> Pair:
         """A linear layer's weight (outputs, inputs) and bias (outputs,)."""
@@ -101,5 +110,5 @@ def positions(table: torch.Tensor, *, first: int, prefix: int, grid: int, antial
         square = patches.reshape(1, old, old, -1).permute(0, 3, 1, 2)
         square = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False, antialias=antialias)
         patches = square.permute(0, 2, 3, 1).flatten(1, 2)
-    none = torch.zeros(1, prefix - first, table.shape[-1])
+    none = table.new_zeros(1, prefix - first, table.shape[-1])
     return torch.cat([front, none, patches], dim=1)

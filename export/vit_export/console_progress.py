@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -14,6 +15,8 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+
+from vit_runtime.terminal import printable
 
 
 class ConsoleProgress:
@@ -48,7 +51,7 @@ class ConsoleProgress:
         """Ends the stage before, and begins another."""
         self._finish()
         if self._console.is_terminal:
-            self._task = self._bars.add_task(description, total=total)
+            self._task = self._bars.add_task(escape(printable(description)), total=total)
         else:
             self.note(description)
 
@@ -59,7 +62,7 @@ class ConsoleProgress:
 
     def note(self, text: str) -> None:
         """Prints a line above the bars."""
-        self._console.print(text, soft_wrap=True, markup=False)
+        self._console.print(printable(text), soft_wrap=True, markup=False)
 
     def _finish(self) -> None:
         if self._task is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -12,17 +11,21 @@ from typing import Final
 from vit_export import int8, sources, verify
 from vit_export.builder import GraphBuilder
 from vit_export.calibration_pictures import CalibrationPictures, read_calibration
+from vit_export.checks import checked
 from vit_export.errors import VerificationError
 from vit_export.graph import build_graph
 from vit_export.keep_float import fewest
 from vit_export.labels import check_labels, read_labels
+from vit_export.library_reference import library_reference
 from vit_export.progress import Progress, Silent
 from vit_export.request import ExportRequest
-from vit_export.targets import check_options, float_lowering, not_checked
+from vit_export.sources.loaded import LoadedModel
+from vit_export.targets import float_lowering, not_checked
 from vit_export.tensors import Weights
 from vit_export.write import ModelFile, new_model_file
+from vit_runtime import __version__
 from vit_runtime.artifact import FORMAT_VERSION, Architecture, Artifact
-from vit_runtime.errors import OutputFileError, UsageError
+from vit_runtime.errors import OutputFileError, UsageError, option
 from vit_runtime.measured import Output
 from vit_runtime.model import ViT
 from vit_runtime.session import Provider, import_onnxruntime, open_session
@@ -50,29 +53,29 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
         VitEdgeError: of `vit_export.errors` and `vit_runtime.errors`; no file is left then.
     """
     progress = progress or Silent()
-    check_options(request)
+    request = checked(request)
     import_onnxruntime()  # missing, it should be missed before the work, not after
     destination = output_path(request)
     own_labels = None if request.labels is None else read_labels(request.labels)
     model = sources.load(request, progress)
     if request.max_drop is not None and not model.architecture.classes:
-        raise UsageError("--max-drop", f"{model.name} has no classes, so no answers that change", "leave it out")
+        raise UsageError(option("max_drop"), f"{model.name} has no classes, so no answers that change", "leave it out")
     if request.labels is not None and own_labels is not None:
         check_labels(own_labels, model.architecture.classes, request.labels)
     pictures = None
     if request.calibrate is not None:
         pictures = read_calibration(request.calibrate, model.preprocessing, progress)
 
-    progress.stage("asking PyTorch for reference answers")
-    expected = verify.ask_reference(model.reference, model.architecture, model.preprocessing, request.rollout)
+    expected = _ask_reference(request, model, progress)
     weights = Weights(model.state, model.source.weights)
     draft = Artifact(
         format_version=FORMAT_VERSION,
-        producer=f"vit-edge {version('vit-edge')}",
+        producer=f"vit-edge {__version__}",
         model=model.name,
         source=model.source,
         architecture=model.architecture,
         preprocessing=model.preprocessing,
+        assumptions=model.assumptions,
         labels=own_labels or model.labels,
         outputs=_outputs(model.architecture, request),
         rollout=request.rollout,
@@ -99,6 +102,13 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
             artifact = work.verified(draft)
         file.write_metadata(artifact)
     return Exported(path=destination, artifact=artifact)
+
+
+def _ask_reference(request: ExportRequest, model: LoadedModel, progress: Progress) -> verify.Reference:
+    """PyTorch's answers; a library's own model is let go with them."""
+    reference = model.reference if request.against is None else library_reference(request, model, progress)
+    progress.stage("asking PyTorch for reference answers")
+    return verify.ask_reference(reference, model.architecture, model.preprocessing, request.rollout)
 
 
 def _outputs(arch: Architecture, request: ExportRequest) -> tuple[Output, ...]:
@@ -199,16 +209,18 @@ def output_path(request: ExportRequest) -> Path:
     """
     precision = "" if request.precision == "fp32" else f".{request.precision}"
     target = "" if request.target == "cpu" else f".{request.target}"
-    file_name = f"{sources.model_name(request.model)}{precision}{target}.onnx"
-    path = request.output or DEFAULT_FOLDER
+    file_name = f"{sources.model_name(request.name)}{precision}{target}.onnx"
+    path = DEFAULT_FOLDER if request.output is None else Path(request.output)
     if path.suffix != ".onnx":
         path /= file_name
+    elsewhere = f"choose another {option('output')}"
     for file in (path, path.with_name(f"{path.name}.data")):
         if file.is_dir():
-            raise OutputFileError(file, "is a folder", "choose another --output")
+            raise OutputFileError(file, "is a folder", elsewhere)
         if file.exists() and not request.force:
-            raise OutputFileError(file, "exists already", "add --force to replace it, or choose another --output")
+            remedy = f"add {option('force', value=True)} to replace it, or {elsewhere}"
+            raise OutputFileError(file, "exists already", remedy)
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputFileError(path, f"cannot be written ({folder} takes no files)", "choose another --output")
+        raise OutputFileError(path, f"cannot be written ({folder} takes no files)", elsewhere)
     return path

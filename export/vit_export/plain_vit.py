@@ -13,10 +13,13 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
 from vit_export.reference import ReferenceAnswers, attention_weights
 from vit_runtime.artifact import Architecture
+from vit_runtime.measured import Reading
 
 
 class PlainViT:
     """A Vision Transformer of any kind that `Architecture` describes."""
+
+    reading: Reading = "vit-edge"
 
     def __init__(self, arch: Architecture, state: Mapping[str, torch.Tensor]) -> None:
         """Takes float32 weights under torchvision's names, which it does not copy; see `vit_export.canonical`."""

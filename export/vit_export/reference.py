@@ -19,7 +19,7 @@ from torchvision.transforms._presets import ImageClassification
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Architecture, Preprocessing, Rollout
-from vit_runtime.measured import Output
+from vit_runtime.measured import Output, Reading
 
 
 def transforms(preprocessing: Preprocessing) -> ImageClassification:
@@ -75,13 +75,21 @@ class ReferenceModel(Protocol):
 
     name: str
     """Packages and versions."""
+    reading: Reading
+    """Whose code read the checkpoint for it."""
 
     def __call__(self, pictures: torch.Tensor, *, attention: bool) -> ReferenceAnswers:
         """Answers for normalised pictures (N, 3, H, W), in float32; called in inference mode."""
 
 
 class TorchvisionReference:
-    """torchvision's own model."""
+    """torchvision's own model.
+
+    Its sizes and its weights by name are torchvision's. Of a checkpoint that says less than that, such as the number of
+    heads, an artifact's assumptions tell.
+    """
+
+    reading: Reading = "library"
 
     def __init__(self, model: VisionTransformer) -> None:
         self.name = f"torchvision {torchvision.__version__}, torch {torch.__version__}"

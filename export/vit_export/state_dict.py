@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from vit_export.errors import CheckpointError
+from vit_runtime.errors import one_line
 
 StateDict = dict[str, torch.Tensor]
 
@@ -27,18 +28,28 @@ _PREFIXES: Final = ("module.", "_orig_mod.", "model.")
 _AVERAGED_MODELS: Final = "n_averaged"
 """The counter that torch.optim.swa_utils.AveragedModel keeps beside the weights."""
 _HOW_TO_SAVE: Final = "save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
-_CODE: Final = re.compile(r"GLOBAL ((?:\w+\.)+\w+)\s")
+_CODE: Final = re.compile(r"GLOBAL ((?:\w+\.)*\w+)\s")
 """How torch.load names the function or class that a pickle wants to call."""
 _CHUNK: Final = 1 << 20
+_WEIGHTS: Final = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_COUNTERS: Final = (torch.int64,)
+"""Training keeps such beside the weights; no reader takes one for a weight."""
+_MOST_LAYERS_OF_WRAPPING: Final = 8
+"""Of dictionaries in dictionaries, and of prefixes: scripts put two or three around each other."""
+_MOST_INFLATED: Final = 4
+"""How much larger than the file what is packed in it may be: trained weights hardly shrink at all."""
 
 
 def read_state_dict(path: Path) -> StateDict:
     """Reads a state dict from .safetensors, or from PyTorch's format with `weights_only=True`.
 
-    The tensors are mapped into memory, not read. Wrappers and prefixes of common training scripts are taken off.
+    The tensors are mapped into memory, not read, where the file allows it. Wrappers and prefixes of common training
+    scripts are taken off. What comes back are ordinary tensors of floating-point numbers, or counters, together no
+    larger than the file.
 
     Raises:
-        CheckpointError: the file is missing, empty, damaged, holds no state dict, or would have to run code.
+        CheckpointError: the file is missing, empty, damaged, holds no state dict, would have to run code, or has
+            tensors of another kind.
     """
     try:
         with path.open("rb") as file:
@@ -51,8 +62,14 @@ def read_state_dict(path: Path) -> StateDict:
         raise CheckpointError(path, f"cannot be read ({error.strerror})", "give a file that you may read") from error
     if empty:
         raise CheckpointError(path, "empty file", "copy or save it again")
-    loaded = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
-    return _without_prefixes(_unwrapped(loaded, path))
+    if path.suffix.lower() == ".safetensors":
+        loaded, room = _read_safetensors(path), path.stat().st_size
+    else:
+        stored, room = _packing(path)
+        loaded = _read_pickle(path, mapped=stored)
+    state = _without_prefixes(_unwrapped(loaded, path))
+    _check_tensors(state, path, room)
+    return state
 
 
 def sha256(*paths: Path) -> str:
@@ -65,6 +82,16 @@ def sha256(*paths: Path) -> str:
     return digest.hexdigest()
 
 
+def described(tensor: torch.Tensor) -> str:
+    """Shape, and where it is no weight's the dtype, of a tensor that does not fit."""
+    shape = str(tuple(tensor.shape))
+    return shape if tensor.is_floating_point() else f"{shape} of {_dtype(tensor.dtype)}"
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
@@ -72,12 +99,35 @@ def _read_safetensors(path: Path) -> object:
         raise CheckpointError(path, f"damaged or no safetensors file ({error})", "copy or save it again") from error
 
 
-def _read_pickle(path: Path) -> object:
+def _packing(path: Path) -> tuple[bool, int]:
+    """Whether PyTorch's file can be mapped, and how many bytes it holds.
+
+    PyTorch maps an entry at its place in the file also where it is compressed, and takes its bytes for weights.
+    """
+    size = path.stat().st_size
+    if not zipfile.is_zipfile(path):  # PyTorch's format of before 1.6, which cannot be mapped
+        return False, size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise CheckpointError(
+            path, f"damaged zip file ({one_line(error)})", f"copy it again, or {_HOW_TO_SAVE}"
+        ) from error
+    if all(entry.compress_type == zipfile.ZIP_STORED for entry in entries):
+        return True, size
+    inflated = sum(entry.file_size for entry in entries)
+    if inflated > _MOST_INFLATED * size:
+        raise CheckpointError(path, f"would inflate from {size:,} to {inflated:,} bytes", _HOW_TO_SAVE)
+    return False, inflated
+
+
+def _read_pickle(path: Path, *, mapped: bool) -> object:
     try:
         # torchvision's own training script saves its arguments, a plain Namespace, beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols, which is torch.load's concern
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except MemoryError:
         raise
     except Exception as error:  # an unpickler that reads a file of another kind raises anything
@@ -91,21 +141,55 @@ def _read_pickle(path: Path) -> object:
 
 
 def _unwrapped(loaded: object, path: Path) -> StateDict:
-    if isinstance(loaded, Mapping):
-        for wrapper in _WRAPPERS:
-            if isinstance(loaded.get(wrapper), Mapping):
-                return _unwrapped(loaded[wrapper], path)
+    for _ in range(_MOST_LAYERS_OF_WRAPPING):
+        if not isinstance(loaded, Mapping):
+            break
+        inner = (loaded[wrapper] for wrapper in _WRAPPERS if isinstance(loaded.get(wrapper), Mapping))
+        if (wrapped := next(inner, None)) is not None:
+            loaded = wrapped
+            continue
         tensors = {
             name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, torch.Tensor)
         }
         if tensors:
             return tensors
+        break
     raise CheckpointError(path, "holds no state dict", _HOW_TO_SAVE)
 
 
 def _without_prefixes(state: StateDict) -> StateDict:
-    state = {name: tensor for name, tensor in state.items() if name != _AVERAGED_MODELS}
-    for prefix in _PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            return _without_prefixes({name.removeprefix(prefix): tensor for name, tensor in state.items()})
+    for _ in range(_MOST_LAYERS_OF_WRAPPING):
+        state = {name: tensor for name, tensor in state.items() if name != _AVERAGED_MODELS}
+        common = (prefix for prefix in _PREFIXES if state and all(name.startswith(prefix) for name in state))
+        if (prefix := next(common, None)) is None:
+            break
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state
+
+
+def _check_tensors(state: StateDict, path: Path, room: int) -> None:
+    """Sees to it that all are ordinary tensors of floating-point numbers, and need no more memory than the file has.
+
+    A tensor can be a view that repeats a few numbers as often as it likes: it would fill the memory when it is copied.
+    """
+    needed = 0
+    for name, tensor in state.items():
+        if (problem := _problem(tensor)) is not None:
+            raise CheckpointError(path, f"{name[:80]} {problem}", _HOW_TO_SAVE)
+        needed += tensor.numel() * tensor.element_size()
+    if needed > room:
+        raise CheckpointError(
+            path, f"its tensors need {needed:,} bytes, of which it holds {room:,}: they overlap", _HOW_TO_SAVE
+        )
+
+
+def _problem(tensor: torch.Tensor) -> str | None:
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        return f"is a {'nested' if tensor.is_nested else 'sparse'} tensor, where an ordinary one belongs"
+    if tensor.dtype not in (*_WEIGHTS, *_COUNTERS):
+        return f"is of {_dtype(tensor.dtype)}, where weights are one of {', '.join(map(_dtype, _WEIGHTS))}"
+    if tensor.device.type != "cpu":
+        return f"has no values (device {tensor.device.type})"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "repeats its numbers"
+    return None

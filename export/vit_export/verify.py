@@ -18,7 +18,8 @@ from vit_export import reference
 from vit_export.errors import VerificationError
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Architecture, Artifact, Precision, Preprocessing, Rollout
-from vit_runtime.measured import Output, OutputCheck, SelfTest, StoredAnswer, Verification
+from vit_runtime.errors import option
+from vit_runtime.measured import Output, OutputCheck, Reading, SelfTest, StoredAnswer, Verification
 from vit_runtime.model import ViT
 from vit_runtime.preprocess import load_pixels
 from vit_runtime.selftest import largest_difference, pixels_sha256, waves
@@ -72,7 +73,7 @@ _SHARE_OF_DISCARDING: Final = 0.1
 
 _REMEDIES: Final[dict[Precision, str]] = {
     "fp32": "nothing was written; please report it with the model's name",
-    "int8": "nothing was written; calibrate on more fitting photos, or keep layers float with --keep-float",
+    "int8": "nothing was written; calibrate on more fitting photos, or keep layers float with {}",
     "fp16": "nothing was written; export it in fp32",
 }
 _PHOTOS_HW: Final = ((333, 517), (640, 427), (97, 64))
@@ -84,6 +85,7 @@ class Reference:
     """PyTorch's answers: first for the self-test's picture, then for the formula photos."""
 
     name: str
+    reading: Reading
     inputs: tuple[torch.Tensor, ...]
     answers: dict[Output, FloatArray]
 
@@ -99,7 +101,9 @@ def ask_reference(
     """Runs a model in PyTorch and its transforms on the verification's pictures."""
     test_picture = reference.normalise(waves(preprocessing.crop_hw), preprocessing)
     inputs = (test_picture, *(reference.prepare(photo, preprocessing) for photo in photos()))
-    return Reference(name=model.name, inputs=inputs, answers=reference.answers(model, inputs, arch, rollout))
+    return Reference(
+        name=model.name, reading=model.reading, inputs=inputs, answers=reference.answers(model, inputs, arch, rollout)
+    )
 
 
 def verify(model: ViT, expected: Reference, *, remark: str = "") -> tuple[Verification, SelfTest]:
@@ -125,6 +129,7 @@ def verify(model: ViT, expected: Reference, *, remark: str = "") -> tuple[Verifi
     )
     result = Verification(
         reference=expected.name,
+        reading=expected.reading,
         runtime=f"onnxruntime {import_onnxruntime().__version__}, {model.provider}",
         remark=remark,
         pictures=len(pixels),
@@ -138,7 +143,7 @@ def verify(model: ViT, expected: Reference, *, remark: str = "") -> tuple[Verifi
             model.artifact.model,
             f"differs from PyTorch: {differences}, "
             f"preparation of {result.pictures - same_pixels} of {result.pictures} pictures",
-            _REMEDIES[model.artifact.precision],
+            _REMEDIES[model.artifact.precision].format(option("keep_float")),
         )
     stored = expected.answers if model.artifact.precision == "fp32" else answers
     return result, self_test(stored, model.artifact, result)

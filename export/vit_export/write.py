@@ -8,18 +8,23 @@ weights again.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from vit_export.builder import CONTRIB_DOMAIN, CONTRIB_OPSET, IR_VERSION, OPSET, GraphBuilder, Weight
 from vit_runtime.artifact import METADATA_KEY, Artifact, ExternalData
-from vit_runtime.errors import OutputFileError
-from vit_runtime.files import staging_folder
+from vit_runtime.digest import DIGEST_KEY
+from vit_runtime.errors import option
+from vit_runtime.files import OutputFile, blame, staging_folder
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 PROTOBUF_LIMIT: Final = 2**31 - 1
 """No protobuf message, so no ONNX file, can be larger."""
@@ -28,7 +33,6 @@ _INLINE_BYTES: Final = 1024
 """Weights up to this size stay in the ONNX file: shapes and indices that the engine reads when it loads."""
 _ALIGNMENT: Final = 65536
 """Weights in a file of their own start at multiples of this, so that every system can map them into memory."""
-_REMEDY: Final = "choose another --output"
 _GRAPH_FIELD, _INITIALIZER_FIELD, _RAW_DATA_FIELD = 7, 5, 9
 _LENGTH_DELIMITED = 2
 
@@ -38,11 +42,14 @@ Written = Callable[[int], None]
 class ModelFile:
     """An ONNX file under construction, in a temporary folder beside its destination."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, destination: Path | None = None) -> None:
+        """Takes the folder to write in, and for messages the destination, where the file is to go from there."""
         self.path = folder / name
         self.data_path = folder / f"{name}.data"
         self.external_data: ExternalData | None = None
+        self._destination = destination or self.path
         self._end_of_graph = 0
+        self._graph_digest = hashlib.sha256()
         self._domains: list[str] = []
 
     def write_graph(self, graph: GraphBuilder, *, written: Written, limit: int = PROTOBUF_LIMIT) -> None:
@@ -54,10 +61,11 @@ class ModelFile:
             limit: the largest size of the ONNX file, in bytes.
         """
         self._domains = graph.domains
+        self.external_data = None
         external = sum(weight.nbytes for weight in graph.weights) > limit - _ROOM_FOR_GRAPH
         tensors = _lay_out(graph.weights, self.data_path.name if external else None)
         body = GraphProto(name="vit", node=graph.nodes, input=graph.inputs, output=graph.outputs).SerializeToString()
-        with self.path.open("wb") as file:
+        with self._new(self.path) as file:
             file.write(ModelProto(ir_version=IR_VERSION, producer_name="vit-edge").SerializeToString())
             file.write(_tag(_GRAPH_FIELD) + _varint(len(body) + sum(_framed(tensor.size) for tensor in tensors)))
             file.write(body)
@@ -67,12 +75,12 @@ class ModelFile:
                     file.write(_tag(_RAW_DATA_FIELD) + _varint(tensor.weight.nbytes))
                     file.write(tensor.weight.array().data)
                     written(tensor.weight.nbytes)
-            self._end_of_graph = file.tell()
+            self._end_of_graph, self._graph_digest = file.tell(), file.sha256
         if external:
             self._write_external(tensors, written)
 
     def write_metadata(self, artifact: Artifact) -> None:
-        """Appends the opsets and the metadata behind the graph, in place of those written before."""
+        """Appends the opsets, the metadata and the digest behind the graph, in place of those written before."""
         self._write_tail({METADATA_KEY: artifact.to_json()})
 
     def close_graph(self) -> None:
@@ -83,19 +91,45 @@ class ModelFile:
         versions = {"": OPSET, CONTRIB_DOMAIN: CONTRIB_OPSET}
         tail = ModelProto(opset_import=[helper.make_opsetid(domain, versions[domain]) for domain in self._domains])
         helper.set_model_props(tail, metadata)
-        with self.path.open("r+b") as file:
+        content = tail.SerializeToString()
+        if metadata:
+            digest = self._graph_digest.copy()
+            digest.update(content)
+            last = ModelProto()
+            helper.set_model_props(last, {DIGEST_KEY: digest.hexdigest()})
+            content += last.SerializeToString()
+        with blame(self._destination, _remedy()), self.path.open("r+b") as file:
             file.seek(self._end_of_graph)
             file.truncate()
-            file.write(tail.SerializeToString())
+            file.write(content)
 
     def _write_external(self, tensors: list[_Tensor], written: Written) -> None:
-        with self.data_path.open("wb") as file:
+        with self._new(self.data_path) as file:
             for tensor in tensors:
                 if tensor.offset is not None:
                     file.write(bytes(tensor.offset - file.tell()))
                     file.write(tensor.weight.array().data)
                     written(tensor.weight.nbytes)
-            self.external_data = ExternalData(file=self.data_path.name, bytes=file.tell())
+            self.external_data = ExternalData(
+                file=self.data_path.name, bytes=file.tell(), sha256=file.sha256.hexdigest()
+            )
+
+    def _new(self, path: Path) -> _DigestedFile:
+        path.unlink(missing_ok=True)  # of a trial before this one
+        return _DigestedFile(path, self._destination, _remedy())
+
+
+class _DigestedFile(OutputFile):
+    """A new file that keeps the SHA-256 of what is written to it."""
+
+    def __init__(self, path: Path, destination: Path, remedy: str) -> None:
+        super().__init__(path, destination, remedy)
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: Buffer, /) -> int:
+        """Appends all of `data`."""
+        self.sha256.update(data)
+        return super().write(data)
 
 
 @dataclass(frozen=True)
@@ -120,14 +154,17 @@ def new_model_file(destination: Path) -> Iterator[ModelFile]:
     Raises:
         OutputFileError: the destination cannot be written, or the disk is full.
     """
-    try:
+    with blame(destination, _remedy()):
         destination.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFileError(destination, f"cannot be written ({error.strerror})", _REMEDY) from error
-    with staging_folder(destination, _REMEDY) as folder:
-        file = ModelFile(folder, destination.name)
+    with staging_folder(destination, _remedy()) as folder:
+        file = ModelFile(folder, destination.name, destination)
         yield file
-        _publish(file, destination)
+        with blame(destination, _remedy()):
+            _publish(file, destination)
+
+
+def _remedy() -> str:
+    return f"choose another {option('output')}"
 
 
 def _publish(file: ModelFile, destination: Path) -> None:

@@ -16,23 +16,32 @@ from vit_runtime.errors import (
     VitEdgeError,
 )
 from vit_runtime.heatmap import AttentionMap
+from vit_runtime.images import ImageSource
 from vit_runtime.model import Prediction, ViT, load
+from vit_runtime.preprocess import load_pixels
 from vit_runtime.selftest import SelfTestResult, check
+from vit_runtime.session import Provider
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Artifact",
     "ArtifactError",
     "AttentionMap",
     "ImageError",
+    "ImageSource",
     "MissingDependencyError",
     "OutputFileError",
     "Prediction",
+    "Provider",
     "ProviderError",
     "SelfTestResult",
     "UsageError",
     "ViT",
     "VitEdgeError",
+    "__version__",
     "check",
     "load",
+    "load_pixels",
     "read_artifact",
 ]

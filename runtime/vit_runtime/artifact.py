@@ -10,15 +10,32 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 from vit_runtime import codec
+from vit_runtime.digest import DIGEST_KEY
 from vit_runtime.errors import ArtifactError
+from vit_runtime.external_tensors import check_external_tensors
 from vit_runtime.measured import Output, Quantization, SelfTest, Verification
 from vit_runtime.onnx_file import read_metadata
 
 METADATA_KEY: Final = "vit_edge"
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
+LARGEST_IMAGE: Final = 2048
+"""Height and width of a model's input in pixels: with patches of 16, one layer's attention weights take 13 GB then."""
+LARGEST_EDGE: Final = 4096
+"""Pixels of an edge that a picture may be scaled to before it is cropped."""
+_SIZES: Final = {
+    "image_size": (1, LARGEST_IMAGE),
+    "patch_size": (1, LARGEST_IMAGE),
+    "layers": (1, 1_000),
+    "heads": (1, 1 << 16),
+    "width": (1, 1 << 16),
+    "mlp_width": (1, 1 << 18),
+    "classes": (0, 1 << 20),
+    "registers": (0, 1 << 12),
+}
+"""Least and most: far above every published model, too little for a number in a file to ask for all of the memory."""
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Precision = Literal["fp32", "int8", "fp16"]
@@ -78,16 +95,20 @@ class Architecture:
     """Whether the last LayerNorm comes after the mean, not before it."""
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "patch_size", "layers", "heads", "width", "mlp_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, should be at least 1")
-        for name in ("classes", "registers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, should be at least 0")
+        for name, (least, most) in _SIZES.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, should be at least {least}")
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}, should be at most {most}")
+        if not 0 <= self.layer_norm_eps < 1:
+            raise ValueError(f"layer_norm_eps is {self.layer_norm_eps}, should be from 0 to below 1")
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        self._check_pooling()
+
+    def _check_pooling(self) -> None:
         if not self.class_token and self.pooling != "patch_mean":
             raise ValueError(f"pooling {self.pooling} without a class token")
         if self.pooling == "class_and_distillation_token" and not self.distillation_token:
@@ -149,8 +170,13 @@ class Preprocessing:
         if (self.resize_shortest_edge is None) == (self.resize_hw is None):
             raise ValueError("exactly one of resize_shortest_edge and resize_hw should be set")
         resize = self.resize_hw or (self.resize_shortest_edge,)
-        if min(size for size in (*resize, *self.crop_hw) if size is not None) < 1:
+        sizes = [size for size in (*resize, *self.crop_hw) if size is not None]
+        if min(sizes) < 1:
             raise ValueError("sizes should be at least 1 pixel")
+        if max(sizes) > LARGEST_EDGE:
+            raise ValueError(f"sizes should be at most {LARGEST_EDGE} pixels, found {max(sizes)}")
+        if not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise ValueError(f"mean {self.mean} and std {self.std} should be finite")
         if min(self.std) <= 0:
             raise ValueError(f"std {self.std} should be above zero")
 
@@ -166,7 +192,26 @@ class ExternalData:
     """The file of weights beside a model above 2 GB, which protobuf cannot hold."""
 
     file: str
+    """Its name, without a folder: it lies beside the model."""
     bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if self.file in ("", ".", "..") or any(letter in self.file for letter in "/\\:\0"):
+            raise ValueError(f"file {self.file[:80]!r} is no plain file name")
+        if self.bytes < 0:
+            raise ValueError(f"bytes is {self.bytes}, should be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumption:
+    """Something that the checkpoint does not say and no comparison with a model built on it can find wrong."""
+
+    subject: Literal["heads", "gelu", "preprocessing"]
+    value: str
+    """What was taken, in words."""
+    basis: str
+    """Why: a rule of thumb, a file's name, an option of the user's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +224,7 @@ class Artifact:
     source: Source
     architecture: Architecture
     preprocessing: Preprocessing
+    assumptions: tuple[Assumption, ...]
     labels: tuple[str, ...] | None
     outputs: tuple[Output, ...]
     rollout: Rollout | None
@@ -237,7 +283,8 @@ def read_artifact(path: str | Path) -> Artifact:
 
     Raises:
         ArtifactError: no such file, no ONNX file, no vit-edge metadata, an unknown format version, a broken
-            document, an unfinished export, or a file of weights that is missing or of another size.
+            document, an unfinished export, a file of weights that is missing or of another size, or tensors that lie
+            elsewhere than the metadata says.
     """
     path = Path(path)
     metadata = read_metadata(path)
@@ -248,8 +295,11 @@ def read_artifact(path: str | Path) -> Artifact:
             "export the model with vit-export, not another tool",
         )
     artifact = _parse_document(metadata[METADATA_KEY], path)
+    if DIGEST_KEY not in metadata:
+        raise ArtifactError(path, "incomplete: it ends before its digest", "copy or export the file again")
     if artifact.verification is None or artifact.self_test is None:
         raise ArtifactError(path, "its export did not finish", "export it again")
+    check_external_tensors(path, None if artifact.external_data is None else artifact.external_data.file)
     if artifact.external_data is not None:
         _check_external_data(path, artifact.external_data)
     return artifact
@@ -257,7 +307,7 @@ def read_artifact(path: str | Path) -> Artifact:
 
 def _parse_document(text: str, path: Path) -> Artifact:
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ArtifactError(path, f"its metadata is no JSON ({error})", "export it again") from error
     version = document.get("format_version") if isinstance(document, dict) else None
@@ -272,6 +322,10 @@ def _parse_document(text: str, path: Path) -> Artifact:
         return codec.decode(Artifact, document, METADATA_KEY)
     except codec.SchemaError as error:
         raise ArtifactError(path, f"its metadata is broken: {error}", "export it again") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON's")
 
 
 def _check_external_data(path: Path, data: ExternalData) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from vit_runtime import codec, selftest, vectors
+from vit_runtime import __version__, codec, selftest, vectors
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import read_artifact
-from vit_runtime.console import complain, note, report_errors, set_up
+from vit_runtime.console import answer, complain, note, report_errors, set_up
 from vit_runtime.errors import EXIT_INPUT, EXIT_VERIFICATION, ImageError, UsageError
 from vit_runtime.files import find_pictures
 from vit_runtime.heatmap import overlay_paths, save_overlay
@@ -24,7 +23,7 @@ from vit_runtime.measured import Output
 from vit_runtime.memory import reuse_large_blocks
 from vit_runtime.model import DEFAULT_BATCH_SIZE, ViT, load, normalized
 from vit_runtime.preprocess import load_pixels
-from vit_runtime.session import Provider
+from vit_runtime.session import Provider, silence_onnxruntime
 from vit_runtime.summary import describe, describe_check
 
 app = typer.Typer(
@@ -46,6 +45,10 @@ ThreadsOption = Annotated[
         "--threads", min=1, help="Processor cores to use on the CPU.", show_default="the physical performance cores"
     ),
 ]
+DeviceOption = Annotated[
+    int | None, typer.Option("--device", min=0, help="Number of the GPU, for cuda and tensorrt.", show_default="0")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one line an answer.")]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures in one run.")]
 
@@ -56,7 +59,7 @@ def _version(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
     if show_version:
-        typer.echo(f"vit-edge {version('vit-edge')}")
+        typer.echo(f"vit-edge {__version__}")
         raise typer.Exit
 
 
@@ -70,20 +73,21 @@ def classify(
     batch: BatchOption = DEFAULT_BATCH_SIZE,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Print the likeliest classes of each picture."""
     with report_errors():
-        vit = _load(model, provider, threads, "logits")
+        vit = _load(model, provider, threads, device, "logits")
         failed = _Failures()
         for path, logits in _answers(vit, "logits", images, batch, failed):
             predictions = vit.top(logits, top_k=top)
             if as_json:
                 _print_json({"image": str(path), "predictions": [vars(prediction) for prediction in predictions]})
                 continue
-            typer.echo(path)
+            answer(path)
             for prediction in predictions:
                 index = "" if vit.artifact.labels is None else f"  (class {prediction.index})"
-                typer.echo(f"  {prediction.probability:7.2%}  {prediction.label}{index}")
+                answer(f"  {prediction.probability:7.2%}  {prediction.label}{index}")
         failed.exit_if_any()
 
 
@@ -97,19 +101,21 @@ def embed(
         typer.Option(
             "--output",
             "-o",
-            help="Write or replace a file instead: .npy, float32 (pictures, width), or .jsonl, with names.",
+            help="Write a file instead: .npy, float32 (pictures, width), or .jsonl, with names.",
         ),
     ] = None,
+    force: ForceOption = False,
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale each embedding to length 1.")] = False,
     batch: BatchOption = DEFAULT_BATCH_SIZE,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Print the embedding of each picture (the class token after the final LayerNorm) as JSON lines."""
     with report_errors():
         if output is not None:
-            vectors.check_vector_file(output)
-        vit = _load(model, provider, threads, "embedding")
+            vectors.check_vector_file(output, force=force)
+        vit = _load(model, provider, threads, device, "embedding")
         failed = _Failures()
         answers = _embeddings(vit, images, batch, failed, normalize=normalize)
         if output is None:
@@ -138,10 +144,11 @@ def similar(
     batch: BatchOption = DEFAULT_BATCH_SIZE,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """List the pictures that are most like one picture, by the cosine of their embeddings."""
     with report_errors():
-        vit = _load(model, provider, threads, "embedding")
+        vit = _load(model, provider, threads, device, "embedding")
         (wanted,) = vit.embed(query, normalize=True)
         failed = _Failures()
         others = [
@@ -155,7 +162,7 @@ def similar(
                 if as_json:
                     _print_json({"image": str(others[index][0]), "cosine": cosine})
                 else:
-                    typer.echo(f"{cosine:7.4f}  {others[index][0]}")
+                    answer(f"{cosine:7.4f}  {others[index][0]}")
         failed.exit_if_any()
         if not others:
             raise ImageError(", ".join(map(str, images)), f"no picture besides {query}", "give other pictures")
@@ -171,21 +178,23 @@ def attend(
         typer.Option(
             "--output",
             "-o",
-            help="Picture to write or replace; for several photos a folder.",
+            help="Picture to write; for several photos a folder.",
             show_default="PHOTO.attention.png in this folder",
         ),
     ] = None,
+    force: ForceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the maps as JSON lines instead.")] = False,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Show where the model looked: its attention over each photo, as a picture; prints the paths written."""
     with report_errors():
         if as_json and output is not None:
             raise UsageError("--json", "prints maps, and --output is for pictures", "leave one of them out")
         paths = find_pictures(images)
-        targets = [] if as_json else overlay_paths(paths, output)
-        vit = _load(model, provider, threads, "rollout")
+        targets = [] if as_json else overlay_paths(paths, output, force=force)
+        vit = _load(model, provider, threads, device, "rollout")
         failed = _Failures()
         for position, path in enumerate(paths):
             try:
@@ -198,7 +207,7 @@ def attend(
                 _print_json({"image": str(path), "rollout": rollout})
                 continue
             save_overlay(seen.overlay(), targets[position])
-            typer.echo(targets[position])
+            answer(targets[position])
         failed.exit_if_any()
 
 
@@ -208,21 +217,28 @@ def check(
     *,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Replay the stored self-test on this machine: does it answer as the verified file did?"""
     with report_errors():
-        vit = _load(model, provider, threads)
+        vit = _load(model, provider, threads, device)
         result = selftest.check(vit)
         if as_json:
             outputs = {
                 answer.output: {"difference": _finite(answer.difference), "tolerance": answer.tolerance}
                 for answer in result.outputs
             }
-            facts = {"answers": result.answers, "outputs": outputs, "same_pixels": result.same_pixels}
+            facts = {
+                "answers": result.answers,
+                "outputs": outputs,
+                "same_pixels": result.same_pixels,
+                "same_file": result.same_file,
+                "assumptions": codec.encode(vit.artifact.assumptions),
+            }
             _print_json({**facts, "passed": result.passed, "provider": vit.provider})
         else:
-            typer.echo(describe_check(result))
+            typer.echo(describe_check(result, vit.artifact))
         if not result.passed:
             raise typer.Exit(EXIT_VERIFICATION)
 
@@ -253,9 +269,10 @@ class _Failures:
             raise typer.Exit(EXIT_INPUT)
 
 
-def _load(path: Path, provider: Provider, threads: int | None, wanted: Output | None = None) -> ViT:
+def _load(path: Path, provider: Provider, threads: int | None, device: int | None, wanted: Output | None = None) -> ViT:
     """Loads a model, which has to have an output that is wanted."""
-    vit = load(path, provider=provider, threads=threads)
+    silence_onnxruntime()
+    vit = load(path, provider=provider, threads=threads, device=device)
     reuse_large_blocks()
     if wanted is not None:
         vit.require(wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import traceback
@@ -13,8 +14,10 @@ from typing import Final
 
 import typer
 
-from vit_runtime.errors import EXIT_INPUT, EXIT_INTERRUPTED, VitEdgeError, one_line
+from vit_runtime.errors import EXIT_INPUT, EXIT_INTERRUPTED, VitEdgeError, command_line, one_line
 from vit_runtime.memory import return_large_blocks_at_once
+from vit_runtime.picture_formats import silence_libtiff
+from vit_runtime.terminal import printable, printable_lines
 
 DEBUG_VARIABLE: Final = "VIT_EDGE_DEBUG"
 """Environment variable that, when set, shows the traceback of what is reported in one line."""
@@ -25,31 +28,40 @@ _TORCH_OUT_OF_MEMORY: Final = "DefaultCPUAllocator"
 
 def set_up() -> None:
     """Prepares the process for a command line; libraries leave such things to whoever owns the process."""
-    # Pillow warns of pictures that it reads well: broken EXIF, large photos.
+    # Pillow warns of pictures that it reads well: broken EXIF, large photos. It also logs, which Python prints where
+    # nobody handles it.
     warnings.simplefilter("ignore")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    silence_libtiff()
     return_large_blocks_at_once()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name or label in letters that the terminal lacks should not lose the answer.
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def answer(text: object) -> None:
+    """Prints a line of the answer."""
+    typer.echo(printable(str(text)))
+
+
 def note(text: str) -> None:
     """Tells the user something beside the answer."""
-    typer.echo(text, err=True)
+    typer.echo(printable_lines(text), err=True)
 
 
 def complain(error: Exception) -> None:
     """Shows an error in one line."""
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
-    typer.echo(f"error: {error if isinstance(error, VitEdgeError) else one_line(error)}", err=True)
+    note(f"error: {error if isinstance(error, VitEdgeError) else one_line(error)}")
 
 
 @contextmanager
 def report_errors() -> Iterator[None]:
     """Turns whatever is raised inside into one line on stderr and an exit status."""
     try:
-        yield
+        with command_line():
+            yield
     except VitEdgeError as error:
         complain(error)
         raise typer.Exit(error.exit_code) from error

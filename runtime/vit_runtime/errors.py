@@ -15,7 +15,10 @@ Each class builds its own one-line message from its parts: where it happened, wh
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import ClassVar, Final
 
 EXIT_INPUT = 1
 """Exit status for what the user handed in: a model, a picture, a checkpoint, a folder."""
@@ -28,6 +31,40 @@ EXIT_INTERRUPTED = 130
 
 
 _LONGEST_FOREIGN_MESSAGE = 300
+_ON_COMMAND_LINE: Final = ContextVar("vit_edge_on_command_line", default=False)
+_SPELLED_OTHERWISE: Final = {
+    "batch_size": "--batch",
+    "images": "IMAGES",
+    "model": "MODEL",
+    "rollout": "--attention",
+    "top_k": "--top",
+}
+"""Parameters whose option is not called as they are."""
+
+
+@contextmanager
+def command_line() -> Iterator[None]:
+    """Inside, messages name options as the command line spells them; outside, Python's parameters."""
+    before = _ON_COMMAND_LINE.set(True)
+    try:
+        yield
+    finally:
+        _ON_COMMAND_LINE.reset(before)
+
+
+def option(name: str, value: object = None) -> str:
+    """A parameter, alone or with a value, as whoever reads the message can write it.
+
+    >>> option("image_size"), option("precision", "int8"), option("force", value=True)
+    ('image_size', "precision='int8'", 'force=True')
+    >>> with command_line():
+    ...     option("image_size"), option("precision", "int8"), option("force", value=True)
+    ('--image-size', '--precision int8', '--force')
+    """
+    if not _ON_COMMAND_LINE.get():
+        return name if value is None else f"{name}={value!r}"
+    spelled = _SPELLED_OTHERWISE.get(name, f"--{name.replace('_', '-')}")
+    return spelled if value is None or value is True else f"{spelled} {value}"
 
 
 def one_line(error: BaseException) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from vit_runtime.errors import ImageError, OutputFileError
+from vit_runtime.errors import ImageError, OutputFileError, option
+from vit_runtime.picture_formats import PICTURE_SUFFIXES
 
-PICTURE_SUFFIXES: Final = frozenset(
-    (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
-"""What counts as a picture in a folder; a file that is named itself may be called anything."""
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
@@ -46,7 +46,39 @@ def pictures_below(folder: Path) -> list[Path]:
 
 def _is_picture(file: Path) -> bool:
     """Judges by the name; macOS leaves a hidden "._photo.jpg" without a picture beside each photo on a card."""
+    if file.stem.endswith(OVERLAY_ENDING):  # what `vit-run attend` has drawn is no photo
+        return False
     return file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Sees to it that a result replaces nothing unless that is wanted.
+
+    Raises:
+        OutputFileError: the file is there already.
+    """
+    if path.exists() and not force:
+        remedy = f"add {option('force', value=True)} to replace it, or choose another {option('output')}"
+        raise OutputFileError(path, "exists already", remedy)
+
+
+OVERLAY_ENDING: Final = ".attention"
+"""What the name of a photo with its attention map ends in, in front of the suffix."""
+
+
+@contextmanager
+def blame(destination: Path, remedy: str) -> Iterator[None]:
+    """Says of an error of the system which file it kept from being written; for the writing alone, not for other work.
+
+    Raises:
+        OutputFileError: in place of any `OSError` inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # one of our own errors, complete as it is
+            raise
+        raise OutputFileError(destination, f"cannot be written ({error.strerror})", remedy) from error
 
 
 @contextmanager
@@ -60,19 +92,50 @@ def staging_folder(destination: Path, remedy: str) -> Iterator[Path]:
         remedy: what to do where nothing can be written there.
 
     Raises:
-        OutputFileError: the place does not exist, may not be written, or the disk is full.
+        OutputFileError: the place does not exist, or may not be written.
     """
-    folder: Path | None = None
-    try:
+    with blame(destination, remedy):
         folder = Path(tempfile.mkdtemp(prefix=".vit-edge.", dir=destination.parent))
+    try:
         yield folder
-    except OSError as error:
-        if error.errno is None:  # one of our own errors, complete as it is
-            raise
-        raise OutputFileError(destination, f"cannot be written ({error.strerror})", remedy) from error
     finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class OutputFile(io.RawIOBase):
+    """A new binary file whose errors name the place where it will go."""
+
+    def __init__(self, path: Path, destination: Path, remedy: str) -> None:
+        super().__init__()
+        self.destination = destination
+        self.remedy = remedy
+        with blame(destination, remedy):
+            self._file = path.open("xb")
+
+    def writable(self) -> bool:
+        """Whether it is written to: always."""
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        """Appends all of `data`."""
+        with blame(self.destination, self.remedy):
+            return self._file.write(data)
+
+    def tell(self) -> int:
+        """How many bytes were written."""
+        return self._file.tell()
+
+    def flush(self) -> None:
+        """Hands what was written to the system."""
+        if not self._file.closed:
+            with blame(self.destination, self.remedy):
+                self._file.flush()
+
+    def close(self) -> None:
+        """Writes what is left and closes the file."""
+        with blame(self.destination, self.remedy):
+            self._file.close()
+        super().close()
 
 
 @contextmanager
@@ -82,7 +145,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OutputFileError: the folder does not exist, may not be written, or the disk is full.
     """
-    with staging_folder(path, "choose another place") as folder:
-        with (folder / path.name).open("xb") as file:
-            yield file
-        (folder / path.name).replace(path)
+    remedy = "choose another place"
+    with staging_folder(path, remedy) as folder:
+        with OutputFile(folder / path.name, path, remedy) as file:
+            yield cast("BinaryIO", file)
+        with blame(path, remedy):
+            (folder / path.name).replace(path)

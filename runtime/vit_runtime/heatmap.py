@@ -13,8 +13,8 @@ from PIL import Image
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.errors import OutputFileError, UsageError
-from vit_runtime.files import atomic_write
+from vit_runtime.errors import OutputFileError, UsageError, option
+from vit_runtime.files import OVERLAY_ENDING, atomic_write, blame, refuse_existing
 from vit_runtime.images import ImageSource, read_rgb
 from vit_runtime.preprocess import crop_box
 
@@ -42,6 +42,10 @@ class AttentionMap:
     source: ImageSource
     """The photo."""
     preprocessing: Preprocessing
+
+    def __repr__(self) -> str:
+        height, width = self.values.shape
+        return f"AttentionMap({height}x{width}, {float(self.values.min()):.2g} to {float(self.values.max()):.2g})"
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[np.generic]:  # noqa: FBT001 - NumPy's protocol
         """The values, for NumPy."""
@@ -78,21 +82,28 @@ def keep(source: ImageSource) -> ImageSource:
     return read_rgb(source) if hasattr(source, "read") else source
 
 
-def overlay_paths(photos: Sequence[Path], output: Path | None) -> list[Path]:
+def overlay_paths(photos: Sequence[Path], output: Path | None, *, force: bool = False) -> list[Path]:
     """Where the overlay of each photo goes: into this folder, a folder that is named, or for one photo a file.
 
     Photos of the same name get a number.
 
     Raises:
         UsageError: a file is named for several photos, or one whose format Pillow cannot write.
-        OutputFileError: the place does not exist.
+        OutputFileError: the place does not exist, or a file is there already and `force` does not say to replace it.
     """
+    paths = _overlay_paths(photos, output)
+    for path in paths:
+        refuse_existing(path, force=force)
+    return paths
+
+
+def _overlay_paths(photos: Sequence[Path], output: Path | None) -> list[Path]:
     folder = output or Path()
     if output is not None and output.suffix and not output.is_dir():
         if output.suffix.lower() not in _WRITTEN:
-            raise UsageError("--output", f"'{output}' names no picture", f"end it in {', '.join(_WRITTEN)}")
+            raise UsageError(option("output"), f"'{output}' names no picture", f"end it in {', '.join(_WRITTEN)}")
         if len(photos) > 1:
-            raise UsageError("--output", f"'{output}' is one file for {len(photos)} photos", "name a folder")
+            raise UsageError(option("output"), f"'{output}' is one file for {len(photos)} photos", "name a folder")
         if not output.parent.is_dir():
             raise OutputFileError(output, "cannot be written (No such file or directory)", "choose another place")
         return [output]
@@ -100,7 +111,7 @@ def overlay_paths(photos: Sequence[Path], output: Path | None) -> list[Path]:
     for photo in photos:
         spellings = (photo.stem, *(f"{photo.stem}-{number}" for number in range(2, len(photos) + 2)))
         names[next(name for name in spellings if name not in names)] = None
-    return [folder / f"{name}.attention.png" for name in names]
+    return [folder / f"{name}{OVERLAY_ENDING}.png" for name in names]
 
 
 def save_overlay(picture: Image.Image, path: Path) -> None:
@@ -109,10 +120,8 @@ def save_overlay(picture: Image.Image, path: Path) -> None:
     Raises:
         OutputFileError: it cannot be written there.
     """
-    try:
+    with blame(path, "choose another place"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFileError(path, f"cannot be written ({error.strerror})", "choose another place") from error
     with atomic_write(path) as file:
         picture.save(file, _WRITTEN[path.suffix.lower()], quality=_QUALITY)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
@@ -12,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.errors import ImageError
+from vit_runtime.picture_formats import FORMATS, may_be_decoded, open_picture
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | UInt8Array"
 """Anything that is an image: path, encoded bytes, binary file, PIL image, or uint8 RGB array (H, W, 3)."""
@@ -19,6 +22,8 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryvie
 
 _ORIENTATION: Final = 0x0112
 """EXIF's tag; `PIL.ExifTags` knows it as well, but takes 5 ms to import."""
+LARGEST_STREAM: Final = 256 << 20
+"""Bytes of a picture that comes through a pipe: it has to be held in memory, since decoders jump back and forth."""
 
 
 def read_rgb(source: ImageSource) -> Image.Image:
@@ -33,8 +38,10 @@ def read_rgb(source: ImageSource) -> Image.Image:
     """
     if isinstance(source, np.ndarray):
         return Image.fromarray(_checked_array(source))
-    name = _name(source)
+    name = source_name(source)
     if isinstance(source, Image.Image):
+        if not may_be_decoded(source):
+            raise ImageError(name, f"opened as {source.format}, which is not read here", "load() it where you trust it")
         return _decode(source, name)
     if isinstance(source, (bytes, bytearray, memoryview)):
         if len(source) == 0:
@@ -43,7 +50,7 @@ def read_rgb(source: ImageSource) -> Image.Image:
     if isinstance(source, (str, os.PathLike)):
         return _read_path(source, name)
     if hasattr(source, "read"):
-        return _decode_file(source, name)
+        return _read_file(source, name)
     raise ImageError(name, "not an image", "give a path, bytes, a binary file, a PIL image or a uint8 array (H, W, 3)")
 
 
@@ -53,7 +60,10 @@ def _read_path(path: str | os.PathLike[str], name: str) -> Image.Image:
     try:
         # Opened here, not by Pillow, which keeps the files of animations and of broken pictures open.
         with Path(path).open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):  # a pipe, such as /dev/stdin or a shell's <(...)
+                return _decode_file(_all_of(file, name), name)
+            if status.st_size == 0:
                 raise ImageError(name, "empty file")
             return _decode_file(file, name)
     except FileNotFoundError:
@@ -66,11 +76,37 @@ def _read_path(path: str | os.PathLike[str], name: str) -> Image.Image:
         raise ImageError(name, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
+def _read_file(file: BinaryIO, name: str) -> Image.Image:
+    """Reads a file that the caller has opened, from its start where it has one."""
+    try:
+        seekable = file.seekable()
+    except AttributeError:
+        seekable = hasattr(file, "seek")
+    except ValueError as error:
+        raise ImageError(name, f"cannot be read ({error})", "open it again") from error
+    try:
+        return _decode_file(file if seekable else _all_of(file, name), name)
+    except OSError as error:
+        raise ImageError(name, f"cannot be read ({error.strerror or error})") from error
+
+
+def _all_of(file: BinaryIO, name: str) -> BytesIO:
+    """What a pipe brings, in memory."""
+    data = file.read(LARGEST_STREAM + 1)
+    if not isinstance(data, bytes):
+        raise ImageError(name, "gives text, not bytes", "open it in binary mode")
+    if len(data) > LARGEST_STREAM:
+        raise ImageError(name, f"brings more than {LARGEST_STREAM >> 20} MiB", "save it to a file first")
+    if not data:
+        raise ImageError(name, "empty")
+    return BytesIO(data)
+
+
 def _decode_file(file: BinaryIO, name: str) -> Image.Image:
     try:
-        image = Image.open(file)
+        image = open_picture(file)
     except UnidentifiedImageError:
-        raise ImageError(name, "not an image in a format that Pillow reads", "use JPEG, PNG or WebP") from None
+        raise ImageError(name, "not an image in a format that is read here", f"use {_listed(FORMATS)}") from None
     except Exception as error:
         raise _unreadable(error, name) from error
     return _decode(image, name)
@@ -88,10 +124,10 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         raise _unreadable(error, name) from error
 
 
-def _unreadable(error: Exception, name: str) -> Exception:
+def _unreadable(error: Exception, name: str) -> ImageError:
     """Pillow's decoders raise whatever a damaged file makes them stumble over: all of it is one kind of error here."""
-    if isinstance(error, MemoryError):
-        return error
+    if isinstance(error, MemoryError):  # also where a damaged header asks for more than any machine has
+        return ImageError(name, "takes more memory to read than there is", "scale it down, if it is not damaged")
     if isinstance(error, Image.DecompressionBombError):
         return ImageError(name, f"too large ({error})", "scale it down first")
     reason = str(error) or type(error).__name__
@@ -109,7 +145,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits: "I;16" and its byte orders, "I" from older Pillow and some formats
-        high_byte = np.clip(np.asarray(image).astype(np.int64), 0, 0xFFFF) >> 8
+        high_byte = np.clip(np.asarray(image).astype(np.int32), 0, 0xFFFF) >> 8
         image = Image.fromarray(high_byte.astype(np.uint8))
     if image.mode == "F":
         raise ImageError(name, "has floating-point pixels, whose range is not known", "save it with 8 or 16 bits")
@@ -131,7 +167,11 @@ def _checked_array(array: UInt8Array) -> UInt8Array:
     return np.ascontiguousarray(array)
 
 
-def _name(source: object) -> str:
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def source_name(source: object) -> str:
     """What to call a source in a message."""
     if isinstance(source, (str, os.PathLike)):
         return str(os.fspath(source))

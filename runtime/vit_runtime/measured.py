@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Output = Literal["logits", "embedding", "rollout"]
+Reading = Literal["library", "vit-edge"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,9 @@ class Verification:
 
     reference: str
     """Packages and versions that gave the reference answers."""
+    reading: Reading
+    """Whose code read the checkpoint for the reference: the library's that the model comes from, or vit-edge's own.
+    Only the first would notice that vit-edge reads a checkpoint wrongly."""
     runtime: str
     """Package, version and execution provider that was verified."""
     remark: str

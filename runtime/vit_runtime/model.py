@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, cast, overload
 
 import numpy as np
+from PIL import Image
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Artifact, read_artifact
-from vit_runtime.errors import ArtifactError, ImageError, ProviderError, one_line
+from vit_runtime.errors import ArtifactError, ImageError, ProviderError, UsageError, one_line, option
 from vit_runtime.heatmap import AttentionMap, keep
 from vit_runtime.images import ImageSource
 from vit_runtime.measured import Output
 from vit_runtime.preprocess import load_pixels
 from vit_runtime.session import CPU_PROVIDER, OpenedSession, Provider, open_session
+from vit_runtime.signature import check_answers, check_signature, empty_answer
 
 if TYPE_CHECKING:
     from typing import TypeGuard
 
-ImageSources: TypeAlias = "ImageSource | Sequence[ImageSource]"
+    import onnxruntime as ort
+
+ImageSources: TypeAlias = "ImageSource | Iterable[ImageSource]"
 
 DEFAULT_BATCH_SIZE = 8
 """Pictures in one run: larger batches gain nothing on a few CPU cores and cost memory."""
 _PORTABLE_ON_CPU: Final = (
-    "this file is for TensorRT and OpenVINO; here, on x86 processors, one exported for --target cpu is faster"
+    "this file is for TensorRT and OpenVINO; here, on x86 processors, one exported with {} is faster"
+)
+_FP16_ON_CPU: Final = (
+    "this file is fp16, for a GPU; on the CPU onnxruntime computes it slowly, on some ARM builds wrongly: see that its "
+    "self-test passes (vit-run check), or export it in fp32 or int8"
 )
 _WITHOUT: Final[dict[Output, tuple[str, str]]] = {
     "logits": ("has no classification head, so it cannot classify", "take its embeddings"),
     "embedding": ("gives no embeddings", "export it again"),
-    "rollout": ("gives no attention maps", "export it with --attention"),
+    "rollout": ("gives no attention maps", "export it with {}"),
 }
 
 
@@ -47,58 +55,125 @@ class Prediction:
     """Softmax over all classes, 0 to 1."""
 
 
-def load(path: str | os.PathLike[str], *, provider: Provider = "auto", threads: int | None = None) -> ViT:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    device: int | None = None,
+    provider_options: Mapping[str, str] | None = None,
+    session_options: Mapping[str, str] | None = None,
+    verify: bool = False,
+) -> ViT:
     """Loads an artifact that `vit-export` has written.
 
     Args:
         path: the .onnx file; above 2 GB its weights lie beside it as .onnx.data.
         provider: "auto" (CUDA where it works, else CPU), or one by name, which then runs or raises.
         threads: processor cores to use on the CPU; None for the physical performance cores.
+        device: number of the GPU, for CUDA and TensorRT; None is the first.
+        provider_options: further options of the provider that is named, as onnxruntime spells them.
+        session_options: further configuration entries of the session, as onnxruntime spells them
+            (`{"session.intra_op.allow_spinning": "0"}`).
+        verify: whether to read the whole file first and compare its SHA-256 with the one that was written at the
+            export. It tells of damage, not of a forger; `check` does it too.
 
     Raises:
         ArtifactError: the file is missing, damaged, or no vit-edge artifact of a known version.
         ProviderError: the provider cannot run here.
+        UsageError: options that do not go together.
         MissingDependencyError: no onnxruntime is installed.
     """
-    path = Path(path)
+    path = _as_path(path)
     artifact = read_artifact(path)
-    int8 = artifact.precision == "int8"
-    opened = open_session(path, provider=provider, threads=threads, int8=int8)
-    if int8 and artifact.target == "portable" and opened.provider == CPU_PROVIDER:
-        opened = replace(opened, note="; ".join(filter(None, (opened.note, _PORTABLE_ON_CPU))))
-    return ViT(artifact, opened)
+    if verify:
+        from vit_runtime.digest import check_digest
+
+        check_digest(path, artifact.external_data)
+    opened = open_session(
+        path,
+        provider=provider,
+        threads=threads,
+        int8=artifact.precision == "int8",
+        device=device,
+        provider_options=provider_options,
+        session_options=session_options,
+    )
+    check_signature(opened.session, artifact, path)
+    notes = filter(None, (opened.note, _unfit(artifact, opened.provider)))
+    return ViT(artifact, replace(opened, note="; ".join(notes)), path)
+
+
+def _as_path(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path)
+    except TypeError:
+        raise ArtifactError(repr(path)[:80], "is no path", "give a str or a pathlib.Path") from None
+
+
+def _unfit(artifact: Artifact, provider: str) -> str:
+    """Why a file is not the one to run on a provider; empty where it is."""
+    if provider != CPU_PROVIDER:
+        return ""
+    if artifact.precision == "fp16":
+        return _FP16_ON_CPU
+    if artifact.precision == "int8" and artifact.target == "portable":
+        return _PORTABLE_ON_CPU.format(option("target", "cpu"))
+    return ""
 
 
 class ViT:
     """A Vision Transformer in an onnxruntime session.
 
-    Every method takes one picture or a sequence of them (see `ImageSource`) and raises `ImageError` for what is
-    no picture. Sequences run as batches. Safe to use from several threads.
+    Every method takes one picture, or any number of them in a list, tuple, generator or other iterable (see
+    `ImageSource`), and raises `ImageError` for what is no picture. Several run as batches; none give an empty answer
+    of the right shape. Safe to use from several threads. `close`, or a `with` block, gives its memory back.
+
+    It cannot be pickled: with `multiprocessing`, load it in each process, in the pool's `initializer`, for example.
     """
 
-    def __init__(self, artifact: Artifact, opened: OpenedSession) -> None:
+    def __init__(self, artifact: Artifact, opened: OpenedSession, path: Path | None = None) -> None:
         self.artifact = artifact
+        self.path = path
+        """The file that it was loaded from; None while an export verifies a graph without a finished file."""
         self.provider = opened.provider
         self.threads = opened.threads
         self.note = opened.note
-        self._session = opened.session
+        self._session: ort.InferenceSession | None = opened.session
 
     def __repr__(self) -> str:
-        return f"ViT({self.artifact.model}, {self.artifact.precision}, {self.provider}, threads={self.threads})"
+        closed = ", closed" if self._session is None else ""
+        return f"ViT({self.artifact.model}, {self.artifact.precision}, {self.provider}, threads={self.threads}{closed})"
+
+    def __enter__(self) -> ViT:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a ViT cannot be pickled: load it in each process, for example with "
+            "multiprocessing.Pool(initializer=...), and send pictures and answers between them"
+        )
+
+    def close(self) -> None:
+        """Gives the session and its memory back; a second call does nothing, and answers are no longer to be had."""
+        self._session = None
 
     # To a type checker a str is a sequence of str; here it is one picture.
     @overload
     def classify(self, images: ImageSource, *, top_k: int = ..., batch_size: int = ...) -> list[Prediction]: ...  # type: ignore[overload-overlap]
     @overload
     def classify(
-        self, images: Sequence[ImageSource], *, top_k: int = ..., batch_size: int = ...
+        self, images: Iterable[ImageSource], *, top_k: int = ..., batch_size: int = ...
     ) -> list[list[Prediction]]: ...
     def classify(
         self, images: ImageSources, *, top_k: int = 5, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> list[Prediction] | list[list[Prediction]]:
-        """The likeliest classes, best first: a list for one picture, a list of lists for a sequence."""
+        """The likeliest classes, best first: a list for one picture, a list of lists for several."""
         if top_k < 1:
-            raise ValueError(f"top_k is {top_k}, should be at least 1")
+            raise UsageError(option("top_k"), f"{top_k} is too few", "give at least 1")
         logits = self.logits(images, batch_size=batch_size)
         predictions = [self.top(row, top_k=top_k) for row in logits]
         return predictions[0] if _is_one(images) else predictions
@@ -121,17 +196,16 @@ class ViT:
     @overload
     def attend(self, images: ImageSource, *, batch_size: int = ...) -> AttentionMap: ...  # type: ignore[overload-overlap]
     @overload
-    def attend(self, images: Sequence[ImageSource], *, batch_size: int = ...) -> list[AttentionMap]: ...
+    def attend(self, images: Iterable[ImageSource], *, batch_size: int = ...) -> list[AttentionMap]: ...
     def attend(
         self, images: ImageSources, *, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> AttentionMap | list[AttentionMap]:
-        """Where the model looked, by attention rollout: a map for one picture, a list of maps for a sequence.
+        """Where the model looked, by attention rollout: a map for one picture, a list of maps for several.
 
         Raises:
-            ArtifactError: the model was exported without --attention.
+            ArtifactError: the model was exported without attention maps.
         """
-        sources = [images] if _is_one(images) else cast("Sequence[ImageSource]", images)
-        photos = [keep(source) for source in sources]
+        photos = [keep(source) for source in _each(images)]
         maps = [
             AttentionMap(values, photo, self.artifact.preprocessing)
             for values, photo in zip(self._compute("rollout", photos, batch_size), photos, strict=True)
@@ -147,7 +221,7 @@ class ViT:
         if output not in self.artifact.outputs:
             known = f"known are {', '.join(self.artifact.outputs)}"
             problem, remedy = _WITHOUT.get(output, (f"has no output '{output}'", known))
-            raise ArtifactError(self.artifact.model, problem, remedy)
+            raise ArtifactError(self.artifact.model, problem, remedy.format(option("rollout")))
 
     def run(self, pixels: UInt8Array, outputs: Sequence[Output] | None = None) -> list[FloatArray]:
         """Runs the graph on pixels that are preprocessed already.
@@ -159,8 +233,9 @@ class ViT:
 
         Raises:
             ImageError: the pixels have another shape or dtype.
-            ArtifactError: the artifact has no such output.
+            ArtifactError: the artifact has no such output, or the graph gives something else under its name.
             ProviderError: the provider failed, most often for want of memory.
+            UsageError: the model is closed.
         """
         outputs = self.artifact.outputs if outputs is None else outputs
         for output in outputs:
@@ -172,14 +247,19 @@ class ViT:
                 f"not what {self.artifact.model} takes",
                 f"give uint8 of shape (N, {', '.join(map(str, expected))})",
             )
+        session = self._session
+        if session is None:
+            raise UsageError(self.artifact.model, "is closed", "load it again")
         try:
-            return cast("list[FloatArray]", self._session.run(list(outputs), {"pixels": pixels}))
+            answers = session.run(list(outputs), {"pixels": pixels})
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise ProviderError(
                 self.provider,
                 f"could not compute {len(pixels)} pictures ({one_line(error)})",
                 "where memory is short, give fewer pictures at a time, or use a smaller model",
             ) from error
+        check_answers(answers, outputs, self.artifact, len(pixels))
+        return cast("list[FloatArray]", answers)
 
     def top(self, logits: FloatArray, *, top_k: int = 5) -> list[Prediction]:
         """The likeliest classes of one picture's logits (classes,), best first; ties by lower index."""
@@ -198,12 +278,10 @@ class ViT:
     def _compute(self, output: Output, images: ImageSources, batch_size: int) -> FloatArray:
         self.require(output)
         if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}, should be at least 1")
-        sources: Sequence[ImageSource] = [images] if _is_one(images) else cast("Sequence[ImageSource]", images)
-        if len(sources) == 0:
-            raise ImageError("images", "an empty list", "give at least one picture")
-        pixels = (load_pixels(source, self.artifact.preprocessing) for source in sources)
-        return np.concatenate([self.run(batch, [output])[0] for batch in _batches(pixels, batch_size)])
+            raise UsageError(option("batch_size"), f"{batch_size} is too few", "give at least 1")
+        pixels = (load_pixels(source, self.artifact.preprocessing) for source in _each(images))
+        answers = [self.run(batch, [output])[0] for batch in _batches(pixels, batch_size)]
+        return np.concatenate(answers) if answers else empty_answer(output, self.artifact)
 
 
 def normalized(embeddings: FloatArray) -> FloatArray:
@@ -213,8 +291,13 @@ def normalized(embeddings: FloatArray) -> FloatArray:
 
 
 def _is_one(images: ImageSources) -> TypeGuard[ImageSource]:
-    """Whether this is one picture: whatever is not a list, tuple or other plain sequence of pictures."""
-    return isinstance(images, (str, bytes, bytearray, memoryview, np.ndarray)) or not isinstance(images, Sequence)
+    """Whether this is one picture: whatever can be one, and whatever nothing can be taken from."""
+    one = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, Image.Image))
+    return one or hasattr(images, "read") or not isinstance(images, Iterable)
+
+
+def _each(images: ImageSources) -> Iterable[ImageSource]:
+    return [images] if _is_one(images) else cast("Iterable[ImageSource]", images)
 
 
 def _batches(pixels: Iterable[UInt8Array], batch_size: int) -> Iterator[UInt8Array]:

@@ -1,127 +1,154 @@
-"""Reads the metadata of an ONNX file without the onnx package and without loading the weights.
+"""Reads an ONNX file without the onnx package and without loading the weights: metadata, digest, tensors elsewhere.
 
-An ONNX file is one protobuf message, `ModelProto` (onnx.proto of the ONNX project). Its top-level fields are
-walked one by one, and everything but `metadata_props` is skipped by its length: reading the metadata of a
-file of gigabytes takes well under a millisecond, and works where the graph itself could not be loaded.
+An ONNX file is one protobuf message, `ModelProto` (onnx.proto of the ONNX project). Its fields are walked one by one in
+the mapped file, and what is not wanted is skipped by its length: reading the metadata of a file of gigabytes takes
+well under a millisecond, and works where the graph itself could not be loaded.
 """
 
 from __future__ import annotations
 
-from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO, Final
+import contextlib
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from vit_runtime.errors import ArtifactError
+from vit_runtime.protobuf import LENGTH_DELIMITED, Buffer, Field, MalformedError, OverrunError, fields, text
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-_GRAPH: Final = 7
+GRAPH_FIELD: Final = 7
+METADATA_FIELD: Final = 14
 _OPSET_IMPORT: Final = 8
-_METADATA_PROPS: Final = 14
-_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
-_MAX_VARINT_BYTES: Final = 10
-_MAX_METADATA_BYTES: Final = 64 << 20
+_MOST_METADATA_BYTES: Final = 8 << 20
+"""Of all entries together: ImageNet-21k's labels take 0.6 MB, and parsed JSON up to twenty times its text."""
+_MOST_ENTRIES: Final = 64
+_MOST_FIELDS: Final = 10_000
+"""Of the outermost message: ours have five and a few operator sets."""
 _NOT_ONNX = "not an ONNX file"
 _INCOMPLETE = "incomplete"
 
 
-class _MalformedError(Exception):
-    """The bytes are not a protobuf message of the expected form; the text says how."""
+@dataclass(frozen=True)
+class OnnxFile:
+    """A mapped ONNX file, and where its parts are."""
+
+    data: Buffer
+    metadata: dict[str, str]
+    """The `metadata_props`."""
+    fields: tuple[Field, ...]
+    """The fields of the `ModelProto`, in the order of the file."""
+
+    @property
+    def last(self) -> Field:
+        """The field that the file ends with."""
+        return self.fields[-1]
+
+
+class _UnfitError(Exception):
+    """No ONNX file that an artifact could be; the text says why."""
+
+
+@contextlib.contextmanager
+def open_onnx(path: Path) -> Iterator[OnnxFile]:
+    """Maps an ONNX file and finds its parts.
+
+    Raises:
+        ArtifactError: the file is missing, is no ONNX file, ends before it should, or has more metadata than an
+            artifact can have.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            file = opened.enter_context(path.open("rb"))
+            data = opened.enter_context(_mapped(file.fileno()))
+            parts = _walk_model(data)
+        except FileNotFoundError:
+            raise ArtifactError(path, "no such file", "make one with: vit-export vit_b_16") from None
+        except IsADirectoryError:
+            raise ArtifactError(path, "is a folder", "name the .onnx file inside it") from None
+        except OSError as error:
+            raise ArtifactError(path, f"cannot be read ({error.strerror})") from error
+        except _UnfitError as error:
+            raise ArtifactError(path, str(error), "copy or export the file again") from error
+        except ValueError as error:  # a name that no file can have
+            raise ArtifactError(ascii(str(path)), f"cannot be read ({error})") from error
+        yield parts
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The `metadata_props` of an ONNX file.
 
     Raises:
-        ArtifactError: the file is missing, is no ONNX file, or ends before it should.
+        ArtifactError: as `open_onnx`.
     """
+    with open_onnx(path) as file:
+        return file.metadata
+
+
+@contextlib.contextmanager
+def _mapped(descriptor: int) -> Iterator[Buffer]:
+    """The file in memory, as far as it is looked at; an empty one cannot be mapped."""
+    if os.fstat(descriptor).st_size == 0:
+        yield b""
+        return
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
+def _walk_model(data: Buffer) -> OnnxFile:
+    """Finds the fields of a `ModelProto` and reads its metadata.
+
+    Raises:
+        _UnfitError: it is none, or not a whole one, or has too much metadata.
+    """
+    found: list[Field] = []
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            metadata = _walk_model(file, size)
-    except FileNotFoundError:
-        raise ArtifactError(path, "no such file", "make one with: vit-export vit_b_16") from None
-    except IsADirectoryError:
-        raise ArtifactError(path, "is a folder", "name the .onnx file inside it") from None
-    except OSError as error:
-        raise ArtifactError(path, f"cannot be read ({error.strerror})") from error
-    except _MalformedError as error:
-        raise ArtifactError(path, str(error), "copy or export the file again") from error
-    except ValueError as error:  # a name that no file can have
-        raise ArtifactError(ascii(str(path)), f"cannot be read ({error})") from error
-    return metadata
+        found.extend(_counted(fields(data, 0, len(data))))
+    except MalformedError as error:
+        if isinstance(error, OverrunError) and error.number == GRAPH_FIELD:
+            raise _UnfitError(f"{_INCOMPLETE}: the file ends {error.missing:,} bytes too early") from error
+        seen = any(field.number == GRAPH_FIELD for field in found)
+        raise _UnfitError(_INCOMPLETE if seen else _NOT_ONNX) from error
+    numbers = {field.number for field in found}
+    if GRAPH_FIELD not in numbers:
+        raise _UnfitError(_NOT_ONNX if data else "empty file")
+    if _OPSET_IMPORT not in numbers:  # every model has one, and exporters write it behind the graph
+        raise _UnfitError(_INCOMPLETE)
+    return OnnxFile(data, _metadata(data, found), tuple(found))
 
 
-def _walk_model(file: BinaryIO, size: int) -> dict[str, str]:
-    """Walks the fields of a `ModelProto` of `size` bytes; returns its metadata."""
+def _counted(walk: Iterator[Field]) -> Iterator[Field]:
+    """Refuses a file of millions of tiny fields before a list of them fills the memory."""
+    for count, field in enumerate(walk):
+        if count == _MOST_FIELDS:
+            raise _UnfitError(f"more than {_MOST_FIELDS:,} parts")
+        yield field
+
+
+def _metadata(data: Buffer, found: Iterable[Field]) -> dict[str, str]:
     metadata: dict[str, str] = {}
-    seen: set[int] = set()
-    try:
-        while file.tell() < size:
-            field, wire_type = _read_tag(file)
-            if wire_type != _LENGTH_DELIMITED:
-                _skip_number(file, wire_type)
-                continue
-            length = _read_varint(file)
-            if file.tell() + length > size:
-                missing = file.tell() + length - size
-                raise _MalformedError(
-                    f"{_INCOMPLETE}: the file ends {missing:,} bytes too early" if field == _GRAPH else _NOT_ONNX
-                )
-            seen.add(field)
-            if field == _METADATA_PROPS and length <= _MAX_METADATA_BYTES:
-                key, value = _parse_string_pair(file.read(length))
-                metadata[key] = value
-            else:
-                file.seek(length, 1)
-    except _MalformedError as error:
-        if _GRAPH in seen:
-            raise _MalformedError(_INCOMPLETE) from error
-        raise
-    if _GRAPH not in seen:
-        raise _MalformedError("empty file" if size == 0 else _NOT_ONNX)
-    if _OPSET_IMPORT not in seen:  # every model has one, and exporters write it behind the graph
-        raise _MalformedError(_INCOMPLETE)
+    entries = [field for field in found if field.number == METADATA_FIELD]
+    if len(entries) > _MOST_ENTRIES or sum(field.end - field.start for field in entries) > _MOST_METADATA_BYTES:
+        raise _UnfitError(f"more metadata than {_MOST_ENTRIES} entries or {_MOST_METADATA_BYTES >> 20} MiB")
+    for entry in entries:
+        try:
+            key, value = _text_pair(data, entry)
+        except MalformedError as error:
+            raise _UnfitError(_INCOMPLETE) from error
+        if key in metadata:
+            raise _UnfitError(f"two metadata entries of the name {key[:40]!r}")
+        metadata[key] = value
     return metadata
 
 
-def _skip_number(file: BinaryIO, wire_type: int) -> None:
-    if wire_type == _VARINT:
-        _read_varint(file)
-    else:
-        file.seek(8 if wire_type == _FIXED64 else 4, 1)
-
-
-def _read_tag(file: BinaryIO) -> tuple[int, int]:
-    tag = _read_varint(file)
-    field, wire_type = tag >> 3, tag & 7
-    if field == 0 or wire_type not in (_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32):
-        raise _MalformedError(_NOT_ONNX)
-    return field, wire_type
-
-
-def _read_varint(file: BinaryIO) -> int:
-    value = 0
-    for position in range(_MAX_VARINT_BYTES):
-        byte = file.read(1)
-        if not byte:
-            raise _MalformedError(_NOT_ONNX)
-        value |= (byte[0] & 0x7F) << (7 * position)
-        if byte[0] < 0x80:
-            return value
-    raise _MalformedError(_NOT_ONNX)
-
-
-def _parse_string_pair(entry: bytes) -> tuple[str, str]:
+def _text_pair(data: Buffer, entry: Field) -> tuple[str, str]:
     """Parses a `StringStringEntryProto`: field 1 is the key, field 2 the value."""
-    file = BytesIO(entry)
+    if entry.wire_type != LENGTH_DELIMITED:
+        raise MalformedError("no entry")
     pair = {1: "", 2: ""}
-    while file.tell() < len(entry):
-        field, wire_type = _read_tag(file)
-        if wire_type != _LENGTH_DELIMITED or field not in pair:
-            raise _MalformedError(_NOT_ONNX)
-        try:
-            pair[field] = file.read(_read_varint(file)).decode()
-        except UnicodeDecodeError as error:
-            raise _MalformedError(_NOT_ONNX) from error
+    for field in fields(data, entry.start, entry.end):
+        if field.number not in pair:
+            raise MalformedError(f"field {field.number} in an entry")
+        pair[field.number] = text(data, field)
     return pair[1], pair[2]

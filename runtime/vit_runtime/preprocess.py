@@ -15,7 +15,8 @@ from PIL import Image
 
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Interpolation, Preprocessing
-from vit_runtime.images import ImageSource, read_rgb
+from vit_runtime.errors import ImageError
+from vit_runtime.images import ImageSource, read_rgb, source_name
 
 RESAMPLING: Final[dict[Interpolation, Image.Resampling]] = {
     "nearest": Image.Resampling.NEAREST,
@@ -24,23 +25,39 @@ RESAMPLING: Final[dict[Interpolation, Image.Resampling]] = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+LARGEST_ENLARGED: Final = 1 << 24
+"""Pixels of a picture that scaling enlarges, 67 MB in Pillow. One that it makes smaller may have been larger before."""
+
 
 def load_pixels(source: ImageSource, preprocessing: Preprocessing) -> UInt8Array:
     """Reads, turns upright, resizes and crops a picture: uint8 RGB (H, W, 3), H and W those of the crop.
 
     Raises:
-        ImageError: the source is missing, empty, truncated, no image, or an array of another shape or dtype.
+        ImageError: the source is missing, empty, truncated, no image, an array of another shape or dtype, or so long
+            and narrow that it would be scaled to more than `LARGEST_ENLARGED` pixels.
     """
-    return fit(read_rgb(source), preprocessing)
+    return fit(read_rgb(source), preprocessing, source_name(source))
 
 
-def fit(image: Image.Image, preprocessing: Preprocessing) -> UInt8Array:
-    """Resizes and centre-crops an RGB picture: uint8 (H, W, 3)."""
-    resample = RESAMPLING[preprocessing.interpolation]
-    size_wh = _resized_wh(image.size, preprocessing)
+def fit(image: Image.Image, preprocessing: Preprocessing, name: str = "picture") -> UInt8Array:
+    """Resizes and centre-crops an RGB picture: uint8 (H, W, 3).
+
+    Args:
+        image: upright, RGB, 8 bits.
+        preprocessing: to which sizes, and how.
+        name: what to call the picture in a message.
+
+    Raises:
+        ImageError: it is so long and narrow that it would be scaled to more than `LARGEST_ENLARGED` pixels.
+    """
+    (width, height), size_wh = image.size, _resized_wh(image.size, preprocessing)
+    # Asked before anything is allocated: of 1x65000 pixels an edge of 224 makes three thousand million.
+    if size_wh[0] * size_wh[1] > max(LARGEST_ENLARGED, width * height):
+        found = f"too long and narrow: {width}x{height} would be scaled to {size_wh[0]}x{size_wh[1]}"
+        raise ImageError(name, found, "crop it first")
     if image.size != size_wh:
-        image = image.resize(size_wh, resample)
-    return _centre_crop(np.asarray(image), preprocessing)
+        image = image.resize(size_wh, RESAMPLING[preprocessing.interpolation])
+    return _centre_crop(image, preprocessing)
 
 
 def crop_box(size_wh: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
@@ -67,17 +84,17 @@ def _resized_wh(size_wh: tuple[int, int], preprocessing: Preprocessing) -> tuple
     return int(short * width / height), short
 
 
-def _centre_crop(pixels: UInt8Array, preprocessing: Preprocessing) -> UInt8Array:
-    """Crops the middle; where the picture is smaller than the crop, it is padded with black first."""
-    (height, width), (crop_height, crop_width) = pixels.shape[:2], preprocessing.crop_hw
+def _centre_crop(image: Image.Image, preprocessing: Preprocessing) -> UInt8Array:
+    """Crops the middle; where the picture is smaller than the crop, it is padded with black."""
+    (width, height), (crop_height, crop_width) = image.size, preprocessing.crop_hw
     top, left = _start(height, crop_height, preprocessing), _start(width, crop_width, preprocessing)
-    if height < crop_height or width < crop_width:
-        above, before = max(-top, 0), max(-left, 0)
-        below, behind = max(crop_height - height, 0) - above, max(crop_width - width, 0) - before
-        pixels = np.pad(pixels, ((above, below), (before, behind), (0, 0)))
-        top, left = max(top, 0), max(left, 0)
-    cropped: UInt8Array = pixels[top : top + crop_height, left : left + crop_width].copy()
-    return cropped
+    bottom, right = top + crop_height, left + crop_width
+    # Pillow cuts first: only the crop becomes an array.
+    pixels = np.array(image.crop((max(left, 0), max(top, 0), min(right, width), min(bottom, height))))
+    if pixels.shape[:2] != preprocessing.crop_hw:
+        rows, columns = (max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0))
+        pixels = np.pad(pixels, (rows, columns, (0, 0)))
+    return pixels
 
 
 def _start(size: int, crop: int, preprocessing: Preprocessing) -> int:

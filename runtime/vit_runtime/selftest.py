@@ -15,6 +15,7 @@ from PIL import Image
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Preprocessing
+from vit_runtime.digest import digest_problem
 from vit_runtime.errors import ArtifactError
 from vit_runtime.measured import Output
 from vit_runtime.model import ViT
@@ -41,22 +42,26 @@ class SelfTestResult:
     outputs: tuple[OutputDifference, ...]
     same_pixels: bool
     """Whether preprocessing gives the same bytes as on the machine that exported."""
+    same_file: bool
+    """Whether every byte of the file is as it was exported, by its SHA-256."""
 
     @property
     def passed(self) -> bool:
         """Whether all hold; a NaN fails."""
-        return self.same_pixels and all(answer.difference <= answer.tolerance for answer in self.outputs)
+        same = self.same_pixels and self.same_file
+        return same and all(answer.difference <= answer.tolerance for answer in self.outputs)
 
 
 def check(model: ViT) -> SelfTestResult:
-    """Runs the stored self-test on this machine's provider.
+    """Reads the whole file again and compares it with its digest, and runs the stored self-test on this machine.
 
     Raises:
-        ArtifactError: the artifact holds no self-test.
+        ArtifactError: the artifact holds no self-test, or its file cannot be read any more.
     """
     stored = model.artifact.self_test
-    if stored is None:
+    if stored is None or model.path is None:
         raise ArtifactError(model.artifact.model, "holds no self-test", "export it again")
+    problem = digest_problem(model.path, model.artifact.external_data)
     preprocessing = model.artifact.preprocessing
     values = model.run(waves(preprocessing.crop_hw)[None], [answer.output for answer in stored.outputs])
     return SelfTestResult(
@@ -70,6 +75,7 @@ def check(model: ViT) -> SelfTestResult:
             for answer, ours in zip(stored.outputs, values, strict=True)
         ),
         same_pixels=pixels_sha256(preprocessing) == stored.pixels_sha256,
+        same_file=problem is None,
     )
 
 

@@ -6,17 +6,15 @@ error. Here a provider asked for by name runs the whole graph or raises `Provide
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError, UsageError, one_line
+from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError, UsageError, one_line, option
 from vit_runtime.memory import release_freed_memory
 from vit_runtime.processors import default_threads
+from vit_runtime.provider_libraries import load_failure
 from vit_runtime.saturation import int8_products_saturate
 
 if TYPE_CHECKING:
@@ -44,15 +42,14 @@ _HOW_TO_GET: Final[dict[str, str]] = {
 _HOW_TO_RUN: Final[dict[str, str]] = {
     "cuda": "see that the driver works (nvidia-smi) and CUDA is there: pip install 'onnxruntime-gpu[cuda,cudnn]'",
     "tensorrt": "see that the driver works (nvidia-smi) and that TensorRT's libraries are installed",
-    "openvino": "try --provider cpu",
-    "coreml": "try --provider cpu",
 }
-"""For a provider that is compiled in and does not run."""
+"""For a provider that is compiled in and does not run; for the others there is the CPU."""
 # TF32 would round fp32 products to 10 bits of mantissa: not the answers of the reference.
 _OPTIONS: Final[dict[str, dict[str, str]]] = {"cuda": {"use_tf32": "0"}}
-_NEED_CUDA: Final = ("cuda", "tensorrt")
+_NUMBERED: Final = ("cuda", "tensorrt")
+"""Providers of devices that have numbers."""
 _EXACT: Final = "this processor has no VNNI: exact but slower int8 kernels"
-_LOG_NOTHING: Final = 4
+LOG_NOTHING: Final = 4
 """Severity "fatal": whatever onnxruntime would print also comes as an exception, which becomes one line."""
 
 
@@ -70,60 +67,88 @@ class OpenedSession:
 
 
 def open_session(
-    path: Path, *, provider: Provider = "auto", threads: int | None = None, int8: bool = False
+    path: Path,
+    *,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    int8: bool = False,
+    device: int | None = None,
+    provider_options: Mapping[str, str] | None = None,
+    session_options: Mapping[str, str] | None = None,
 ) -> OpenedSession:
     """Loads an ONNX file.
 
     Args:
         path: the file; weights in a file of their own lie beside it.
-        int8: whether it multiplies integers: then processors whose fast kernels saturate get exact ones.
         provider: an execution provider by name, or "auto": CUDA where it works, else the CPU.
         threads: how many processor cores to use on the CPU; None for the physical performance cores.
+        int8: whether it multiplies integers: then processors whose fast kernels saturate get exact ones.
+        device: number of the GPU, for CUDA and TensorRT; None is onnxruntime's choice, the first.
+        provider_options: onnxruntime's options of a provider that is named, besides those that are set here.
+        session_options: onnxruntime's configuration entries of a session, besides those that are set here.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
-        UsageError: the number of threads is below 1, or the provider takes none.
+        UsageError: the number of threads is below 1, or the provider takes none, or no device or options.
         ProviderError: the provider is unknown, not compiled in, or cannot run this file on this machine.
         ArtifactError: onnxruntime cannot load the file.
     """
-    runtime = import_onnxruntime()
+    opening = _Opening(runtime=import_onnxruntime(), path=path, entries=dict(session_options or {}))
     if provider not in PROVIDERS:
         raise ProviderError(f"provider '{provider}'", "unknown", f"choose one of {', '.join(PROVIDERS)}")
-    if threads is not None and threads < 1:
-        raise UsageError("threads", f"{threads} is too few", "give at least 1, or none for the default")
-    available = runtime.get_available_providers()
+    _check_threads(threads, provider)
+    own = _own_options(provider, device, provider_options)
     if provider == "auto":
-        return _open_auto(path, threads, available, int8=int8)
+        return _open_auto(opening, threads, int8=int8)
     if provider == "cpu":
-        threads = threads or default_threads()
-        exact = int8 and int8_products_saturate()
-        session = _create(runtime, path, provider, threads, exact_int8=exact)
-        return OpenedSession(session=session, provider=CPU_PROVIDER, threads=threads, note=_EXACT if exact else "")
-    if threads is not None:
-        raise UsageError("threads", f"cannot be set for {provider}, which schedules itself", "leave it out")
-    execution_provider = _EXECUTION_PROVIDERS[provider]
-    if execution_provider not in available:
-        built_for = ", ".join(name for name, full in _EXECUTION_PROVIDERS.items() if full in available)
-        raise ProviderError(
-            f"provider '{provider}'",
-            f"not in this build of onnxruntime {runtime.__version__} (it has: {built_for})",
-            _HOW_TO_GET[provider],
-        )
-    if cause := _load_failure(runtime, provider):
-        raise ProviderError(f"provider '{provider}'", f"does not load ({cause})", _HOW_TO_RUN[provider])
-    session = _create(runtime, path, provider, default_threads())
-    if session.get_providers()[0] != execution_provider:
-        raise ProviderError(f"provider '{provider}'", "onnxruntime would not start it", _HOW_TO_RUN[provider])
-    return OpenedSession(session=session, provider=execution_provider, threads=None, note="")
+        return _open_cpu(opening, threads, own, int8=int8)
+    return _open_accelerator(opening, provider, own)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opening:
+    """What all ways to open a session have in common."""
+
+    runtime: Any
+    """The onnxruntime module."""
+    path: Path
+    entries: dict[str, str]
+    """The caller's configuration entries."""
+
+
+def _check_threads(threads: int | None, provider: Provider) -> None:
+    if threads is None:
+        return
+    if not _is_number(threads, least=1):
+        raise UsageError(option("threads"), f"{threads!r} is too few", "give at least 1, or none for the default")
+    if provider not in ("auto", "cpu"):
+        raise UsageError(option("threads"), f"cannot be set for {provider}, which schedules itself", "leave it out")
+
+
+def _is_number(value: object, *, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _own_options(provider: Provider, device: int | None, options: Mapping[str, str] | None) -> dict[str, str]:
+    """The provider's options: ours, and over them the caller's."""
+    if options and provider == "auto":
+        raise UsageError(option("provider_options"), "are for one provider", f"name it with {option('provider')}")
+    number: dict[str, str] = {}
+    if device is not None:
+        if provider not in _NUMBERED:
+            raise UsageError(option("device"), f"is for {' and '.join(_NUMBERED)}", f"add {option('provider', 'cuda')}")
+        if not _is_number(device, least=0):
+            raise UsageError(option("device"), f"{device!r} is no number of a device", "give 0 or more")
+        number = {"device_id": str(device)}
+    return {**_OPTIONS.get(provider, {}), **number, **(options or {})}
 
 
 def import_onnxruntime() -> Any:
     """The onnxruntime module; imported late, so that `import vit_runtime` is quick and works without it.
 
-    It is told to print nothing in the whole process: what it prints beside its exceptions has no other switch.
-
     Raises:
         MissingDependencyError: no onnxruntime is installed.
+        ProviderError: the one that is installed does not load.
     """
     try:
         import onnxruntime
@@ -131,20 +156,58 @@ def import_onnxruntime() -> Any:
         if error.name != "onnxruntime":
             raise ProviderError("onnxruntime", f"does not load ({error})", "install it again") from error
         raise MissingDependencyError("onnxruntime", "vit-edge[cpu]") from None
-    onnxruntime.set_default_logger_severity(_LOG_NOTHING)
     return onnxruntime
 
 
-def _open_auto(path: Path, threads: int | None, available: list[str], *, int8: bool) -> OpenedSession:
+def silence_onnxruntime() -> None:
+    """Makes onnxruntime print nothing in this process; for programs alone, since others in it may use onnxruntime too.
+
+    What it prints beside its exceptions and outside of sessions has no other switch.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+    """
+    import_onnxruntime().set_default_logger_severity(LOG_NOTHING)
+
+
+def _open_auto(opening: _Opening, threads: int | None, *, int8: bool) -> OpenedSession:
     note = ""
-    if _EXECUTION_PROVIDERS["cuda"] in available:
+    if _EXECUTION_PROVIDERS["cuda"] in opening.runtime.get_available_providers():
         try:
-            opened = open_session(path, provider="cuda")
+            opened = _open_accelerator(opening, "cuda", _OPTIONS["cuda"])
             return replace(opened, note="" if threads is None else "threads are for the CPU: not used")
         except ProviderError as error:
             note = f"CUDA is compiled in but not used: {error.what}"
-    opened = open_session(path, provider="cpu", threads=threads, int8=int8)
+    opened = _open_cpu(opening, threads, {}, int8=int8)
     return replace(opened, note="; ".join(filter(None, (note, opened.note))))
+
+
+def _open_cpu(opening: _Opening, threads: int | None, own: dict[str, str], *, int8: bool) -> OpenedSession:
+    threads = threads or default_threads()
+    exact = int8 and int8_products_saturate()
+    session = _create(opening, "cpu", own, session_options(threads, exact_int8=exact))
+    return OpenedSession(session=session, provider=CPU_PROVIDER, threads=threads, note=_EXACT if exact else "")
+
+
+def _open_accelerator(opening: _Opening, provider: Provider, own: dict[str, str]) -> OpenedSession:
+    runtime, execution_provider = opening.runtime, _EXECUTION_PROVIDERS[provider]
+    available = runtime.get_available_providers()
+    if execution_provider not in available:
+        built_for = ", ".join(name for name, full in _EXECUTION_PROVIDERS.items() if full in available)
+        raise ProviderError(
+            f"provider '{provider}'",
+            f"not in this build of onnxruntime {runtime.__version__} (it has: {built_for})",
+            _HOW_TO_GET[provider],
+        )
+    if cause := load_failure(runtime, provider):
+        raise ProviderError(f"provider '{provider}'", f"does not load ({cause})", _how_to_run(provider))
+    options = session_options(default_threads())
+    # The written graph holds no shape arithmetic: every node can run on an accelerator, so none may fall back.
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    session = _create(opening, provider, own, options)
+    if session.get_providers()[0] != execution_provider:
+        raise ProviderError(f"provider '{provider}'", "onnxruntime would not start it", _how_to_run(provider))
+    return OpenedSession(session=session, provider=execution_provider, threads=None, note="")
 
 
 def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOptions:
@@ -159,7 +222,7 @@ def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOpt
     """
     options: ort.SessionOptions = import_onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = _LOG_NOTHING
+    options.log_severity_level = LOG_NOTHING
     # Workers may spin while a picture is computed, for speed, but leave the processor alone between pictures.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if exact_int8:
@@ -167,42 +230,25 @@ def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOpt
     return options
 
 
-def _create(runtime: Any, path: Path, provider: str, threads: int, *, exact_int8: bool = False) -> ort.InferenceSession:
-    options = session_options(threads, exact_int8=exact_int8)
-    if provider != "cpu":
-        # The written graph holds no shape arithmetic: every node can run on an accelerator, so none may fall back.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    execution_provider = (_EXECUTION_PROVIDERS[provider], _OPTIONS.get(provider, {}))
+def _create(
+    opening: _Opening, provider: Provider, own: dict[str, str], options: ort.SessionOptions
+) -> ort.InferenceSession:
+    runtime, path = opening.runtime, opening.path
+    providers = [(_EXECUTION_PROVIDERS[provider], own)]
     try:
+        for key, value in opening.entries.items():
+            options.add_session_config_entry(key, value)
         # Without enable_fallback=0 the Python wrapper prints the cause and tries again on the CPU.
-        session = runtime.InferenceSession(str(path), options, providers=[execution_provider], enable_fallback=0)
+        session = runtime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         reason = one_line(error)
         if provider == "cpu":
             raise ArtifactError(path, f"onnxruntime {runtime.__version__} cannot load it: {reason}") from error
-        raise ProviderError(f"provider '{provider}'", f"cannot run {path}: {reason}", _HOW_TO_RUN[provider]) from error
+        raise ProviderError(f"provider '{provider}'", f"cannot run {path}: {reason}", _how_to_run(provider)) from error
     release_freed_memory()
     return session
 
 
-def _load_failure(runtime: Any, provider: str) -> str:
-    """Why a provider's library does not load, in the linker's words; empty where it does.
-
-    onnxruntime prints this to the error stream from C++ and goes on with the CPU.
-    """
-    folder = Path(runtime.__file__).parent / "capi"
-    suffix = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-    prefix = "" if sys.platform == "win32" else "lib"
-    library = folder / f"{prefix}onnxruntime_providers_{provider}{suffix}"
-    if not library.is_file():
-        return ""
-    if provider in _NEED_CUDA and hasattr(runtime, "preload_dlls"):
-        # Finds CUDA and cuDNN where pip has put them; prints what it does not find, which is reported below.
-        with contextlib.redirect_stdout(io.StringIO()):
-            runtime.preload_dlls()
-    try:
-        ctypes.CDLL(str(folder / f"{prefix}onnxruntime_providers_shared{suffix}"), mode=ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(library))
-    except OSError as error:
-        return str(error)
-    return ""
+def _how_to_run(provider: str) -> str:
+    """What to do about a provider that is compiled in and does not run."""
+    return _HOW_TO_RUN.get(provider, f"try {option('provider', 'cpu')}")

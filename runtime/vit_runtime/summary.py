@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from vit_runtime.artifact import Architecture, Artifact, Family, Pooling, Source
+from vit_runtime.artifact import Architecture, Artifact, Assumption, Family, Pooling, Source
+from vit_runtime.errors import option
 from vit_runtime.measured import LayerLoss, OutputCheck, Quantization, Verification
 from vit_runtime.selftest import SelfTestResult
+from vit_runtime.terminal import printable
 
 _LABELS_SHOWN = 4
+_SAME_READING: Final = ", with the checkpoint as vit-edge reads it"
 _WORST_SHOWN = 3
 _FAMILIES: Final[dict[Family, str]] = {"torchvision": "torchvision", "timm": "timm", "huggingface": "Hugging Face"}
 _POOLINGS: Final[dict[Pooling, str]] = {
@@ -35,6 +38,7 @@ def describe(artifact: Artifact, path: Path) -> str:
         "tokens": _describe_tokens(arch),
         "input": f"pixels uint8 (N, {arch.image_size}, {arch.image_size}, 3), RGB",
         "preparation": str(artifact.preprocessing),
+        **describe_assumptions(artifact.assumptions),
         "outputs": _describe_outputs(artifact),
         "labels": _describe_labels(artifact),
         "precision": f"{artifact.precision}, for target {artifact.target}",
@@ -55,11 +59,22 @@ def describe_source(source: Source) -> str:
     return f"{source.weights}, SHA-256 {source.sha256}"
 
 
+def describe_assumptions(assumptions: Sequence[Assumption]) -> dict[str, str]:
+    """What was taken although the checkpoint does not say it, a row each; no comparison could find it wrong."""
+    rows = {f"  {taken.subject}": f"{taken.value} ({taken.basis})" for taken in assumptions}
+    return {"assumed": "what the checkpoint does not say, so nothing could check it"} | rows if rows else {}
+
+
+def describe_reference(result: Verification) -> str:
+    """What the answers were compared with, and whose reading of the checkpoint it shares."""
+    return result.reference + (_SAME_READING if result.reading == "vit-edge" else "")
+
+
 def describe_verification(result: Verification) -> dict[str, str]:
     """What the export measured, by row."""
     same_top1 = "" if result.same_top1 is None else f"same top-1 {result.same_top1}, "
     rows = {
-        "verified": f"{result.runtime}, against {result.reference}",
+        "verified": f"{result.runtime}, against {describe_reference(result)}",
         "  pictures": f"{result.pictures} by formula: {same_top1}same pixels {result.same_pixels}",
     }
     rows |= {f"  {output.output}": _verified(output) for output in result.outputs}
@@ -100,25 +115,29 @@ def _describe_sensitivity(sensitivity: Sequence[LayerLoss]) -> dict[str, str]:
     return heading | {f"  {loss.layer}": f"{loss.sqnr_db:.1f} dB" for loss in sensitivity}
 
 
-def describe_check(result: SelfTestResult) -> str:
-    """The outcome of a self-test with its numbers."""
-    like = "PyTorch does" if result.answers == "reference" else "the file did when it was verified against PyTorch"
+def describe_check(result: SelfTestResult, artifact: Artifact) -> str:
+    """The outcome of a self-test with its numbers, and what it cannot tell."""
+    assert artifact.verification is not None  # noqa: S101 - a file without it is refused
+    reference = describe_reference(artifact.verification)
+    like = f"as {reference}" if result.answers == "reference" else f"as the file did when it was verified: {reference}"
     rows = {
+        "file": "same bytes as when exported" if result.same_file else "NOT the bytes of the export, by its SHA-256",
         **{str(answer.output): _difference(answer.difference, answer.tolerance) for answer in result.outputs},
         "pixels": "same bytes as when exported"
         if result.same_pixels
         else "NOT the bytes of the export: another Pillow?",
-        "result": f"PASS: this machine answers as {like}"
+        **describe_assumptions(artifact.assumptions),
+        "result": f"PASS: this machine answers {like}"
         if result.passed
-        else "FAIL: do not trust its answers; try --provider cpu, or export again",
+        else f"FAIL: do not trust its answers; try {option('provider', 'cpu')}, or copy or export it again",
     }
     return table(rows)
 
 
 def table(rows: dict[str, str]) -> str:
-    """Two columns."""
+    """Two columns, fit for a terminal."""
     width = max(map(len, rows))
-    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+    return "\n".join(f"{name:<{width}}  {printable(text)}" for name, text in rows.items())
 
 
 def _difference(difference: float, tolerance: float) -> str:
@@ -152,6 +171,7 @@ def _describe_outputs(artifact: Artifact) -> str:
 def _describe_labels(artifact: Artifact) -> str:
     labels = artifact.labels
     if labels is None:
-        return "none: classes go by number (export with --labels FILE)" if artifact.architecture.classes else "none"
+        remedy = f"none: classes go by number (export with {option('labels', 'FILE')})"
+        return remedy if artifact.architecture.classes else "none"
     more = ", ..." if len(labels) > _LABELS_SHOWN else ""
     return f"{len(labels)}: {', '.join(labels[:_LABELS_SHOWN])}{more}"

@@ -10,23 +10,25 @@ from typing import Final
 import numpy as np
 
 from vit_runtime.arrays import FloatArray
-from vit_runtime.errors import OutputFileError, UsageError
-from vit_runtime.files import atomic_write
+from vit_runtime.errors import OutputFileError, UsageError, option
+from vit_runtime.files import atomic_write, refuse_existing
 
 VECTOR_SUFFIXES: Final = (".npy", ".jsonl")
 
 
-def check_vector_file(path: Path) -> None:
+def check_vector_file(path: Path, *, force: bool) -> None:
     """Refuses a file that embeddings cannot be written to, before the work.
 
     Raises:
         UsageError: its name ends in no format that is known.
-        OutputFileError: there is no such folder.
+        OutputFileError: there is no such folder, or the file is there already and `force` does not say to replace it.
     """
     if path.suffix.lower() not in VECTOR_SUFFIXES:
-        raise UsageError("--output", f"'{path}' names no known format", f"end it in {' or '.join(VECTOR_SUFFIXES)}")
+        remedy = f"end it in {' or '.join(VECTOR_SUFFIXES)}"
+        raise UsageError(option("output"), f"'{path}' names no known format", remedy)
     if not path.parent.is_dir():
         raise OutputFileError(path, "cannot be written (No such file or directory)", "choose another place")
+    refuse_existing(path, force=force)
 
 
 def json_line(path: Path, embedding: FloatArray) -> str:

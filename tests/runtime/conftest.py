@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
+from vit_export.graph import build_graph
+from vit_export.tensors import Weights
+from vit_export.write import ModelFile
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import METADATA_KEY, Rollout
 
@@ -83,8 +88,8 @@ def encode() -> Encode:
 
 
 @pytest.fixture
-def edit_artifact(tiny_artifact: Path, tmp_path: Path) -> Edit:
-    """Writes a changed copy of the tiny artifact; each function changes what it is given in place."""
+def edit_artifact(tiny_artifact: Path, tmp_path: Path, seal: Callable[[bytes], bytes]) -> Edit:
+    """Writes a changed copy of the tiny artifact with a digest that fits; the functions change what they are given."""
 
     def run(
         *,
@@ -100,26 +105,38 @@ def edit_artifact(tiny_artifact: Path, tmp_path: Path) -> Edit:
             document(parsed)
             onnx.helper.set_model_props(model, metadata | {METADATA_KEY: json.dumps(parsed)})
         path = tmp_path / "edited.onnx"
-        onnx.save(model, path)
+        path.write_bytes(seal(model.SerializeToString()))
         return path
 
     return run
 
 
+@pytest.fixture(scope="session")
+def large_artifact(tiny_artifact: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny artifact as one above 2 GB is written: `big.onnx`, and its weights in `big.onnx.data`."""
+    artifact = vit.read_artifact(tiny_artifact)
+    weights = Weights(load_file(tiny_checkpoint), "tiny")
+    file = ModelFile(tmp_path_factory.mktemp("large"), "big.onnx")
+    graph = build_graph(artifact.architecture, artifact.preprocessing, weights)
+    file.write_graph(graph, written=lambda _: None, limit=64 << 20)
+    file.write_metadata(replace(artifact, external_data=file.external_data))
+    return file.path
+
+
 @pytest.fixture
 def document() -> Document:
     """Metadata of a float32 artifact with attention maps."""
-    return json.loads((GOLDEN / "artifact_v3.json").read_text(encoding="utf-8"))
+    return json.loads((GOLDEN / "artifact_v4.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
 def int8_document() -> Document:
     """Metadata of an int8 artifact with registers."""
-    return json.loads((GOLDEN / "artifact_v3_int8.json").read_text(encoding="utf-8"))
+    return json.loads((GOLDEN / "artifact_v4_int8.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
-def write_document(tmp_path: Path) -> Callable[[object], Path]:
+def write_document(tmp_path: Path, seal: Callable[[bytes], bytes]) -> Callable[[object], Path]:
     """Writes an ONNX file with an empty graph and a metadata document, or a text in its place."""
 
     def run(document: object) -> Path:
@@ -127,7 +144,7 @@ def write_document(tmp_path: Path) -> Callable[[object], Path]:
         text = document if isinstance(document, str) else json.dumps(document)
         onnx.helper.set_model_props(model, {METADATA_KEY: text})
         path = tmp_path / "model.onnx"
-        path.write_bytes(model.SerializeToString())
+        path.write_bytes(seal(model.SerializeToString()))
         return path
 
     return run

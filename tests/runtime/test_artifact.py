@@ -14,8 +14,9 @@ from vit_runtime import Artifact, ArtifactError, read_artifact
 from vit_runtime.artifact import FORMAT_VERSION, METADATA_KEY
 from vit_runtime.codec import decode, encode
 
-GOLDEN = Path(__file__).parent / "golden" / "artifact_v3.json"
-GOLDEN_INT8 = GOLDEN.with_name("artifact_v3_int8.json")
+GOLDEN = Path(__file__).parent / "golden" / "artifact_v4.json"
+GOLDEN_INT8 = GOLDEN.with_name("artifact_v4_int8.json")
+VERSION_3 = (GOLDEN.with_name("artifact_v3.json"), GOLDEN.with_name("artifact_v3_int8.json"))
 VERSION_2 = (GOLDEN.with_name("artifact_v2.json"), GOLDEN.with_name("artifact_v2_int8.json"))
 
 Document = dict[str, Any]
@@ -24,7 +25,7 @@ WriteDocument = Callable[[object], Path]
 
 
 @pytest.mark.parametrize("golden", [GOLDEN, GOLDEN_INT8], ids=lambda golden: golden.stem)
-def test_version_3_is_still_read_and_written_alike(golden: Path, write_document: WriteDocument):
+def test_version_4_is_still_read_and_written_alike(golden: Path, write_document: WriteDocument):
     """The files are never to be changed: artifacts that lie on people's devices look like this."""
     text = golden.read_text(encoding="utf-8")
     artifact = read_artifact(write_document(text))
@@ -47,6 +48,11 @@ def test_a_float32_artifact_is_held_to_differences(document: Document, write_doc
     ]
     assert [check.cosine_limit for check in checks] == [None, None, None]
     assert artifact.self_test.answers == "reference"
+    assert artifact.verification.reading == "library"
+    assert [(taken.subject, taken.value) for taken in artifact.assumptions] == [
+        ("heads", "2"),
+        ("preprocessing", "torchvision's ImageNet preset"),
+    ]
     assert artifact.architecture.tokens == 1 + 4 * 4
 
 
@@ -145,21 +151,27 @@ def test_an_onnx_file_of_another_tool(tmp_path: Path):
         read_artifact(path)
 
 
-@pytest.mark.parametrize("version", [0, 1, 2, 4, 99, "3", None, [3]], ids=repr)
+@pytest.mark.parametrize("version", [0, 1, 2, 3, 5, 99, "4", None, [4]], ids=repr)
 def test_another_format_version_says_what_was_found_and_what_is_supported(
     version: object, document: Document, refusal: Refusal
 ):
     message = refusal(document | {"format_version": version, "key of the future": 1})
-    assert f"has format version {version!r}, and this vit-edge reads version 3" in message
-    older = version in (0, 1, 2)
+    assert f"has format version {version!r}, and this vit-edge reads version 4" in message
+    older = version in (0, 1, 2, 3)
     assert ("upgrade vit-edge" in message) is not older
     assert "export the model again" in message
 
 
 def older_version_is_told(message: str, version: int) -> None:
-    assert f"has format version {version}, and this vit-edge reads version 3" in message
+    assert f"has format version {version}, and this vit-edge reads version 4" in message
     assert message.endswith("export the model again")
     assert "upgrade" not in message
+
+
+@pytest.mark.parametrize("golden", VERSION_3, ids=lambda golden: golden.stem)
+def test_version_3_is_refused_and_to_be_exported_again(golden: Path, refusal: Refusal):
+    """A whole document as version 3 had it: what is missing in it is not what is told."""
+    older_version_is_told(refusal(golden.read_text(encoding="utf-8")), 3)
 
 
 @pytest.mark.parametrize("golden", VERSION_2, ids=lambda golden: golden.stem)
@@ -180,7 +192,7 @@ def test_version_1_is_refused_and_to_be_exported_again(refusal: Refusal):
     older_version_is_told(refusal(document), 1)
 
 
-@pytest.mark.parametrize("version", [True, 3.0])
+@pytest.mark.parametrize("version", [True, 4.0])
 def test_a_format_version_of_another_type_is_refused(version: object, document: Document, refusal: Refusal):
     refusal(document | {"format_version": version})
 
@@ -207,7 +219,7 @@ def test_an_export_that_did_not_finish(part: str, document: Document, refusal: R
 @pytest.fixture
 def large(document: Document, write_document: WriteDocument, tmp_path: Path) -> Path:
     """An artifact whose 1,000 bytes of weights lie beside it."""
-    document["external_data"] = {"file": "model.onnx.data", "bytes": 1000}
+    document["external_data"] = {"file": "model.onnx.data", "bytes": 1000, "sha256": "0" * 64}
     (tmp_path / "model.onnx.data").write_bytes(bytes(1000))
     return write_document(document)
 

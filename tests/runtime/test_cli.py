@@ -165,6 +165,8 @@ def test_check_json(vit_run: Run, tiny_artifact: Path, tiny: vit.ViT):
             for answer in expected.outputs
         },
         "same_pixels": True,
+        "same_file": True,
+        "assumptions": [vars(taken) for taken in tiny.artifact.assumptions],
         "passed": True,
         "provider": "CPUExecutionProvider",
     }
@@ -277,3 +279,23 @@ def test_every_command_and_every_option_is_explained():
         assert command.help.endswith((".", "?"))
         for parameter in command.params:
             assert parameter.help.endswith("."), f"{command.name} {parameter.name}"
+
+
+def test_nothing_is_replaced_without_being_asked_for(
+    vit_run: Run, attention_artifact: Path, picture: UInt8Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """`attend .` a second time took its own overlays for photos, and wrote over them."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture).save("cat.png")
+    assert vit_run("attend", attention_artifact, ".").stdout == "cat.attention.png\n"
+    again = vit_run("attend", attention_artifact, ".")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "cat.attention.png: exists already; add --force to replace it, or choose another --output" in again.stderr
+    assert vit_run("attend", attention_artifact, ".", "--force").stdout == "cat.attention.png\n"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["cat.attention.png", "cat.png"]
+
+    assert vit_run("embed", attention_artifact, "cat.png", "-o", "cat.npy").exit_code == 0
+    again = vit_run("embed", attention_artifact, "cat.png", "-o", "cat.npy")
+    assert again.exit_code == 1
+    assert "cat.npy: exists already; add --force" in again.stderr
+    assert vit_run("embed", attention_artifact, "cat.png", "-o", "cat.npy", "--force").exit_code == 0

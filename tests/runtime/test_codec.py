@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import get_args
 
 import onnx
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from vit_runtime import Artifact, codec, read_artifact
 from vit_runtime.artifact import (
     FORMAT_VERSION,
+    LARGEST_EDGE,
     METADATA_KEY,
     Architecture,
+    Assumption,
     ExternalData,
     Preprocessing,
     Rollout,
@@ -34,7 +37,8 @@ from vit_runtime.measured import (
 )
 
 number = st.floats(allow_nan=False, allow_infinity=False)
-size = st.integers(1, 10**6)
+edge = st.integers(1, LARGEST_EDGE)
+file_name = st.text(min_size=1).filter(lambda text: text not in (".", "..") and not set("/\\:\0") & set(text))
 count = st.integers(0, 2**63)
 fraction = st.floats(0.001, 1e3)
 interpolation = st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"])
@@ -55,14 +59,14 @@ def architectures(draw: st.DrawFn) -> Architecture:
         poolings += ["class_and_distillation_token"]
     pooling = draw(st.sampled_from(poolings))
     return Architecture(
-        image_size=patch * draw(st.integers(1, 4) | st.integers(1, 64)),
+        image_size=patch * draw(st.integers(1, 4) | st.integers(1, 32)),
         patch_size=patch,
-        layers=draw(size),
+        layers=draw(st.integers(1, 1000)),
         heads=heads,
         width=heads * draw(st.integers(1, 4)),
-        mlp_width=draw(size),
+        mlp_width=draw(st.integers(1, 1 << 18)),
         classes=draw(st.integers(0, 5)),
-        layer_norm_eps=draw(number),
+        layer_norm_eps=draw(st.floats(0, 1, exclude_max=True)),
         gelu=draw(st.sampled_from(["erf", "tanh"])),
         class_token=class_token,
         distillation_token=distillation_token,
@@ -107,6 +111,7 @@ def verifications(outputs: tuple[Output, ...]) -> st.SearchStrategy[Verification
     return st.builds(
         Verification,
         **dict.fromkeys(("reference", "runtime", "remark"), st.text()),
+        reading=st.sampled_from(["library", "vit-edge"]),
         **dict.fromkeys(("pictures", "same_pixels"), count),
         same_top1=st.none() | count,
         outputs=st.tuples(*checks),
@@ -123,6 +128,14 @@ sources = st.builds(
     sha256=st.none() | st.text(),
     licence=st.none() | st.text(),
     seed=st.none() | count,
+)
+
+
+assumptions = st.builds(
+    Assumption,
+    subject=st.sampled_from(["heads", "gelu", "preprocessing"]),
+    value=st.text(),
+    basis=st.text(),
 )
 
 
@@ -147,8 +160,8 @@ def artifacts(draw: st.DrawFn) -> Artifact:
     classes, width, image_size = architecture.classes, architecture.width, architecture.image_size
     by_edge = draw(st.booleans())
     preprocessing = Preprocessing(
-        resize_shortest_edge=draw(size) if by_edge else None,
-        resize_hw=None if by_edge else draw(st.tuples(size, size)),
+        resize_shortest_edge=draw(edge) if by_edge else None,
+        resize_hw=None if by_edge else draw(st.tuples(edge, edge)),
         crop_hw=(image_size, image_size),
         crop_rounding=draw(st.sampled_from(["half_even", "down"])),
         interpolation=draw(interpolation),
@@ -169,13 +182,14 @@ def artifacts(draw: st.DrawFn) -> Artifact:
         source=draw(sources),
         architecture=architecture,
         preprocessing=preprocessing,
+        assumptions=tuple(draw(st.lists(assumptions, max_size=2))),
         labels=draw(st.none() | st.lists(st.text(), min_size=classes, max_size=classes).map(tuple)),
         outputs=tuple(lengths),
         rollout=rollout,
         precision=precision,
         target=draw(st.sampled_from(["cpu", "gpu", "portable"])),
         quantization=draw(quantizations) if precision == "int8" else None,
-        external_data=draw(st.none() | st.builds(ExternalData, file=st.text(), bytes=count)),
+        external_data=draw(st.none() | st.builds(ExternalData, file=file_name, bytes=count, sha256=st.text())),
         verification=draw(st.none() | verifications(tuple(lengths))),
         self_test=draw(st.none() | self_tests(lengths)),
     )
@@ -189,11 +203,13 @@ def test_an_artifact_survives_json(artifact: Artifact):
 
 @settings(max_examples=50, deadline=None)
 @given(artifact=artifacts().filter(lambda a: a.verification and a.self_test and not a.external_data))
-def test_an_artifact_survives_an_onnx_file(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory):
+def test_an_artifact_survives_an_onnx_file(
+    artifact: Artifact, tmp_path_factory: pytest.TempPathFactory, seal: Callable[[bytes], bytes]
+):
     model = onnx.helper.make_model(onnx.GraphProto(name="empty"))
     onnx.helper.set_model_props(model, {METADATA_KEY: artifact.to_json()})
     path = tmp_path_factory.getbasetemp() / "survives.onnx"
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(seal(model.SerializeToString()))
     assert read_artifact(path) == artifact
 
 

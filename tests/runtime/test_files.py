@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -94,15 +93,39 @@ def fail_halfway(path: Path, error: BaseException) -> None:
         raise error
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError(28, "No space left on device")])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError(5, "Input/output error")])
 def test_a_failure_leaves_the_old_file_and_no_other(error: BaseException, tmp_path: Path):
+    """An error of the system inside the block is not the destination's: it may come from what is read there."""
     path = tmp_path / "result.npy"
     path.write_bytes(b"old")
-    expected = OutputFileError if isinstance(error, OSError) else error
-    with pytest.raises(expected):
+    expected = error if isinstance(error, type) else type(error)
+    with pytest.raises(expected) as caught:
         fail_halfway(path, error)
+    assert not isinstance(caught.value, OutputFileError)
     assert path.read_bytes() == b"old"
     assert names(list(tmp_path.iterdir())) == ["result.npy"]
+
+
+def test_a_full_disk_is_the_destinations(tmp_path: Path):
+    """A limit of the size of files stands for the disk's end: writing fails in the same place."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with (
+            pytest.raises(OutputFileError, match=r"result\.npy: cannot be written \(File too large\)"),
+            atomic_write(tmp_path / "result.npy") as file,
+        ):
+            file.write(bytes(1 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(list(tmp_path.iterdir())) == []
+
+
+def test_what_attend_has_drawn_is_no_photo(tmp_path: Path):
+    make_files(tmp_path, "cat.jpg", "cat.attention.png", "dog.attention.jpg", "attention.png")
+    assert names(find_pictures([tmp_path])) == ["attention.png", "cat.jpg"]
+    assert names(find_pictures([tmp_path / "cat.attention.png"])) == ["cat.attention.png"]  # named by itself
 
 
 @pytest.mark.parametrize("place", ["missing/result.npy", "file/result.npy", "folder", "x" * 300])
@@ -118,7 +141,7 @@ def test_a_place_that_cannot_be_written_is_named(place: str, tmp_path: Path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.usefixtures("permissions_hold")
 def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path):
     tmp_path.chmod(0o500)
     with pytest.raises(OutputFileError, match="Permission denied"), atomic_write(tmp_path / "result.npy"):

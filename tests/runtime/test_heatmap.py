@@ -191,7 +191,7 @@ class TestAttend:
         np.testing.assert_array_equal(picture, before)
 
     def test_without_the_output(self, tiny, picture):
-        with pytest.raises(vit.ArtifactError, match="gives no attention maps; export it with --attention"):
+        with pytest.raises(vit.ArtifactError, match="gives no attention maps; export it with rollout"):
             tiny.attend(picture)
 
 

@@ -90,7 +90,7 @@ def test_layers_in_float_are_the_head_and_those_kept(info: Info, int8_document: 
 
 
 def test_the_size_beside_float32_is_that_of_both_files(info: Info, int8_document: Document, tmp_path: Path):
-    int8_document["external_data"] = {"file": "model.onnx.data", "bytes": 308_641}
+    int8_document["external_data"] = {"file": "model.onnx.data", "bytes": 308_641, "sha256": "0" * 64}
     (tmp_path / "model.onnx.data").write_bytes(bytes(308_641))
     rows = info(int8_document)
     size = (tmp_path / "model.onnx").stat().st_size + 308_641

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Final
 
 from vit_export.errors import CheckpointError, UnknownModelError
-from vit_export.progress import Progress
+from vit_export.progress import Progress, Silent
 from vit_export.request import ExportRequest
 from vit_export.sources import huggingface, timm, torchvision
 from vit_export.sources.loaded import LoadedModel
 from vit_export.sources.repository import CONFIG, Folder, Hub, Repository, read_json
+from vit_export.sources.timm_config import ARCHITECTURE
 from vit_export.state_dict import read_state_dict
-from vit_runtime.errors import UsageError
+from vit_runtime.errors import UsageError, option
 
-_TIMM_NAME: Final = re.compile(r"(vit|deit3?)_\w+_patch\d+\w*(\.\w+)?")
+_TIMM_NAME: Final = re.compile(rf"{ARCHITECTURE.pattern}(\.\w+)?")
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _HUB_PREFIXES: Final = ("hf-hub:", "hf_hub:")
 """What timm puts in front of a repository's name."""
@@ -32,17 +33,18 @@ def load(request: ExportRequest, progress: Progress) -> LoadedModel:
     Raises:
         VitEdgeError: of `vit_export.errors`, for whatever cannot be found, does not fit or is not supported.
     """
-    if request.model in torchvision.MODELS:
+    name = request.name
+    if name in torchvision.MODELS:
         return torchvision.load_named(request, progress)
-    path = Path(request.model)
+    path = Path(name)
     exists = os.path.exists(path)  # noqa: PTH110 - unlike Path.exists it takes names too long for a file
-    repository = None if exists else _on_the_hub(request.model)
+    repository = None if exists else _on_the_hub(name)
     if not (exists or repository or path.suffix):
         remedy = "or give a checkpoint file, a folder, or an id of the Hugging Face hub (google/vit-base-patch16-224)"
-        raise UnknownModelError("model", request.model, torchvision.MODELS, remedy)
-    for option, value in (("--weights", request.weights), ("--checkpoint", request.checkpoint)):
+        raise UnknownModelError("model", name, torchvision.MODELS, remedy)
+    for field, value in (("weights", request.weights), ("checkpoint", request.checkpoint)):
         if value is not None:
-            raise UsageError(option, f"does not go with {request.model}, which brings its weights", "leave it out")
+            raise UsageError(option(field), f"does not go with {name}, which brings its weights", "leave it out")
     if exists and path.is_dir():
         return _from_repository(request, Folder(path), progress)
     if repository:
@@ -62,6 +64,26 @@ def model_name(model: str) -> str:
     if not exists and (repository := _on_the_hub(model)):
         return repository.partition("@")[0].rpartition("/")[2]
     return path.stem
+
+
+def files(model: str) -> Path:
+    """Where a model's files lie, after `load`: the file of weights, or the folder with `config.json`.
+
+    A repository of the hub is a folder of the hub's cache then, with what `load` has fetched.
+
+    Raises:
+        DownloadError: the cache has lost them in between, and they cannot be fetched again.
+        CheckpointError: it has no `config.json`.
+    """
+    path = Path(model)
+    exists = os.path.exists(path)  # noqa: PTH110 - as above
+    repository = None if exists else _on_the_hub(model)
+    if repository is None:
+        return path
+    config = Hub(repository, Silent()).find(CONFIG)
+    if config is None:
+        raise CheckpointError(repository, f"has no {CONFIG}", "fetch it again")
+    return config.parent
 
 
 def _on_the_hub(name: str) -> str | None:
@@ -99,7 +121,7 @@ def _from_repository(request: ExportRequest, repository: Repository, progress: P
         )
     if "model_type" in config:
         if request.heads is not None:
-            raise UsageError("--heads", f"{CONFIG} says how many there are", "leave it out")
+            raise UsageError(option("heads"), f"{CONFIG} says how many there are", "leave it out")
         return huggingface.load(request, repository, config, progress)
     if "architecture" in config:
         return timm.load(request, repository, config, progress)

@@ -13,18 +13,20 @@ from typing import Any, Final, Literal
 
 import torch
 
-from vit_export.canonical import StateReader, mean_of_heads, positions, scaled_rows
+from vit_export.canonical import StateReader, mean_of_heads, on_paper, positions, scaled_rows
 from vit_export.errors import CheckpointError
 from vit_export.plain_vit import PlainViT
 from vit_export.preprocessing import at_image_size, check_image_size, with_options
 from vit_export.progress import Progress
 from vit_export.request import ExportRequest
+from vit_export.sources import assumed
 from vit_export.sources.loaded import LoadedModel
 from vit_export.sources.processor_config import FILE as PROCESSOR
 from vit_export.sources.processor_config import preset, read_processor
 from vit_export.sources.repository import CONFIG, Repository, licence, read_json, read_weights
 from vit_export.state_dict import StateDict
-from vit_runtime.artifact import Architecture, Pooling, Preprocessing, Source
+from vit_runtime.artifact import Architecture, Assumption, Pooling, Preprocessing, Source
+from vit_runtime.errors import option
 
 _Head = Literal["none", "one", "two"]
 
@@ -91,21 +93,24 @@ def load(request: ExportRequest, repository: Repository, config: Mapping[str, An
     """
     where = f"{repository.where}/{CONFIG}"
     family, head = _kind(config, where)
-    names = _class_names(config, where) if head != "none" else ()
-    native = _architecture(config, family, head, len(names), where)
+    classes, labels = _classes(config, where) if head != "none" else (0, None)
+    native = _architecture(config, family, head, classes, where)
     document = read_json(repository, PROCESSOR)
+    assumptions: tuple[Assumption, ...] = ()
     if document is None:
-        preprocessing = preset(config["model_type"], native.image_size)
+        preprocessing = preset(config["model_type"], native.image_size, where)
+        basis = f"there is no {PROCESSOR}"
+        assumptions = (assumed.preprocessing("the family's usual preparation", request.preprocessing, basis),)
         progress.note(f"{repository.where} has no {PROCESSOR}; using {preprocessing}")
     else:
         preprocessing = read_processor(document, config["model_type"], f"{repository.where}/{PROCESSOR}")
     arch, preprocessing = _sized(request, native, preprocessing, family, repository.where)
     state, digest = read_weights(repository, progress)
     qkv_bias = bool(config.get("qkv_bias", True))
+    _canonical(on_paper(state), native, arch, family, head, repository.where, qkv_bias=qkv_bias)
     canonical = _canonical(state, native, arch, family, head, repository.where, qkv_bias=qkv_bias)
-    labels = None if all(map(_PLACEHOLDER.fullmatch, names)) else names
     if labels is None and arch.classes and request.labels is None:
-        progress.note(f"{repository.where} names no classes; give --labels, or they go by number")
+        progress.note(f"{repository.where} names no classes; give {option('labels')}, or they go by number")
     if config.get("problem_type") == "multi_label_classification":
         progress.note(
             "trained for several labels at once: its probabilities should be sigmoids, `classify` gives a softmax"
@@ -117,6 +122,7 @@ def load(request: ExportRequest, repository: Repository, config: Mapping[str, An
         ),
         architecture=arch,
         preprocessing=with_options(preprocessing, request.preprocessing),
+        assumptions=assumptions,
         labels=labels,
         state=canonical,
         reference=PlainViT(arch, canonical),
@@ -140,21 +146,22 @@ def _kind(config: Mapping[str, Any], where: str) -> tuple[_Family, _Head]:
     return _FAMILIES[model_type], _HEADS[named[0]]
 
 
-def _class_names(config: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    """The names by number; transformers' placeholders where the configuration has none."""
+def _classes(config: Mapping[str, Any], where: str) -> tuple[int, tuple[str, ...] | None]:
+    """How many classes there are, and their names by number; None where they have transformers' placeholders."""
     names = config.get("id2label")
     if names is None:
         count = config.get("num_labels", 2)  # transformers' default
         if not isinstance(count, int):
             raise CheckpointError(where, f"num_labels {count} is no number", "fetch it again")
-        names = {str(index): f"LABEL_{index}" for index in range(count)}
+        return count, None
     if not isinstance(names, Mapping):
         raise CheckpointError(where, "id2label is no object", "fetch it again")
     numbers = {str(number) for number in names}
     if numbers != {str(index) for index in range(len(names))}:
         raise CheckpointError(where, f"id2label does not number its {len(names)} classes from 0", "fetch it again")
     by_number = {int(number): str(name) for number, name in names.items()}
-    return tuple(by_number[index] for index in range(len(by_number)))
+    labels = tuple(by_number[index] for index in range(len(by_number)))
+    return len(labels), None if all(map(_PLACEHOLDER.fullmatch, labels)) else labels
 
 
 def _architecture(config: Mapping[str, Any], family: _Family, head: _Head, classes: int, where: str) -> Architecture:
@@ -225,10 +232,13 @@ def _sized(
         raise CheckpointError(
             where,
             f"{CONFIG} says pictures of {native.image_size} and {PROCESSOR} prepares {prepared}",
-            f"say which with --image-size {native.image_size} or --image-size {prepared}",
+            f"say which with {option('image_size', native.image_size)} or {option('image_size', prepared)}",
         )
     check_image_size(prepared, native.patch_size)
-    return replace(native, image_size=prepared), preprocessing
+    try:
+        return replace(native, image_size=prepared), preprocessing
+    except ValueError as error:
+        raise CheckpointError(where, f"{PROCESSOR}: {error}", "fetch it again") from error
 
 
 def _canonical(

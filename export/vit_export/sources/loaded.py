@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vit_export.reference import ReferenceModel
 from vit_export.state_dict import StateDict
-from vit_runtime.artifact import Architecture, Preprocessing, Source
+from vit_runtime.artifact import Architecture, Assumption, Preprocessing, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,8 @@ class LoadedModel:
     source: Source
     architecture: Architecture
     preprocessing: Preprocessing
+    assumptions: tuple[Assumption, ...]
+    """What the checkpoint does not say and was taken all the same."""
     labels: tuple[str, ...] | None
     """The class names that come with the weights; None where they bring none."""
     state: StateDict

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vit_export.errors import CheckpointError
 from vit_runtime.artifact import Interpolation, Preprocessing
+from vit_runtime.errors import option
 
 if TYPE_CHECKING:
     from typing import TypeGuard
 
 FILE: Final = "preprocessor_config.json"
-_REMEDY: Final = "set it with --resize, --interpolation, --mean and --std on a checkpoint without this file"
 _RESAMPLING: Final[Mapping[int, Interpolation]] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers; its 4 (box) and 5 (hamming) prepare no published Vision Transformer."""
 _REFUSED: Final = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
@@ -51,14 +51,23 @@ _OF_MODEL_TYPE: Final[Mapping[str, str]] = {
 _SUFFIXES: Final = ("ImageProcessor", "ImageProcessorFast", "ImageProcessorPil", "FeatureExtractor")
 
 
-def preset(model_type: str, image_size: int) -> Preprocessing:
-    """How a family's published models are prepared, where a checkpoint does not say."""
+def _remedy() -> str:
+    resize, interpolation, mean, std = map(option, ("resize", "interpolation", "mean", "std"))
+    return f"set it with {resize}, {interpolation}, {mean} and {std} on a checkpoint without this file"
+
+
+def preset(model_type: str, image_size: int, where: str) -> Preprocessing:
+    """How a family's published models are prepared, where a checkpoint does not say.
+
+    Raises:
+        CheckpointError: no picture can be prepared for that size.
+    """
     if model_type in ("dinov2", "dinov2_with_registers"):
-        return _preprocessing((round(224 * 8 / 7), None), (224, 224), "bicubic", *_IMAGENET)
+        return _preprocessing((round(224 * 8 / 7), None), (224, 224), "bicubic", *_IMAGENET, where)
     if model_type == "deit":
         edge = round(image_size * 8 / 7)
-        return _preprocessing((None, (edge, edge)), (image_size, image_size), "bicubic", *_IMAGENET)
-    return _preprocessing((None, (image_size, image_size)), (image_size, image_size), "bilinear", _HALF, _HALF)
+        return _preprocessing((None, (edge, edge)), (image_size, image_size), "bicubic", *_IMAGENET, where)
+    return _preprocessing((None, (image_size, image_size)), (image_size, image_size), "bilinear", _HALF, _HALF, where)
 
 
 def read_processor(document: Mapping[str, Any], model_type: str, where: str) -> Preprocessing:
@@ -70,27 +79,27 @@ def read_processor(document: Mapping[str, Any], model_type: str, where: str) -> 
     kind, processor = _processor(document, model_type, where)
     for key in ("do_resize", "do_rescale"):
         if not document.get(key, True):
-            raise CheckpointError(where, f"{kind}: {key} is off, which is not supported", _REMEDY)
+            raise CheckpointError(where, f"{kind}: {key} is off, which is not supported", _remedy())
     for key in _REFUSED:
         if document.get(key, False):
-            raise CheckpointError(where, f"{kind}: {key} is not supported", _REMEDY)
+            raise CheckpointError(where, f"{kind}: {key} is not supported", _remedy())
     factor = document.get("rescale_factor", 1 / 255)
     if not isinstance(factor, (int, float)) or abs(factor * 255 - 1) > 1e-6:
-        raise CheckpointError(where, f"rescale_factor {factor} is not supported, only 1/255", _REMEDY)
+        raise CheckpointError(where, f"rescale_factor {factor} is not supported, only 1/255", _remedy())
     resample = document.get("resample", processor.resample)
     if not isinstance(resample, int) or resample not in _RESAMPLING:
-        raise CheckpointError(where, f"resample {resample} is not supported, only {sorted(_RESAMPLING)}", _REMEDY)
+        raise CheckpointError(where, f"resample {resample} is not supported, only {sorted(_RESAMPLING)}", _remedy())
     resize = _resize(document.get("size", processor.size), processor, where)
     crops = document.get("do_center_crop", processor.crop is not None)
     crop_hw = _pair(document.get("crop_size", processor.crop), "crop_size", where) if crops else resize[1]
     if crop_hw is None:
-        raise CheckpointError(where, f"{kind}: a shortest edge without a centre crop is not supported", _REMEDY)
+        raise CheckpointError(where, f"{kind}: a shortest edge without a centre crop is not supported", _remedy())
     if crop_hw[0] != crop_hw[1]:
         raise CheckpointError(where, f"prepares pictures of {crop_hw[0]}x{crop_hw[1]}, only squares are supported")
     mean, std = (_channels(document, key, getattr(processor, key), where) for key in ("mean", "std"))
     if not document.get("do_normalize", True):
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    return _preprocessing(resize, crop_hw, _RESAMPLING[resample], mean, std)
+    return _preprocessing(resize, crop_hw, _RESAMPLING[resample], mean, std, where)
 
 
 def _processor(document: Mapping[str, Any], model_type: str, where: str) -> tuple[str, _Processor]:
@@ -111,16 +120,20 @@ def _preprocessing(
     interpolation: Interpolation,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
+    where: str,
 ) -> Preprocessing:
-    return Preprocessing(
-        resize_shortest_edge=resize[0],
-        resize_hw=resize[1],
-        crop_hw=crop_hw,
-        crop_rounding="down",
-        interpolation=interpolation,
-        mean=mean,
-        std=std,
-    )
+    try:
+        return Preprocessing(
+            resize_shortest_edge=resize[0],
+            resize_hw=resize[1],
+            crop_hw=crop_hw,
+            crop_rounding="down",
+            interpolation=interpolation,
+            mean=mean,
+            std=std,
+        )
+    except ValueError as error:
+        raise CheckpointError(where, f"prepares pictures as nothing can: {error}", "fetch it again") from error
 
 
 def _resize(size: object, processor: _Processor, where: str) -> tuple[int | None, tuple[int, int] | None]:

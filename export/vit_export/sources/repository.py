@@ -20,6 +20,9 @@ _WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin")
 """In order of preference; each may be parted into shards that an index lists."""
 _OTHERS: Final = ("tf_model.h5", "flax_model.msgpack", "model.npz", "model.onnx")
 """Weights that other programs read."""
+_MOST_JSON_BYTES: Final = 16 << 20
+"""Parsed, JSON takes up to twenty times its text; ImageNet-21k's configuration has 2 MB."""
+_MOST_HEADER: Final = 1 << 16
 _LICENCE: Final = re.compile(r"^license:\s*(\S+)", re.MULTILINE)
 
 
@@ -153,7 +156,11 @@ def read_json(repository: Repository, file: str) -> dict[str, Any] | None:
     if path is None:
         return None
     try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise CheckpointError(path, f"has more than {_MOST_JSON_BYTES >> 20} MiB", "fetch it again")
         document = json.loads(path.read_text(encoding="utf-8"))
+    except CheckpointError:
+        raise
     except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(path, f"no JSON file ({one_line(error)})", "fetch it again") from error
     if not isinstance(document, dict):
@@ -213,6 +220,7 @@ def licence(repository: Repository) -> str | None:
     path = repository.glance("README.md")
     if path is None:
         return None
-    header = path.read_text(encoding="utf-8", errors="replace").split("\n---", 1)[0]
+    with path.open(encoding="utf-8", errors="replace") as file:
+        header = file.read(_MOST_HEADER).split("\n---", 1)[0]
     found = _LICENCE.search(header)
     return found.group(1).strip("\"'") if found else None

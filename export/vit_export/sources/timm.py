@@ -16,18 +16,19 @@ from typing import Any, Final
 
 import torch
 
-from vit_export.canonical import StateReader, mean_of_heads, positions, scaled_rows
+from vit_export.canonical import StateReader, mean_of_heads, on_paper, positions, scaled_rows
 from vit_export.errors import CheckpointError
 from vit_export.plain_vit import PlainViT
 from vit_export.preprocessing import check_image_size, with_options
 from vit_export.progress import Progress
-from vit_export.request import ExportRequest
+from vit_export.request import IMAGENET_LABELS, ExportRequest
+from vit_export.sources import assumed
 from vit_export.sources.loaded import LoadedModel
 from vit_export.sources.repository import CONFIG, Repository, licence, read_weights
-from vit_export.sources.timm_config import SUPPORTED, TimmConfig, read_config, refuse_others
+from vit_export.sources.timm_config import ARCHITECTURE, SUPPORTED, TimmConfig, read_config, refuse_others
 from vit_export.state_dict import StateDict, sha256
-from vit_runtime.artifact import Architecture, Pooling, Source
-from vit_runtime.errors import UsageError
+from vit_runtime.artifact import Architecture, Pooling, Preprocessing, Source
+from vit_runtime.errors import UsageError, option
 
 SIGN: Final = "patch_embed.proj.weight"
 """A weight that every checkpoint with timm's names has, and no other family's."""
@@ -37,6 +38,8 @@ _HEAD_WIDTH: Final = 64
 _HEADS_BY_WIDTH: Final = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 """So400m, ViT-H, ViT-g and ViT-G, whose heads are wider."""
 _HEADS_BY_NAME: Final = {"vit_base_patch16_gap_224": 16, "vit_giantopt_patch16_siglip_gap": 16}
+_HEADS_RULE: Final = "width / 64, or as timm's model of that width has them"
+_PRESET: Final = "timm's usual preparation"
 _TANH: Final = (
     "vit_base_patch32_siglip_gap_256",
     "vit_giantopt_patch16_siglip_gap",
@@ -64,13 +67,23 @@ def load_file(request: ExportRequest, path: Path, state: StateDict, progress: Pr
         VitEdgeError: of `vit_export.errors`, for what is not supported.
     """
     source = Source(family="timm", weights=path.name, sha256=sha256(path), licence=None, seed=None)
-    refuse_others(path.stem, str(path))
     # A file is commonly called as its architecture, whose name tells what weights do not.
-    loaded = _load(request, path.stem, source, state, TimmConfig(architecture=path.stem), str(path))
+    named = path.stem.partition(".")[0]
+    known = ARCHITECTURE.fullmatch(named) is not None
+    if known:
+        refuse_others(named, str(path))
+    loaded = _load(request, path.stem, source, state, TimmConfig(architecture=named if known else ""), str(path))
+    arch = loaded.architecture
     if request.heads is None:
-        progress.note(f"a checkpoint does not say how many attention heads it has; using {loaded.architecture.heads}")
+        progress.note(f"a checkpoint does not say how many attention heads it has; using {arch.heads}")
     progress.note(f"a checkpoint does not say how pictures were prepared; using {loaded.preprocessing}")
-    return loaded
+    by_name = f"the file is called as timm's {named}" if known else "the usual kind"
+    assumptions = (
+        assumed.heads(arch.heads, asked=request.heads is not None, rule=by_name if known else _HEADS_RULE),
+        assumed.gelu(arch.gelu, by_name),
+        assumed.preprocessing(_PRESET, request.preprocessing, "a checkpoint does not say how pictures were prepared"),
+    )
+    return replace(loaded, assumptions=assumptions)
 
 
 def load(request: ExportRequest, repository: Repository, config: Mapping[str, Any], progress: Progress) -> LoadedModel:
@@ -89,11 +102,18 @@ def load(request: ExportRequest, repository: Repository, config: Mapping[str, An
         seed=None,
     )
     loaded = _load(request, repository.name, source, state, facts, repository.where)
+    if request.heads is not None:
+        asked = assumed.heads(request.heads, asked=True, rule="")
+        loaded = replace(loaded, assumptions=(*loaded.assumptions, asked))
     if facts.image_size is None:
+        basis = f"{CONFIG} does not say how pictures were prepared"
+        taken = assumed.preprocessing(_PRESET, request.preprocessing, basis)
+        loaded = replace(loaded, assumptions=(*loaded.assumptions, taken))
         progress.note(f"{CONFIG} does not say how pictures were prepared; using {loaded.preprocessing}")
     if loaded.labels is None and loaded.architecture.classes and request.labels is None:
-        hint = " (--labels imagenet for ImageNet-1k's)" if loaded.architecture.classes == 1000 else ""
-        progress.note(f"{repository.where} names no classes; give --labels{hint}, or they go by number")
+        imagenet = f" ({option('labels', IMAGENET_LABELS)} for ImageNet-1k's)"
+        hint = imagenet if loaded.architecture.classes == 1000 else ""
+        progress.note(f"{repository.where} names no classes; give {option('labels')}{hint}, or they go by number")
     return loaded
 
 
@@ -111,18 +131,29 @@ def _load(
         raise CheckpointError(
             where,
             f"{CONFIG} says pictures of {facts.image_size}, and the position embedding is for {native.image_size}",
-            f"say which with --image-size {facts.image_size} or --image-size {native.image_size}",
+            f"say which with {option('image_size', facts.image_size)} or {option('image_size', native.image_size)}",
         )
+    _canonical(on_paper(state), native, arch, where)
     canonical = _canonical(state, native, arch, where)
     return LoadedModel(
         name=name,
         source=source,
         architecture=arch,
-        preprocessing=with_options(facts.preprocessing(arch.image_size), request.preprocessing),
+        preprocessing=with_options(_prepared(facts, arch.image_size, where), request.preprocessing),
+        assumptions=(),
         labels=facts.labels if facts.labels and len(facts.labels) == arch.classes else None,
         state=canonical,
         reference=PlainViT(arch, canonical),
     )
+
+
+def _prepared(facts: TimmConfig, image_size: int, where: str) -> Preprocessing:
+    try:
+        return facts.preprocessing(image_size)
+    except ValueError as error:
+        raise CheckpointError(
+            where, f"{CONFIG} prepares pictures in no way that is possible: {error}", "fetch it again"
+        ) from error
 
 
 def _todays_names(state: StateDict) -> StateDict:
@@ -197,10 +228,12 @@ def _heads(asked: int | None, architecture: str, width: int) -> int:
     known = next((heads for name, heads in _HEADS_BY_NAME.items() if architecture.startswith(name)), None)
     known = asked or known or _HEADS_BY_WIDTH.get(width)
     if known is None and width % _HEAD_WIDTH:
-        raise UsageError("--heads", f"needed: a width of {width} is no multiple of {_HEAD_WIDTH}", "name the number")
+        what = f"needed: a width of {width} is no multiple of {_HEAD_WIDTH}"
+        raise UsageError(option("heads"), what, "name the number")
     heads = known or width // _HEAD_WIDTH
     if width % heads:
-        raise UsageError("--heads", f"{heads} heads do not divide a width of {width}", f"try {width // _HEAD_WIDTH}")
+        what = f"{heads} heads do not divide a width of {width}"
+        raise UsageError(option("heads"), what, f"try {width // _HEAD_WIDTH}")
     return heads
 
 

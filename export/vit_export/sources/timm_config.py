@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, get_args
@@ -14,6 +15,8 @@ from vit_runtime.artifact import Interpolation, Preprocessing
 SUPPORTED: Final = "supported are plain ViT, DeiT, DeiT III, AugReg, DINO and DINOv2 models (vit_*, deit*)"
 _OTHERS: Final = ("_rpn_", "_rope_")
 """In names of architectures whose weights are called as plain ones' are: other order of layers, rotary positions."""
+ARCHITECTURE: Final = re.compile(r"(vit|deit3?)_\w+_patch\d+\w*")
+"""How timm calls its architectures; behind a dot comes the tag of the weights."""
 _DEFAULT_CROP: Final = 0.875
 _LEAVES_ITS_TRACE: Final = {"img_size", "num_classes", "global_pool", "dynamic_img_size", "in_chans", "fc_norm"}
 """Arguments that weights or other entries tell as well."""

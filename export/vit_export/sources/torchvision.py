@@ -19,6 +19,7 @@ from vit_export.preprocessing import at_image_size, check_image_size, imagenet_p
 from vit_export.progress import Progress
 from vit_export.reference import TorchvisionReference
 from vit_export.request import RANDOM_WEIGHTS, ExportRequest
+from vit_export.sources import assumed
 from vit_export.sources.loaded import LoadedModel
 from vit_export.sources.torchvision_state import (
     canonical_names,
@@ -28,12 +29,13 @@ from vit_export.sources.torchvision_state import (
     read_architecture,
     reference_model,
     refuse_other_families,
+    refused_sizes,
     resize_positions,
     shape_of,
 )
 from vit_export.state_dict import StateDict, read_state_dict, sha256
 from vit_runtime.artifact import Architecture, Preprocessing, Source
-from vit_runtime.errors import UsageError, one_line
+from vit_runtime.errors import UsageError, one_line, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,14 +68,13 @@ def load_named(request: ExportRequest, progress: Progress) -> LoadedModel:
         VitEdgeError: of `vit_export.errors`, for whatever cannot be found or does not fit.
     """
     if request.image_size is not None:
-        check_image_size(request.image_size, _named_architecture(request.model).patch_size)
+        check_image_size(request.image_size, _named_architecture(request.name).patch_size)
     if request.heads is not None:
-        raise UsageError("--heads", f"{request.model} has its own number of heads", "leave it out")
+        raise UsageError(option("heads"), f"{request.name} has its own number of heads", "leave it out")
     if request.checkpoint is not None:
-        if request.weights is not None:
-            raise UsageError("--weights", "does not go with --checkpoint, which brings its own", "leave one out")
-        progress.stage(f"reading {request.checkpoint.name}")
-        return load_file(request, request.checkpoint, read_state_dict(request.checkpoint), progress)
+        path = Path(request.checkpoint)
+        progress.stage(f"reading {path.name}")
+        return load_file(request, path, read_state_dict(path), progress)
     if request.weights == RANDOM_WEIGHTS:
         return _from_seed(request, progress)
     return _from_entry(request, progress)
@@ -81,14 +82,14 @@ def load_named(request: ExportRequest, progress: Progress) -> LoadedModel:
 
 def _from_entry(request: ExportRequest, progress: Progress) -> LoadedModel:
     """A published entry of the model's weights, downloaded to torch.hub's cache if it is not there."""
-    entries = weights_entries(request.model)
-    name = request.weights or default_entry(request.model)
+    entries = weights_entries(request.name)
+    name = request.weights or default_entry(request.name)
     if name not in entries:
         if owners := [model for model in MODELS if name in weights_entries(model)]:
-            raise CheckpointError(f"weights '{name}'", f"are for {', '.join(owners)}, not {request.model}", _SEE_LIST)
-        raise UnknownModelError(f"weights of {request.model}", name, [*entries, RANDOM_WEIGHTS], _SEE_LIST)
+            raise CheckpointError(f"weights '{name}'", f"are for {', '.join(owners)}, not {request.name}", _SEE_LIST)
+        raise UnknownModelError(f"weights of {request.name}", name, [*entries, RANDOM_WEIGHTS], _SEE_LIST)
     entry = entries[name]
-    path = _cached_file(request.model, entry, progress)
+    path = _cached_file(request.name, entry, progress)
     progress.stage(f"reading {path.name}")
     digest = sha256(path)
     if not digest.startswith(_hash_prefix(entry)):
@@ -97,9 +98,9 @@ def _from_entry(request: ExportRequest, progress: Progress) -> LoadedModel:
         request,
         canonical_names(read_state_dict(path)),
         where=path,
-        name=request.model,
+        name=request.name,
         architecture=replace(
-            _named_architecture(request.model),
+            _named_architecture(request.name),
             image_size=entry.meta["min_size"][0],
             classes=len(entry.meta["categories"]),
         ),
@@ -130,8 +131,8 @@ def load_file(request: ExportRequest, path: Path, state: StateDict, progress: Pr
         VitEdgeError: of `vit_export.errors`, for what does not fit.
     """
     state = canonical_names(state)
-    if request.model in MODELS:
-        name, architecture = request.model, _fitted_to(state, _named_architecture(request.model), path)
+    if request.name in MODELS:
+        name, architecture = request.name, _fitted_to(state, _named_architecture(request.name), path)
     else:
         name, architecture = path.stem, read_architecture(state, path, heads=request.heads)
     loaded = _finish(
@@ -144,21 +145,26 @@ def load_file(request: ExportRequest, path: Path, state: StateDict, progress: Pr
         source=Source(family="torchvision", weights=path.name, sha256=sha256(path), licence=None, seed=None),
         labels=None,
     )
-    if request.model not in MODELS and request.heads is None:
-        progress.note(f"a checkpoint does not say how many attention heads it has; using {architecture.heads}")
-    progress.note(f"a checkpoint does not say how pictures were prepared; using {loaded.preprocessing}")
-    return loaded
+    basis = "a checkpoint does not say how pictures were prepared"
+    assumptions = [assumed.preprocessing("torchvision's ImageNet preset", request.preprocessing, basis)]
+    if request.name not in MODELS:
+        rule = "width / 64, as most have, or ViT-H's 16"
+        assumptions.insert(0, assumed.heads(architecture.heads, asked=request.heads is not None, rule=rule))
+        if request.heads is None:
+            progress.note(f"a checkpoint does not say how many attention heads it has; using {architecture.heads}")
+    progress.note(f"{basis}; using {loaded.preprocessing}")
+    return replace(loaded, assumptions=tuple(assumptions))
 
 
 def _from_seed(request: ExportRequest, progress: Progress) -> LoadedModel:
     progress.stage("making random weights")
-    architecture = _named_architecture(request.model)
+    architecture = _named_architecture(request.name)
     seed = request.seed or 0
     return _finish(
         request,
         random_state(architecture, seed),
         where="random weights",
-        name=request.model,
+        name=request.name,
         architecture=architecture,
         preprocessing=imagenet_preset(architecture.image_size),
         source=Source(family="torchvision", weights=RANDOM_WEIGHTS, sha256=None, licence=None, seed=seed),
@@ -178,7 +184,7 @@ def _finish(
     labels: tuple[str, ...] | None,
 ) -> LoadedModel:
     """Applies what the user wants otherwise, and puts the weights into PyTorch's own model."""
-    fits = name if request.model in MODELS else "torchvision's VisionTransformer of its sizes"
+    fits = name if request.name in MODELS else "torchvision's VisionTransformer of its sizes"
     if request.image_size is not None and request.image_size != architecture.image_size:
         check_image_size(request.image_size, architecture.patch_size)
         # Before the shapes are changed they have to be right: a message about them is about the file as it is.
@@ -192,6 +198,7 @@ def _finish(
         source=source,
         architecture=architecture,
         preprocessing=with_options(preprocessing, request.preprocessing),
+        assumptions=(),
         labels=labels,
         state=model.state_dict(),
         reference=TorchvisionReference(model),
@@ -217,10 +224,11 @@ def _named_architecture(model: str) -> Architecture:
 def _fitted_to(state: StateDict, architecture: Architecture, where: object) -> Architecture:
     """A named architecture with the number of classes and the image size that a checkpoint was trained with."""
     refuse_other_families(state, where)
-    if "heads.head.weight" in state:
-        architecture = replace(architecture, classes=shape_of(state, "heads.head.weight", 2, where)[0])
-    if "encoder.pos_embedding" in state:
-        architecture = replace(architecture, image_size=grid_of(state, where) * architecture.patch_size)
+    with refused_sizes(where):
+        if "heads.head.weight" in state:
+            architecture = replace(architecture, classes=shape_of(state, "heads.head.weight", 2, where)[0])
+        if "encoder.pos_embedding" in state:
+            architecture = replace(architecture, image_size=grid_of(state, where) * architecture.patch_size)
     return architecture
 
 
@@ -249,8 +257,8 @@ def _download_failed(error: Exception, model: str, entry: WeightsEnum, path: Pat
     return DownloadError(
         entry.url,
         f"cannot be downloaded ({reason})",
-        f"fetch it on another machine and put it at {path}, or try without trained weights: "
-        f"vit-export {model} --weights {RANDOM_WEIGHTS}",
+        f"fetch it on another machine and put it at {path}, "
+        f"or try {model} without trained weights: {option('weights', RANDOM_WEIGHTS)}",
     )
 
 

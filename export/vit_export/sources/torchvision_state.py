@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import isqrt
 from typing import Final
 
@@ -14,9 +16,9 @@ from torchvision.models import VisionTransformer
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from vit_export.errors import CheckpointError
-from vit_export.state_dict import StateDict
+from vit_export.state_dict import StateDict, described
 from vit_runtime.artifact import Architecture
-from vit_runtime.errors import UsageError
+from vit_runtime.errors import UsageError, VitEdgeError, option
 
 LAYER_NORM_EPS: Final = 1e-6
 """torchvision's default for every Vision Transformer; it is not stored in a checkpoint."""
@@ -69,21 +71,41 @@ def read_architecture(state: StateDict, where: object, *, heads: int | None = No
     if heads is None and width == VIT_H_WIDTH:
         heads = VIT_H_HEADS
     if heads is None and width % HEAD_WIDTH:
-        raise UsageError("--heads", f"needed: a width of {width} is no multiple of {HEAD_WIDTH}", "name the number")
+        what = f"needed: a width of {width} is no multiple of {HEAD_WIDTH}"
+        raise UsageError(option("heads"), what, "name the number")
     if heads is not None and (heads < 1 or width % heads):
         raise UsageError(
-            "--heads", f"{heads} heads do not divide a width of {width}", f"the usual number is {width // HEAD_WIDTH}"
+            option("heads"),
+            f"{heads} heads do not divide a width of {width}",
+            f"the usual number is {width // HEAD_WIDTH}",
         )
-    return Architecture(
-        image_size=grid_of(state, where) * patch,
-        patch_size=patch,
-        layers=len(layers),
-        heads=heads or width // HEAD_WIDTH,
-        width=width,
-        mlp_width=shape_of(state, "encoder.layers.encoder_layer_0.mlp.0.weight", 2, where)[0],
-        classes=shape_of(state, "heads.head.weight", 2, where)[0],
-        layer_norm_eps=LAYER_NORM_EPS,
-    )
+    mlp_width = shape_of(state, "encoder.layers.encoder_layer_0.mlp.0.weight", 2, where)[0]
+    with refused_sizes(where):
+        return Architecture(
+            image_size=grid_of(state, where) * patch,
+            patch_size=patch,
+            layers=len(layers),
+            heads=heads or width // HEAD_WIDTH,
+            width=width,
+            mlp_width=mlp_width,
+            classes=shape_of(state, "heads.head.weight", 2, where)[0],
+            layer_norm_eps=LAYER_NORM_EPS,
+        )
+
+
+@contextmanager
+def refused_sizes(where: object) -> Iterator[None]:
+    """Sizes that no Vision Transformer has become an error about the checkpoint.
+
+    Raises:
+        CheckpointError: in place of the schema's `ValueError`.
+    """
+    try:
+        yield
+    except VitEdgeError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(where, str(error), _WHAT_IS_SUPPORTED) from error
 
 
 def grid_of(state: StateDict, where: object) -> int:
@@ -157,9 +179,9 @@ def check_fit(arch: Architecture, state: StateDict, where: object, name: str) ->
     missing = [key for key in expected if key not in found]
     unexpected = [key for key in found if key not in expected]
     reshaped = [
-        f"{key} is {found[key]} where {shape} belongs"
+        f"{key} is {described(state[key])} where {shape} belongs"
         for key, shape in expected.items()
-        if key in found and found[key] != shape
+        if key in found and (found[key] != shape or not state[key].is_floating_point())
     ]
     if missing or unexpected or reshaped:
         raise CheckpointError.mismatch(where, name, missing=missing, unexpected=unexpected, reshaped=reshaped)

@@ -1,0 +1,28 @@
+"""What is taken although a checkpoint does not say it: the artifact lists it, and `vit-run check` repeats it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Final
+
+from vit_export.request import PreprocessingOptions
+from vit_runtime.artifact import Assumption
+
+_ASKED: Final = "as asked for at the export"
+
+
+def heads(count: int, *, asked: bool, rule: str) -> Assumption:
+    """The number of attention heads, which leaves no trace in any weight."""
+    return Assumption(subject="heads", value=str(count), basis=_ASKED if asked else rule)
+
+
+def gelu(kind: str, basis: str) -> Assumption:
+    """The kind of GELU, which leaves no trace either."""
+    return Assumption(subject="gelu", value=kind, basis=basis)
+
+
+def preprocessing(preset: str, options: PreprocessingOptions, basis: str) -> Assumption:
+    """How pictures are prepared: a preset by name, and what the user has asked for instead of parts of it."""
+    asked = [field.name for field in fields(options) if getattr(options, field.name) is not None]
+    value = f"{preset}, but for {', '.join(asked)}, {_ASKED}" if asked else preset
+    return Assumption(subject="preprocessing", value=value, basis=basis)

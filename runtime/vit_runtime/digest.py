@@ -1,0 +1,78 @@
+"""The digest that tells a damaged artifact from a sound one.
+
+`vit-export` ends each file with a metadata entry that holds the SHA-256 of all bytes in front of it, so that graph,
+weights and metadata are covered. It tells of damage, not of a forger, who would write a digest of his own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vit_runtime.errors import ArtifactError
+from vit_runtime.onnx_file import METADATA_FIELD, open_onnx
+
+if TYPE_CHECKING:
+    from vit_runtime.artifact import ExternalData
+
+DIGEST_KEY: Final = "vit_edge_sha256"
+_BLOCK: Final = 1 << 20
+_REMEDY: Final = "copy or export it again"
+
+
+def check_digest(path: Path, external_data: ExternalData | None) -> None:
+    """Compares a file, and the file of weights beside it, with the digests that were written when it was made.
+
+    Raises:
+        ArtifactError: they differ, or there is no digest: the file was damaged, or changed by another program.
+    """
+    if (problem := digest_problem(path, external_data)) is not None:
+        raise problem
+
+
+def digest_problem(path: Path, external_data: ExternalData | None) -> ArtifactError | None:
+    """What `check_digest` would raise for a file that differs from its digests; None where all is well.
+
+    Raises:
+        ArtifactError: a file cannot be read.
+    """
+    import hashlib  # loads OpenSSL, which only a check needs
+
+    with open_onnx(path) as file:
+        stored, last = file.metadata.get(DIGEST_KEY), file.fields[-1]
+        entry = file.data[last.begin : last.end]
+        if stored is None or last.number != METADATA_FIELD or DIGEST_KEY.encode() not in entry:
+            return ArtifactError(path, "does not end with its digest: changed since it was exported", _REMEDY)
+        found = hashlib.sha256()
+        for start in range(0, last.begin, _BLOCK):
+            found.update(file.data[start : min(start + _BLOCK, last.begin)])
+    if found.hexdigest() != stored:
+        return _changed(path, found.hexdigest(), stored)
+    if external_data is None:
+        return None
+    weights = path.parent / external_data.file
+    digest = sha256_of(weights)
+    return None if digest == external_data.sha256 else _changed(weights, digest, external_data.sha256)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    import hashlib  # as above
+
+    found = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                found.update(block)
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read ({error.strerror})", "copy it again") from error
+    return found.hexdigest()
+
+
+def _changed(path: Path, found: str, stored: str) -> ArtifactError:
+    what = f"damaged or changed since it was exported: its SHA-256 is {found[:12]}..., and {stored[:12]}... belongs"
+    return ArtifactError(path, what, _REMEDY)

@@ -1,0 +1,87 @@
+"""The picture formats that are read, in one list: Pillow's openers for them, and what their files are called.
+
+Pillow would try some forty formats on a file, whatever its name says; for EPS among them it starts Ghostscript. Here
+only formats whose decoders run in this process are tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+from typing import BinaryIO, Final
+
+from PIL import Image, UnidentifiedImageError
+
+_COMMON: Final = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+"""Formats, by Pillow's names, whose openers Pillow imports when it opens its first picture."""
+_OTHERS: Final = {"WEBP": (".webp",), "TIFF": (".tif", ".tiff"), "AVIF": (".avif",)}
+"""Formats whose openers are imported when none of the common ones fits: that takes 17 ms."""
+_BY_PLUG_IN: Final = {"HEIF": (".heic", ".heif")}
+"""Formats that Pillow reads once the program has registered a plug-in: `pillow_heif.register_heif_opener()`."""
+_INSIDE_OTHERS: Final = ("MPO",)
+"""What Pillow calls a JPEG file that holds several pictures."""
+_OPENERS: Final = {"WEBP": "WebPImagePlugin", "TIFF": "TiffImagePlugin", "AVIF": "AvifImagePlugin"}
+
+FORMATS: Final = (*_COMMON, *_OTHERS, *_BY_PLUG_IN)
+"""Every format that is read, by Pillow's names."""
+PICTURE_SUFFIXES: Final = frozenset(
+    suffix for formats in (_COMMON, _OTHERS, _BY_PLUG_IN) for suffixes in formats.values() for suffix in suffixes
+)
+"""What counts as a picture in a folder; a file that is named itself may be called anything."""
+
+
+def open_picture(file: BinaryIO) -> Image.Image:
+    """Opens a seekable binary file in one of `FORMATS`, whatever it is called, and decodes nothing yet.
+
+    Raises:
+        UnidentifiedImageError: it is in none of these formats.
+        Exception: whatever Pillow's openers stumble over in a damaged file.
+    """
+    Image.preinit()
+    try:
+        return _open(file, tuple(_COMMON))
+    except UnidentifiedImageError:
+        _import_openers()
+        return _open(file, (*_OTHERS, *_BY_PLUG_IN))
+
+
+def may_be_decoded(image: Image.Image) -> bool:
+    """Whether a picture that somebody else has opened holds its pixels already, or is in one of `FORMATS`."""
+    decoded = not getattr(image, "tile", None)
+    return decoded or image.format in (*FORMATS, *_INSIDE_OTHERS)
+
+
+def silence_libtiff() -> None:
+    """Keeps libtiff from printing to the error stream what Pillow then raises; for programs, since it is for all of it.
+
+    Pillow itself turns libtiff's warnings off, and leaves its errors. Where Pillow's libtiff cannot be reached, as on
+    Windows, nothing changes.
+    """
+    import ctypes
+
+    from PIL import _imaging
+
+    handler = getattr(ctypes.CDLL(_imaging.__file__), "TIFFSetErrorHandler", None)
+    if handler is not None:
+        handler.restype = ctypes.c_void_p
+        handler(None)
+
+
+def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    # A name that has no opener would make Pillow import all of its own.
+    known = [name for name in formats if name in Image.OPEN]
+    return Image.open(file, formats=known)
+
+
+@functools.cache
+def _import_openers() -> None:
+    for module in _OPENERS.values():
+        with contextlib.suppress(ImportError):  # AVIF's is younger than the oldest Pillow that is supported
+            importlib.import_module(f"PIL.{module}")

@@ -1,0 +1,32 @@
+"""Texts from files, as a terminal may see them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_CONTROLS: Final = (
+    *range(0x20),
+    *range(0x7F, 0xA0),
+    *(0x061C, 0x200E, 0x200F, 0x2028, 0x2029),
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+)
+"""C0, DEL and C1; ends of lines; marks that turn the direction of writing (Unicode Standard Annex 9)."""
+_ESCAPES: Final = {code: chr(code).encode("unicode_escape").decode() for code in _CONTROLS}
+
+
+def printable(text: str) -> str:
+    r"""A text that a terminal shows and does not obey, in one line.
+
+    Labels and file names come from whoever made the files. What would move the cursor, colour the screen, rename the
+    window or turn the writing around is spelled as an escape.
+
+    >>> printable("cat\x1b[2J")
+    'cat\\x1b[2J'
+    """
+    return text.translate(_ESCAPES)
+
+
+def printable_lines(text: str) -> str:
+    """The same for a text of several lines, of which ours are made."""
+    return "\n".join(map(printable, text.split("\n")))

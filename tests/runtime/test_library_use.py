@@ -1,0 +1,132 @@
+"""What a program that uses the library meets besides answers: closing, pickling, options, names, quiet neighbours."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import vit_bench
+import vit_export
+import vit_runtime as vit
+from vit_runtime.arrays import UInt8Array
+
+Edit = Callable[..., Path]
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert vit.__version__ == vit_export.__version__ == vit_bench.__version__ == version("vit-edge")
+
+
+def test_a_closed_model_says_so(tiny_artifact: Path, picture: UInt8Array):
+    with vit.load(tiny_artifact, threads=1) as model:
+        assert model.embed(picture).shape == (1, 128)
+    model.close()
+    assert repr(model).endswith(", closed)")
+    with pytest.raises(vit.UsageError, match="tiny: is closed; load it again"):
+        model.embed(picture)
+
+
+def test_a_model_says_how_to_use_several_processes(tiny: vit.ViT):
+    with pytest.raises(TypeError, match=r"load it in each process, .* multiprocessing\.Pool\(initializer="):
+        pickle.dumps(tiny)
+
+
+def test_pixels_can_be_prepared_apart_from_the_model(tiny: vit.ViT, picture: UInt8Array):
+    pixels = vit.load_pixels(picture, tiny.artifact.preprocessing)
+    np.testing.assert_array_equal(tiny.run(pixels[None], ["embedding"])[0], tiny.embed(picture))
+
+
+def test_a_map_is_shown_in_one_short_line(attention_artifact: Path, picture: UInt8Array):
+    seen = vit.load(attention_artifact, threads=1).attend(picture)
+    assert repr(seen).startswith("AttentionMap(4x4, 0.")
+    assert len(repr(seen)) < 40
+
+
+def test_options_of_a_session_reach_onnxruntime(tiny_artifact: Path):
+    wanted = {"session.intra_op.allow_spinning": "0"}
+    model = vit.load(tiny_artifact, threads=1, session_options=wanted)
+    options = model._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"  # ours stays
+
+
+def test_options_of_a_provider_reach_onnxruntime(tiny_artifact: Path):
+    model = vit.load(tiny_artifact, provider="cpu", provider_options={"use_arena": "0"})
+    assert model._session.get_provider_options() == {"CPUExecutionProvider": {"use_arena": "0"}} or (
+        "CPUExecutionProvider" in model._session.get_provider_options()
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"provider_options": {"a": "b"}}, "provider_options: are for one provider; name it with provider"),
+        ({"device": 0}, "device: is for cuda and tensorrt; add provider='cuda'"),
+        ({"device": 0, "provider": "cpu"}, "device: is for cuda and tensorrt"),
+        ({"device": -1, "provider": "cuda"}, "device: -1 is no number of a device"),
+        ({"device": True, "provider": "cuda"}, "device: True is no number of a device"),
+        ({"threads": 1.5}, "threads: 1.5 is too few"),
+        ({"threads": True}, "threads: True is too few"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, object], message: str, tiny_artifact: Path):
+    with pytest.raises(vit.UsageError) as caught:
+        vit.load(tiny_artifact, **options)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("path", [None, 7, b"model.onnx", ["model.onnx"]], ids=repr)
+def test_what_is_no_path(path: object):
+    with pytest.raises(vit.ArtifactError, match="is no path"):
+        vit.load(path)
+
+
+NEIGHBOUR = """
+import sys, threading
+import onnxruntime
+onnxruntime.set_default_logger_severity(2)
+import vit_runtime as vit
+vit.load(sys.argv[1], threads=1).classify(sys.argv[2])
+# A session of somebody else's, with a setting that onnxruntime warns of.
+options = onnxruntime.SessionOptions()
+options.add_free_dimension_override_by_name("no such dimension", 1)
+options.log_severity_level = 0
+onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+"""
+
+
+def test_loading_a_model_does_not_silence_onnxruntime_for_others(
+    tiny_artifact: Path, picture: UInt8Array, encode: Callable[..., bytes], tmp_path: Path
+):
+    """Before, `load` turned the default logger off for the whole process."""
+    (tmp_path / "photo.png").write_bytes(encode(picture, "PNG"))
+    command = [sys.executable, "-c", NEIGHBOUR, tiny_artifact, tmp_path / "photo.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "onnxruntime" in done.stderr
+    assert done.stdout == ""
+
+
+def test_looking_for_cuda_leaves_the_streams_of_the_process_alone(capsys: pytest.CaptureFixture[str]):
+    """onnxruntime's own search prints what it does not find; what others print meanwhile is not lost."""
+    from vit_runtime.provider_libraries import _find_cuda
+
+    before = sys.stdout
+    seen: list[object] = []
+
+    def search() -> None:
+        seen.append(sys.stdout)
+        print("Failed to load libcudnn.so.9")  # noqa: T201
+
+    _find_cuda(search)
+    assert seen == [before]
+    assert capsys.readouterr().out == ""
+    _find_cuda(onnxruntime.preload_dlls)
+    assert sys.stdout is before
