@@ -8,17 +8,64 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vit_export.errors import (
+    CalibrationError,
+    CheckpointError,
+    DownloadError,
+    LabelsError,
+    UnknownModelError,
+    VerificationError,
+)
 from vit_export.progress import Progress
 from vit_export.request import ExportRequest, PreprocessingOptions
+from vit_runtime import __version__
+from vit_runtime.artifact import Rollout
+from vit_runtime.errors import MissingDependencyError, OutputFileError, UsageError, VitEdgeError
 
 if TYPE_CHECKING:
     from vit_export.exporter import Exported
 
-__all__ = ["ExportRequest", "PreprocessingOptions", "export"]
+__all__ = [
+    "CalibrationError",
+    "CheckpointError",
+    "DownloadError",
+    "ExportRequest",
+    "Exported",
+    "LabelsError",
+    "MissingDependencyError",
+    "OutputFileError",
+    "PreprocessingOptions",
+    "Progress",
+    "Rollout",
+    "UnknownModelError",
+    "UsageError",
+    "VerificationError",
+    "VitEdgeError",
+    "__version__",
+    "export",
+]
 
 
 def export(request: ExportRequest, progress: Progress | None = None) -> Exported:
-    """Writes a verified artifact; see `vit_export.exporter.export`. torch is imported when it is called."""
+    """Writes a verified artifact. torch is imported when it is called.
+
+    Raises:
+        MissingDependencyError: torch, or another package of the `export` extra, is not installed.
+        UsageError: a field of the request is wrong, or does not go with another; before any work.
+        VitEdgeError: of `vit_export.errors` and `vit_runtime.errors`, for anything else; no file is left then.
+    """
+    from vit_export.extra import require_export_extra
+
+    require_export_extra()
     from vit_export.exporter import export as run_export
 
     return run_export(request, progress)
+
+
+def __getattr__(name: str) -> object:
+    """`Exported` comes from a module that imports torch."""
+    if name == "Exported":
+        from vit_export.exporter import Exported
+
+        return Exported
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -9,6 +9,7 @@ from typing import Final
 
 from vit_export.errors import CalibrationError
 from vit_export.progress import Progress
+from vit_export.request import PathLike
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Preprocessing
 from vit_runtime.errors import ImageError
@@ -33,12 +34,13 @@ class CalibrationPictures:
     facts: Calibration
 
 
-def read_calibration(folder: Path, preprocessing: Preprocessing, progress: Progress) -> CalibrationPictures:
+def read_calibration(folder: PathLike, preprocessing: Preprocessing, progress: Progress) -> CalibrationPictures:
     """Reads and prepares the pictures in a folder and the folders below it.
 
     Raises:
         CalibrationError: there is no such folder, or too few of its pictures can be read.
     """
+    folder = Path(folder)
     paths = _find(folder, progress)
     progress.stage("reading calibration pictures", total=len(paths))
     pixels: list[UInt8Array] = []

@@ -5,19 +5,20 @@ torch is imported inside the commands: `--help` answers at once, and a device wi
 
 from __future__ import annotations
 
-import math
 import signal
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn, get_args
+from typing import Annotated, Literal, NoReturn, cast, get_args
 
 import typer
 
+from vit_export.checks import checked, checked_rollout
+from vit_export.extra import require_export_extra
 from vit_export.keep_float import parse_keep_float
 from vit_export.request import IMAGENET_LABELS, RANDOM_WEIGHTS, ExportRequest, PreprocessingOptions
+from vit_runtime import __version__
 from vit_runtime.artifact import HeadFusion, Interpolation, Precision, Rollout, Target
-from vit_runtime.console import note, report_errors, set_up
-from vit_runtime.errors import MissingDependencyError, UsageError, VitEdgeError, one_line
+from vit_runtime.console import answer, note, report_errors, set_up
+from vit_runtime.errors import UsageError, option
 
 app = typer.Typer(name="vit-export", add_completion=False)
 
@@ -47,7 +48,7 @@ def export(
         str | None,
         typer.Option(metavar=f"NAME|{RANDOM_WEIGHTS}", help="Published weights.", show_default="torchvision's default"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help=f"Seed of --weights {RANDOM_WEIGHTS}.")] = None,
+    seed: Annotated[int | None, typer.Option(help=f"Seed of --weights {RANDOM_WEIGHTS}.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Your own weights for MODEL: a state dict, .pth or .safetensors.")
     ] = None,
@@ -56,11 +57,9 @@ def export(
     ] = None,
     heads: Annotated[
         int | None,
-        typer.Option(min=1, help="Attention heads, where MODEL is a file.", show_default="width / 64, ViT-H 16"),
+        typer.Option(help="Attention heads, where MODEL is a file.", show_default="width / 64, ViT-H 16"),
     ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=1, help="Input height and width; positions are interpolated.")
-    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Input height and width; positions are interpolated.")] = None,
     resize: Annotated[
         str | None,
         typer.Option(metavar="N|HxW", help="Shortest edge, or exact size.", rich_help_panel=_PREPARATION),
@@ -120,6 +119,10 @@ def export(
             rich_help_panel=_ATTENTION,
         ),
     ] = None,
+    against: Annotated[
+        Literal["library"] | None,
+        typer.Option(help="Compare with transformers' or timm's own model instead of a plain one."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -133,18 +136,18 @@ def export(
     """Turn a Vision Transformer into one ONNX file that answers as PyTorch does."""
     with report_errors():
         if show_version:
-            typer.echo(f"vit-edge {version('vit-edge')}")
+            typer.echo(f"vit-edge {__version__}")
             return
         if list_models:
             _list_models()
             return
         if model is None:
-            raise UsageError("MODEL", "missing", "for example: vit-export vit_b_16")
+            raise UsageError(option("model"), "missing", "for example: vit-export vit_b_16")
         preparation = PreprocessingOptions(
             resize=_parse_resize(resize),
-            interpolation=_parse_interpolation(interpolation),
-            mean=_parse_channels("--mean", mean),
-            std=_parse_channels("--std", std, above_zero=True),
+            interpolation=cast("Interpolation | None", interpolation),
+            mean=_parse_channels("mean", mean),
+            std=_parse_channels("std", std),
         )
         request = ExportRequest(
             model=model,
@@ -161,25 +164,38 @@ def export(
             calibrate=calibrate,
             keep_float=parse_keep_float(keep_float),
             max_drop=max_drop,
+            against=against,
             output=output,
             force=force,
         )
-        _run(request)
+        _run(checked(request))
 
 
 def _run(request: ExportRequest) -> None:
     # A polite kill cleans up exactly as Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
-    _require_export_extra()
+    require_export_extra()
     from vit_export.console_progress import ConsoleProgress
     from vit_export.exporter import export as run_export
-    from vit_runtime.summary import describe_quantization, describe_source, describe_verification, table
+    from vit_runtime.session import silence_onnxruntime
+    from vit_runtime.summary import (
+        describe_assumptions,
+        describe_quantization,
+        describe_source,
+        describe_verification,
+        table,
+    )
 
+    silence_onnxruntime()
     with ConsoleProgress() as progress:
         exported = run_export(request, progress)
     artifact = exported.artifact
     assert artifact.verification is not None  # noqa: S101 - an export without it raises
-    rows = {"weights": describe_source(artifact.source), **describe_verification(artifact.verification)}
+    rows = {
+        "weights": describe_source(artifact.source),
+        **describe_assumptions(artifact.assumptions),
+        **describe_verification(artifact.verification),
+    }
     if artifact.quantization is not None:
         rows |= describe_quantization(artifact, artifact.quantization, exported.bytes)
     note(table(rows))
@@ -187,11 +203,11 @@ def _run(request: ExportRequest) -> None:
         note("warning: random weights: this model was never trained, and its answers mean nothing")
     if artifact.external_data is not None:
         note(f"Copy both files to the device: {exported.path.name} and {artifact.external_data.file}")
-    typer.echo(exported.path)
+    answer(exported.path)
 
 
 def _list_models() -> None:
-    _require_export_extra()
+    require_export_extra()
     from vit_export.sources.torchvision import MODELS, default_entry, weights_entries
 
     for model in MODELS:
@@ -210,16 +226,6 @@ def _megabytes(entry: object) -> int:
     return round(entry.meta["_file_size"])  # type: ignore[attr-defined,no-any-return]  # torchvision's enum, untyped
 
 
-def _require_export_extra() -> None:
-    for package in ("torch", "torchvision", "onnx", "safetensors", "huggingface_hub"):
-        try:
-            __import__(package)
-        except ImportError as error:
-            if error.name != package:
-                raise VitEdgeError(package, f"does not load ({one_line(error)})", "install it again") from error
-            raise MissingDependencyError(package, "vit-edge[export,cpu]") from None
-
-
 def _parse_resize(text: str | None) -> int | tuple[int, int] | None:
     if text is None:
         return None
@@ -227,40 +233,29 @@ def _parse_resize(text: str | None) -> int | tuple[int, int] | None:
         sizes = tuple(int(part) for part in text.lower().split("x"))
     except ValueError:
         sizes = ()
-    if len(sizes) not in (1, 2) or min(sizes) < 1:
-        raise UsageError("--resize", f"'{text}' is no size", "give the shortest edge (256) or height x width (224x224)")
+    if len(sizes) not in (1, 2):
+        raise UsageError(
+            option("resize"), f"'{text}' is no size", "give the shortest edge (256) or height x width (224x224)"
+        )
     return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
-
-
-def _parse_interpolation(text: str | None) -> Interpolation | None:
-    known: tuple[Interpolation, ...] = get_args(Interpolation)
-    if text is None or text in known:
-        return text
-    raise UsageError("--interpolation", f"'{text}' is unknown", f"choose one of {', '.join(known)}")
 
 
 def _parse_rollout(head_fusion: HeadFusion | None, discard_ratio: float | None, *, attention: bool) -> Rollout | None:
     if not attention:
-        for option, value in (("--head-fusion", head_fusion), ("--discard-ratio", discard_ratio)):
+        for name, value in (("head_fusion", head_fusion), ("discard_ratio", discard_ratio)):
             if value is not None:
-                raise UsageError(option, "is for attention maps", "add --attention, or leave it out")
+                raise UsageError(option(name), "is for attention maps", f"add {option('rollout')}, or leave it out")
         return None
-    if discard_ratio is not None and not 0 <= discard_ratio < 1:  # also refuses NaN
-        raise UsageError("--discard-ratio", f"{discard_ratio} is no share", "give a number from 0 to below 1")
-    return Rollout(head_fusion=head_fusion or "mean", discard_ratio=discard_ratio or 0.0)
+    return checked_rollout(head_fusion or "mean", discard_ratio or 0.0)
 
 
-def _parse_channels(option: str, text: str | None, *, above_zero: bool = False) -> tuple[float, float, float] | None:
+def _parse_channels(name: str, text: str | None) -> tuple[float, float, float] | None:
     if text is None:
         return None
     try:
         red, green, blue = (float(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(option, f"'{text}' is not three numbers", "for example: 0.485,0.456,0.406") from None
-    if not all(map(math.isfinite, (red, green, blue))):
-        raise UsageError(option, f"'{text}' should be finite numbers")
-    if above_zero and min(red, green, blue) <= 0:
-        raise UsageError(option, f"'{text}' should be above zero")
+        raise UsageError(option(name), f"'{text}' is not three numbers", "for example: 0.485,0.456,0.406") from None
     return red, green, blue
 
 

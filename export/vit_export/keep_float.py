@@ -7,24 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from vit_export.errors import UnknownModelError
-from vit_runtime.errors import UsageError
 
 
 def parse_keep_float(text: str) -> int | tuple[str, ...]:
-    """A number of layers, or patterns of layer names, from the command line.
-
-    Raises:
-        UsageError: the text is neither.
-    """
-    names = tuple(part.strip() for part in text.split(","))
+    """A number of layers, or patterns of layer names parted by commas; `vit_export.checks` looks at what they say."""
     if re.fullmatch("-?[0-9]+", text.strip()):
-        count = int(text)
-        if count < 0:
-            raise UsageError("--keep-float", f"{count} is no number of layers", "give 0 or more, or names of layers")
-        return count
-    if not all(names):
-        raise UsageError("--keep-float", f"'{text}' has an empty name", "give a number, or names parted by commas")
-    return names
+        return int(text)
+    return tuple(part.strip() for part in text.split(","))
 
 
 def layers_to_keep(
@@ -35,18 +24,16 @@ def layers_to_keep(
     Args:
         wanted: how many of the worst, or names, in which `*` stands for anything.
         layers: the paths of all layers that can be kept.
-        sqnr: signal to quantization noise by layer; None without calibration.
+        sqnr: signal to quantization noise by layer; None without calibration, which finds no worst ones.
 
     Raises:
-        UsageError: the worst are asked for, and nothing tells which those are.
         UnknownModelError: a name fits no layer.
     """
     if isinstance(wanted, int):
-        if sqnr is None:
-            if wanted:
-                raise UsageError("--keep-float", "a number needs --calibrate, which finds the worst layers", "add it")
+        if wanted == 0:
             return ()
-        worst = worst_first(sqnr)[: max(0, wanted)]
+        assert sqnr is not None  # noqa: S101 - `vit_export.checks` refuses a number without calibration
+        worst = worst_first(sqnr)[:wanted]
         return tuple(layer for layer in layers if layer in worst)
     for pattern in wanted:
         if not any(fnmatchcase(layer, pattern) for layer in layers):

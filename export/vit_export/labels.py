@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from torchvision.models import get_model_weights
 
 from vit_export.errors import LabelsError
-from vit_export.request import IMAGENET_LABELS
+from vit_export.request import IMAGENET_LABELS, PathLike
 
 _REMEDY = "give a text file with one class name a line"
 
 
-def read_labels(labels: str) -> tuple[str, ...]:
+def read_labels(labels: PathLike) -> tuple[str, ...]:
     """Reads one class name a line, in the order of the model's outputs.
 
     Args:
@@ -21,7 +22,7 @@ def read_labels(labels: str) -> tuple[str, ...]:
     Raises:
         LabelsError: the file is missing, no UTF-8 text, or has an empty line.
     """
-    if labels == IMAGENET_LABELS:
+    if os.fspath(labels) == IMAGENET_LABELS:
         return tuple(get_model_weights("vit_b_16").DEFAULT.meta["categories"])
     names = _read_lines(Path(labels))
     if "" in names:
@@ -29,7 +30,7 @@ def read_labels(labels: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def check_labels(names: tuple[str, ...], classes: int, labels: str) -> None:
+def check_labels(names: tuple[str, ...], classes: int, labels: PathLike) -> None:
     """Compares the number of names with the model's classes.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Final
 
 from vit_export.request import PreprocessingOptions
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.errors import UsageError
+from vit_runtime.errors import UsageError, option
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
@@ -28,15 +28,22 @@ def imagenet_preset(image_size: int) -> Preprocessing:
 
 
 def at_image_size(preprocessing: Preprocessing, image_size: int) -> Preprocessing:
-    """The same part of the picture at another size: the resize keeps its proportion to the crop."""
+    """The same part of the picture at another size: the resize keeps its proportion to the crop.
+
+    Raises:
+        UsageError: pictures would have to be scaled to more, or to less, than is possible.
+    """
     edge, exact = preprocessing.resize_shortest_edge, preprocessing.resize_hw
     scale = image_size / preprocessing.crop_hw[0]
-    return replace(
-        preprocessing,
-        resize_shortest_edge=None if edge is None else round(edge * scale),
-        resize_hw=None if exact is None else (round(exact[0] * scale), round(exact[1] * scale)),
-        crop_hw=(image_size, image_size),
-    )
+    try:
+        return replace(
+            preprocessing,
+            resize_shortest_edge=None if edge is None else round(edge * scale),
+            resize_hw=None if exact is None else (round(exact[0] * scale), round(exact[1] * scale)),
+            crop_hw=(image_size, image_size),
+        )
+    except ValueError as error:
+        raise UsageError(option("image_size"), f"{image_size} does not go with the preparation: {error}") from error
 
 
 def check_image_size(image_size: int, patch_size: int) -> None:
@@ -48,7 +55,7 @@ def check_image_size(image_size: int, patch_size: int) -> None:
     if image_size < patch_size or image_size % patch_size:
         below = max(image_size // patch_size, 1) * patch_size
         raise UsageError(
-            "--image-size",
+            option("image_size"),
             f"{image_size} is no multiple of the patch size {patch_size}",
             f"take {below} or {below + patch_size}",
         )

@@ -1,15 +1,17 @@
-"""What a user asks an export for."""
+"""What a user asks an export for; `vit_export.checks` says whether it makes sense."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from vit_runtime.artifact import Interpolation, Precision, Rollout, Target
 
 RANDOM_WEIGHTS: Final = "random"
 IMAGENET_LABELS: Final = "imagenet"
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +33,14 @@ class ExportRequest:
     Face's or timm's, or a name on the Hugging Face hub.
     """
 
-    model: str
+    model: PathLike
     weights: str | None = None
     """Name of a published weights entry, "random", or None for the model's default entry."""
     seed: int | None = None
     """Seed of random weights; None is 0."""
-    checkpoint: Path | None = None
+    checkpoint: PathLike | None = None
     """A state dict of the user's own, for a torchvision name."""
-    labels: str | None = None
+    labels: PathLike | None = None
     """File with one class name a line, or "imagenet" for the 1000 names of ImageNet-1k."""
     image_size: int | None = None
     """Height and width of the model's input; None keeps the weights' own."""
@@ -49,13 +51,21 @@ class ExportRequest:
     """How to roll out attention, for a further output; None is without."""
     precision: Precision = "fp32"
     target: Target = "cpu"
-    calibrate: Path | None = None
+    calibrate: PathLike | None = None
     """Folder of pictures for static int8; None is dynamic int8."""
     keep_float: int | tuple[str, ...] = 0
     """Linear layers that stay float besides the head: how many of the worst, or names with `*`."""
     max_drop: float | None = None
     """Keep as many more layers float as it takes for so many percent of calibration answers to change at most."""
-    output: Path | None = None
+    against: Literal["library"] | None = None
+    """Whether transformers or timm gives the reference answers, each by its own reading of the files; None is a plain
+    model with the weights as this package reads them. torchvision's models are torchvision's own either way."""
+    output: PathLike | None = None
     """File ending in .onnx, or folder; None is models/<model>.onnx, with precision and target in the name."""
     force: bool = False
     """Whether an existing output may be replaced."""
+
+    @property
+    def name(self) -> str:
+        """`model` as text: a name, or a path."""
+        return os.fspath(self.model)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,7 +129,7 @@ def test_a_folder_with_other_files_only(folder: Path, heard: Heard):
     assert "a folder without pictures" in refusal(folder, heard)
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read anything")
+@pytest.mark.usefixtures("permissions_hold")
 def test_a_folder_that_may_not_be_read(photos, heard: Heard):
     folder = photos(3)
     folder.chmod(0)

@@ -199,7 +199,7 @@ def test_a_width_that_64_does_not_divide_asks_for_heads(folder, pytorch, random_
     path = folder / "narrow.safetensors"
     save_file(state, path)
 
-    with pytest.raises(UsageError, match=r"^--heads: needed: a width of 96"):
+    with pytest.raises(UsageError, match=r"^heads: needed: a width of 96"):
         export(ExportRequest(model=str(path), output=folder))
 
     exported = export(ExportRequest(model=str(path), heads=3, output=folder))
@@ -209,7 +209,7 @@ def test_a_width_that_64_does_not_divide_asks_for_heads(folder, pytorch, random_
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(tiny_checkpoint, folder):
-    with pytest.raises(UsageError, match=r"^--heads: 5 heads do not divide a width of 128"):
+    with pytest.raises(UsageError, match=r"^heads: 5 heads do not divide a width of 128"):
         export(ExportRequest(model=str(tiny_checkpoint), heads=5, output=folder))
 
 

@@ -152,8 +152,12 @@ def test_resize_takes_an_edge_or_an_exact_size(arguments, found, vit_export_cli,
 
 def test_the_user_is_told_which_preparation_was_assumed(vit_export_cli, tiny_checkpoint, here):
     result = vit_export_cli(tiny_checkpoint, "--interpolation", "bicubic")
-    (line,) = [line for line in result.stderr.splitlines() if "does not say how pictures were prepared" in line]
-    assert str(read_artifact(here / "models" / "tiny.onnx").preprocessing) in line
+    told, recorded = [line for line in result.stderr.splitlines() if "does not say how pictures were prepared" in line]
+    artifact = read_artifact(here / "models" / "tiny.onnx")
+    assert str(artifact.preprocessing) in told
+    taken = artifact.assumptions[-1]
+    assert taken.value == "torchvision's ImageNet preset, but for interpolation, as asked for at the export"
+    assert recorded.split() == ["preprocessing", *taken.value.split(), *f"({taken.basis})".split()]
 
 
 def test_force_replaces_an_existing_output(vit_export_cli, tiny_checkpoint, here):

@@ -16,6 +16,7 @@ from vit_export.graph import build_graph
 from vit_export.tensors import Weights
 from vit_export.write import ModelFile
 from vit_runtime.artifact import METADATA_KEY, read_artifact
+from vit_runtime.digest import DIGEST_KEY
 
 LAYERS = 2
 OPERATORS = {
@@ -165,6 +166,6 @@ def test_changing_any_weight_of_the_checkpoint_changes_the_answers(tiny_state, t
 
 
 def test_the_metadata_is_one_document_under_its_own_key(model, tiny_artifact):
-    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
+    assert [entry.key for entry in model.metadata_props] == [METADATA_KEY, DIGEST_KEY]
     assert model.metadata_props[0].value == read_artifact(tiny_artifact).to_json()
     assert model.producer_name == "vit-edge"

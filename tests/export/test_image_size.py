@@ -99,7 +99,7 @@ def test_a_resize_that_is_asked_for_is_taken_as_it_is(tiny_state, export_state):
 def test_a_size_that_patches_do_not_fill_is_refused_with_the_two_nearest(
     size, nearest, tiny_state, export_state, folder, files_in
 ):
-    with pytest.raises(UsageError, match=rf"^--image-size: {size} .* patch size 8; take {nearest}$"):
+    with pytest.raises(UsageError, match=rf"^image_size: {size} .* patch size 8; take {nearest}$"):
         export_state(tiny_state, image_size=size)
     assert files_in(folder) == ["weights.safetensors"]
 

@@ -254,6 +254,6 @@ def test_a_file_with_a_mistake_is_not_written(name, change, scheme, export_int8,
         return original(self, its_name, shape, lambda: np.ascontiguousarray(change(make()), dtype), dtype)
 
     monkeypatch.setattr(GraphBuilder, "weight", weight)
-    with pytest.raises(VerificationError, match=r"differs from PyTorch: .*--keep-float"):
+    with pytest.raises(VerificationError, match=r"differs from PyTorch: .*keep layers float with keep_float"):
         export_int8(**({} if scheme == "static" else {"calibrate": None}))
     assert files_in(folder) == []

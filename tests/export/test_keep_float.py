@@ -8,6 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from vit_export import ExportRequest
+from vit_export.checks import checked
 from vit_export.errors import UnknownModelError
 from vit_export.keep_float import fewest, layers_to_keep, parse_keep_float, worst_first
 from vit_runtime.errors import UsageError
@@ -43,23 +45,22 @@ def test_a_number_or_names(text: str, expected: int | tuple[str, ...]):
 
 @pytest.mark.parametrize("text", ["-1", "-12"])
 def test_fewer_than_none_is_refused(text: str):
-    with pytest.raises(UsageError, match=f"--keep-float: {text} is no number of layers; give 0 or more"):
-        parse_keep_float(text)
+    request = ExportRequest(model="vit_b_16", precision="int8", keep_float=parse_keep_float(text))
+    with pytest.raises(UsageError, match=f"^keep_float: {text} is no number of layers; give 0 or more"):
+        checked(request)
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", "a,", ",a", "a,,b", "a, ,b"])
 def test_an_empty_name_is_refused(text: str):
-    with pytest.raises(UsageError, match="has an empty name; give a number, or names parted by commas"):
-        parse_keep_float(text)
+    request = ExportRequest(model="vit_b_16", precision="int8", keep_float=parse_keep_float(text))
+    with pytest.raises(UsageError, match=r"^keep_float: .* has an empty name; leave it out"):
+        checked(request)
 
 
 @pytest.mark.parametrize("text", ["²", "1²", "٣", "--1", "-", "-²"])
-def test_what_only_looks_like_a_number_is_a_number_a_name_or_refused(text: str):
+def test_what_only_looks_like_a_number_is_a_name(text: str):
     """`str.isdigit` says yes to ², which `int` does not read."""
-    try:
-        parsed = parse_keep_float(text)
-    except UsageError:
-        return
+    parsed = parse_keep_float(text)
     assert parsed == (text,) or (isinstance(parsed, int) and parsed >= 0)
 
 
@@ -77,11 +78,6 @@ def test_what_only_looks_like_a_number_is_a_number_a_name_or_refused(text: str):
 )
 def test_a_number_takes_the_worst_in_the_order_of_the_graph(wanted: int, expected: tuple[int, ...]):
     assert layers_to_keep(wanted, LAYERS, SQNR) == tuple(LAYERS[index] for index in expected)
-
-
-def test_a_number_needs_a_calibration_that_finds_the_worst():
-    with pytest.raises(UsageError, match="--keep-float: a number needs --calibrate"):
-        layers_to_keep(1, LAYERS, None)
 
 
 def test_none_at_all_needs_no_calibration():

@@ -261,12 +261,12 @@ def test_a_folder_of_something_else(content, pattern, folder):
 @pytest.mark.parametrize("name", ["model", "weights.safetensors", "timm/vit_base_patch16_224.augreg_in21k"])
 def test_options_that_belong_to_torchvision(name, option, value, folder, asked):
     write_config(folder / "model", TIMM)
-    with pytest.raises(UsageError, match=f"--{option}: does not go with {name}, which brings its weights"):
+    with pytest.raises(UsageError, match=f"^{option}: does not go with {name}, which brings its weights"):
         load(name, **{option: value})
     assert asked == []
 
 
 def test_heads_stand_in_a_configuration_of_hugging_face(folder):
     write_config(folder / "model", HUGGING_FACE)
-    with pytest.raises(UsageError, match=r"--heads: config\.json says how many there are; leave it out"):
+    with pytest.raises(UsageError, match=r"^heads: config\.json says how many there are; leave it out"):
         load("model", heads=12)

@@ -219,7 +219,7 @@ def test_configuration_and_weights_that_disagree_on_the_size(folder):
     model = small("vit_tiny_patch16_224", num_classes=7)
     config = config_of(model, input_size=[3, 96, 96], crop_pct=1.0)
     save(folder / "model", model.state_dict(), config)
-    with pytest.raises(CheckpointError, match=r"pictures of 96, .* is for 64; .*--image-size 96 or --image-size 64"):
+    with pytest.raises(CheckpointError, match=r"pictures of 96, .* is for 64; .*image_size=96 or image_size=64"):
         export(ExportRequest(model=str(folder / "model"), output=folder))
     weights = folder / "model" / "model.safetensors"
     for size in (64, 96):
