@@ -1,0 +1,68 @@
+"""The oldest versions that pyproject.toml allows have no known hole: nobody lowers one by accident."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+tomllib = pytest.importorskip("tomllib", reason="the standard library reads TOML from Python 3.11 on")
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+FIRST_WITHOUT = {
+    "huggingface-hub": ("1.26", "pull request 4540: file names of a repository lead out of the folder"),
+    "numpy": ("1.22.2", "CVE-2021-41495: null pointer"),
+    "onnx": ("1.22", "CVE-2026-27489, -34446, -34447: reads files outside the folder; CVE-2026-44512: crash"),
+    "pillow": ("13.0", "CVE-2026-96639, CVE-2026-112403: pictures of several frames, and JPEG, corrupt memory"),
+    "torch": ("2.10", "CVE-2026-24747, CVE-2025-32434: a .pth runs code in spite of weights_only=True"),
+}
+"""By package: the first version without the newest hole that concerns us, and that hole. Raise it with the next one."""
+FIRST_WITHOUT_ON_3_10 = FIRST_WITHOUT | {
+    "pillow": ("12.3", "CVE-2026-59199: paste and crop write past a picture; no later Pillow runs on Python 3.10"),
+}
+
+
+def requirements() -> Iterator[Requirement]:
+    """What the package and each of its extras ask for; not where they name one another."""
+    project = tomllib.loads(PYPROJECT.read_text())["project"]
+    for group in (project["dependencies"], *project["optional-dependencies"].values()):
+        yield from (needed for needed in map(Requirement, group) if needed.name != project["name"])
+
+
+def minimum(package: str, python: str) -> Version:
+    """The oldest version that is allowed on that Python; fails where there is not exactly one such bound."""
+    (bound,) = {
+        specifier.version
+        for needed in requirements()
+        if needed.name == package and (needed.marker is None or needed.marker.evaluate({"python_version": python}))
+        for specifier in needed.specifier
+        if specifier.operator == ">="
+    }
+    return Version(bound)
+
+
+@pytest.mark.parametrize("package", FIRST_WITHOUT)
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.14"])
+def test_the_oldest_version_allowed_has_no_known_hole(package: str, python: str):
+    first, hole = (FIRST_WITHOUT_ON_3_10 if python == "3.10" else FIRST_WITHOUT)[package]
+    assert minimum(package, python) >= Version(first), hole
+
+
+def test_torchvision_is_the_pair_of_torch():
+    """Each release of torchvision is built for one of torch: 0.19 for 2.4, 0.25 for 2.10, always 15 apart."""
+    torch = minimum("torch", "3.10")
+    assert torch.major == 2
+    assert minimum("torchvision", "3.10") == Version(f"0.{torch.minor + 15}")
+
+
+def test_the_onnxruntime_that_dies_on_a_raspberry_pi_4_is_not_taken():
+    (onnxruntime,) = (needed for needed in requirements() if needed.name == "onnxruntime")
+    assert list(onnxruntime.specifier.filter(["1.20.1", "1.21.0", "1.21.1"])) == ["1.20.1", "1.21.1"]
+
+
+def test_everything_has_a_minimum():
+    assert not [str(needed) for needed in requirements() if ">=" not in str(needed.specifier)]
