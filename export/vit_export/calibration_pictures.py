@@ -49,12 +49,12 @@ def read_calibration(folder: PathLike, preprocessing: Preprocessing, progress: P
     for path in paths:
         try:
             image = read_rgb(path)
+            pixels.append(fit(image, preprocessing, str(path)))
         except ImageError as error:
             skipped += 1
             progress.note(f"skipped: {error}")
         else:
             small += image.height < preprocessing.crop_hw[0] or image.width < preprocessing.crop_hw[1]
-            pixels.append(fit(image, preprocessing))
             digest.update(pixels[-1].tobytes())
         progress.advance(1)
     if len(pixels) < LEAST:

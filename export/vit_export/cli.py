@@ -17,7 +17,7 @@ from vit_export.keep_float import parse_keep_float
 from vit_export.request import IMAGENET_LABELS, RANDOM_WEIGHTS, ExportRequest, PreprocessingOptions
 from vit_runtime import __version__
 from vit_runtime.artifact import HeadFusion, Interpolation, Precision, Rollout, Target
-from vit_runtime.console import answer, note, report_errors, set_up
+from vit_runtime.console import answer, note, note_lines, report_errors, set_up
 from vit_runtime.errors import UsageError, option
 
 app = typer.Typer(name="vit-export", add_completion=False)
@@ -198,7 +198,7 @@ def _run(request: ExportRequest) -> None:
     }
     if artifact.quantization is not None:
         rows |= describe_quantization(artifact, artifact.quantization, exported.bytes)
-    note(table(rows))
+    note_lines(table(rows))
     if artifact.source.is_random:
         note("warning: random weights: this model was never trained, and its answers mean nothing")
     if artifact.external_data is not None:

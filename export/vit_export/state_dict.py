@@ -105,9 +105,9 @@ def _packing(path: Path) -> tuple[bool, int]:
     PyTorch maps an entry at its place in the file also where it is compressed, and takes its bytes for weights.
     """
     size = path.stat().st_size
-    if not zipfile.is_zipfile(path):  # PyTorch's format of before 1.6, which cannot be mapped
-        return False, size
     try:
+        if not zipfile.is_zipfile(path):  # PyTorch's format of before 1.6, which cannot be mapped
+            return False, size
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:

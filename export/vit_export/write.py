@@ -19,7 +19,7 @@ from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from vit_export.builder import CONTRIB_DOMAIN, CONTRIB_OPSET, IR_VERSION, OPSET, GraphBuilder, Weight
 from vit_runtime.artifact import METADATA_KEY, Artifact, ExternalData
-from vit_runtime.digest import DIGEST_KEY
+from vit_runtime.digest import digest_entry
 from vit_runtime.errors import option
 from vit_runtime.files import OutputFile, blame, staging_folder
 
@@ -95,9 +95,7 @@ class ModelFile:
         if metadata:
             digest = self._graph_digest.copy()
             digest.update(content)
-            last = ModelProto()
-            helper.set_model_props(last, {DIGEST_KEY: digest.hexdigest()})
-            content += last.SerializeToString()
+            content += digest_entry(digest.hexdigest())
         with blame(self._destination, _remedy()), self.path.open("r+b") as file:
             file.seek(self._end_of_graph)
             file.truncate()

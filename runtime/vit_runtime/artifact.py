@@ -37,6 +37,9 @@ _SIZES: Final = {
 }
 """Least and most: far above every published model, too little for a number in a file to ask for all of the memory."""
 
+_LONGEST_NAME: Final = 255
+"""Bytes of a file's name: the most that common file systems take."""
+
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Precision = Literal["fp32", "int8", "fp16"]
 Target = Literal["cpu", "gpu", "portable"]
@@ -199,6 +202,8 @@ class ExternalData:
     def __post_init__(self) -> None:
         if self.file in ("", ".", "..") or any(letter in self.file for letter in "/\\:\0"):
             raise ValueError(f"file {self.file[:80]!r} is no plain file name")
+        if len(self.file.encode(errors="replace")) > _LONGEST_NAME:
+            raise ValueError(f"file {self.file[:20]!r}... has more than {_LONGEST_NAME} bytes")
         if self.bytes < 0:
             raise ValueError(f"bytes is {self.bytes}, should be at least 0")
 
@@ -330,7 +335,10 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _check_external_data(path: Path, data: ExternalData) -> None:
     weights = path.parent / data.file
-    found = weights.stat().st_size if weights.is_file() else None
+    try:
+        found = weights.stat().st_size if weights.is_file() else None
+    except OSError as error:
+        raise ArtifactError(weights, f"cannot be read ({error.strerror})", "copy it again") from error
     if found is None:
         raise ArtifactError(weights, f"missing: it holds the weights of {path.name}", "copy it to the same folder")
     if found != data.bytes:

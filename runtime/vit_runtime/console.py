@@ -45,7 +45,12 @@ def answer(text: object) -> None:
 
 
 def note(text: str) -> None:
-    """Tells the user something beside the answer."""
+    """Tells the user something beside the answer, in one line."""
+    typer.echo(printable(text), err=True)
+
+
+def note_lines(text: str) -> None:
+    """The same for a table, whose cells are in one line each."""
     typer.echo(printable_lines(text), err=True)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from vit_runtime.errors import ArtifactError
 from vit_runtime.onnx_file import METADATA_FIELD, open_onnx
+from vit_runtime.protobuf import LENGTH_DELIMITED
 
 if TYPE_CHECKING:
     from vit_runtime.artifact import ExternalData
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 DIGEST_KEY: Final = "vit_edge_sha256"
 _BLOCK: Final = 1 << 20
 _REMEDY: Final = "copy or export it again"
+
+
+def digest_entry(sha256: str) -> bytes:
+    """The entry as it stands at the end of a file: a field of `ModelProto` with key and value, in this order."""
+    key, value = DIGEST_KEY.encode(), sha256.encode()
+    pair = b"\x0a" + bytes([len(key)]) + key + b"\x12" + bytes([len(value)]) + value
+    return bytes([METADATA_FIELD << 3 | LENGTH_DELIMITED, len(pair)]) + pair
 
 
 def check_digest(path: Path, external_data: ExternalData | None) -> None:
@@ -39,9 +47,9 @@ def digest_problem(path: Path, external_data: ExternalData | None) -> ArtifactEr
     import hashlib  # loads OpenSSL, which only a check needs
 
     with open_onnx(path) as file:
-        stored, last = file.metadata.get(DIGEST_KEY), file.fields[-1]
-        entry = file.data[last.begin : last.end]
-        if stored is None or last.number != METADATA_FIELD or DIGEST_KEY.encode() not in entry:
+        stored, last = file.metadata.get(DIGEST_KEY, ""), file.fields[-1]
+        # Byte by byte: a decoder would take the same entry in several spellings.
+        if file.data[last.begin : last.end] != digest_entry(stored):
             return ArtifactError(path, "does not end with its digest: changed since it was exported", _REMEDY)
         found = hashlib.sha256()
         for start in range(0, last.begin, _BLOCK):

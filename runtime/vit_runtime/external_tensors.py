@@ -50,9 +50,14 @@ def check_external_tensors(path: Path, weights: str | None) -> None:
 
 def _check_link(path: Path, weights: str) -> None:
     """A link may lead to the folder where the artifact itself, or what it links to, lies: as in a hub's cache."""
-    target = (path.parent / weights).resolve()
-    if target.parent not in (path.parent.resolve(), path.resolve().parent):
-        raise ArtifactError(path.parent / weights, f"is a link to {target}", "put the file itself beside the model")
+    remedy = "put the file itself beside the model"
+    try:
+        target = (path.parent / weights).resolve()
+        folders = (path.parent.resolve(), path.resolve().parent)
+    except (OSError, RuntimeError) as error:  # of links in a circle, by the version of Python
+        raise ArtifactError(path.parent / weights, f"is a link that leads nowhere ({error})", remedy) from error
+    if target.parent not in folders:
+        raise ArtifactError(path.parent / weights, f"is a link to {target}", remedy)
 
 
 def _locations(file: OnnxFile, path: Path) -> Iterator[str]:

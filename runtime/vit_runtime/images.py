@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.errors import ImageError
-from vit_runtime.picture_formats import FORMATS, may_be_decoded, open_picture
+from vit_runtime.picture_formats import FORMATS, largest_tile, may_be_decoded, open_picture
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | UInt8Array"
 """Anything that is an image: path, encoded bytes, binary file, PIL image, or uint8 RGB array (H, W, 3)."""
@@ -22,6 +23,9 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryvie
 
 _ORIENTATION: Final = 0x0112
 """EXIF's tag; `PIL.ExifTags` knows it as well, but takes 5 ms to import."""
+LARGEST_TILE: Final = 1 << 24
+"""Pixels of a tile of a TIFF file, which libtiff allocates whole, also for a picture of a few pixels."""
+_BAND: Final = 256
 LARGEST_STREAM: Final = 256 << 20
 """Bytes of a picture that comes through a pipe: it has to be held in memory, since decoders jump back and forth."""
 
@@ -114,6 +118,8 @@ def _decode_file(file: BinaryIO, name: str) -> Image.Image:
 
 def _decode(image: Image.Image, name: str) -> Image.Image:
     try:
+        if (largest := largest_tile(image)) > max(LARGEST_TILE, image.width * image.height):
+            raise ImageError(name, f"has tiles of {largest:,} pixels", "save it in another format")
         image.load()
         if 0 in image.size:
             raise ImageError(name, f"has no pixels ({image.width}x{image.height})")
@@ -145,13 +151,21 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits: "I;16" and its byte orders, "I" from older Pillow and some formats
-        high_byte = np.clip(np.asarray(image).astype(np.int32), 0, 0xFFFF) >> 8
-        image = Image.fromarray(high_byte.astype(np.uint8))
+        image = Image.fromarray(_high_bytes(np.asarray(image)))
     if image.mode == "F":
         raise ImageError(name, "has floating-point pixels, whose range is not known", "save it with 8 or 16 bits")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # the same colours; on the direct way Pillow warns
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _high_bytes(values: npt.NDArray[np.integer]) -> UInt8Array:
+    """The high byte of 16-bit values (H, W); the ends of the range for what is wider. In bands, to save memory."""
+    high = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), _BAND):
+        band = values[top : top + _BAND].astype(np.int64)
+        high[top : top + _BAND] = np.clip(band, 0, 0xFFFF) >> 8
+    return high
 
 
 def _checked_array(array: UInt8Array) -> UInt8Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import math
 from typing import BinaryIO, Final
 
 from PIL import Image, UnidentifiedImageError
@@ -29,6 +30,8 @@ _INSIDE_OTHERS: Final = ("MPO",)
 """What Pillow calls a JPEG file that holds several pictures."""
 _OPENERS: Final = {"WEBP": "WebPImagePlugin", "TIFF": "TiffImagePlugin", "AVIF": "AvifImagePlugin"}
 
+_TILE_TAGS: Final = (322, 323)
+"""TIFF's TileWidth and TileLength."""
 FORMATS: Final = (*_COMMON, *_OTHERS, *_BY_PLUG_IN)
 """Every format that is read, by Pillow's names."""
 PICTURE_SUFFIXES: Final = frozenset(
@@ -56,6 +59,13 @@ def may_be_decoded(image: Image.Image) -> bool:
     """Whether a picture that somebody else has opened holds its pixels already, or is in one of `FORMATS`."""
     decoded = not getattr(image, "tile", None)
     return decoded or image.format in (*FORMATS, *_INSIDE_OTHERS)
+
+
+def largest_tile(image: Image.Image) -> int:
+    """Pixels of a TIFF file's tiles, which may be larger than the picture; 0 for pictures without tiles."""
+    tags = getattr(image, "tag_v2", None) or {}
+    sides = [tags.get(tag) for tag in _TILE_TAGS]
+    return math.prod(side for side in sides if isinstance(side, int)) if all(sides) else 0
 
 
 def silence_libtiff() -> None:

@@ -214,7 +214,7 @@ def test_without_a_file_pictures_are_prepared_as_for_the_published_models():
         ("facebook/dinov2-with-registers-base", 518),
     ):
         model_type, _, document = FILES[name]
-        assert preset(model_type, image_size) == read_processor(document, model_type, "there"), name
+        assert preset(model_type, image_size, "there") == read_processor(document, model_type, "there"), name
 
 
 # What transformers would do and the runtime does not is refused, never done otherwise.

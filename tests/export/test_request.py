@@ -42,7 +42,7 @@ WRONG = {
     "seed": [*NO_COUNT, -1, np.int64(-1)],
     "checkpoint": NO_PATH,
     "labels": [*NO_PATH, ("cat", "dog")],
-    "image_size": [*NO_COUNT, 0, -224, 4097, 10**9, (224, 224)],
+    "image_size": [*NO_COUNT, 0, -224, 2049, 10**9, (224, 224)],
     "heads": [*NO_COUNT, 0, -1],
     "preprocessing": [None, {}, {"resize": 256}, 256, PreprocessingOptions],
     "resize": [
@@ -140,7 +140,7 @@ RIGHT = {
     "model": ["vit_b_16", "a/b", Path("x.pth"), Place("x.pth")],
     "weights": ["random", "IMAGENET1K_V1", None],
     "seed": [0, 7, 2**63, np.int64(3), np.uint8(3), None],
-    "image_size": [1, 224, 4096, np.int32(224), None],
+    "image_size": [1, 224, 2048, np.int32(224), None],
     "heads": [1, 12, np.int64(3), None],
     "resize": [1, 4096, np.int64(256), (224, 256), [224, 256], (np.int64(224), 4096), None],
     "interpolation": ["nearest", "bilinear", "bicubic", "lanczos", None],

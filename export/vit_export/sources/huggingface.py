@@ -151,7 +151,7 @@ def _classes(config: Mapping[str, Any], where: str) -> tuple[int, tuple[str, ...
     names = config.get("id2label")
     if names is None:
         count = config.get("num_labels", 2)  # transformers' default
-        if not isinstance(count, int):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
             raise CheckpointError(where, f"num_labels {count} is no number", "fetch it again")
         return count, None
     if not isinstance(names, Mapping):
@@ -171,7 +171,7 @@ def _architecture(config: Mapping[str, Any], family: _Family, head: _Head, class
         value = config.get(key, default)
         if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
             value = value[0]
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise CheckpointError(where, f"{key} {value} is not supported", "only whole numbers, and squares, are")
         return value
 

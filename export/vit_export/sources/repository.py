@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +59,7 @@ class Folder:
     def find(self, file: str) -> Path | None:
         """See `Repository`."""
         path = self._path / file
-        return path if path.is_file() else None
+        return path if os.path.isfile(path) else None  # noqa: PTH113 - unlike Path.is_file it takes names too long
 
     def glance(self, file: str) -> Path | None:
         """See `Repository`."""
