@@ -6,9 +6,6 @@ only formats whose decoders run in this process are tried.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import importlib
 import math
 from typing import BinaryIO, Final
 
@@ -28,12 +25,10 @@ _BY_PLUG_IN: Final = {"HEIF": (".heic", ".heif")}
 """Formats that Pillow reads once the program has registered a plug-in: `pillow_heif.register_heif_opener()`."""
 _INSIDE_OTHERS: Final = ("MPO",)
 """What Pillow calls a JPEG file that holds several pictures."""
-_OPENERS: Final = {"WEBP": "WebPImagePlugin", "TIFF": "TiffImagePlugin", "AVIF": "AvifImagePlugin"}
-
 _TILE_TAGS: Final = (322, 323)
 """TIFF's TileWidth and TileLength."""
-FORMATS: Final = (*_COMMON, *_OTHERS, *_BY_PLUG_IN)
-"""Every format that is read, by Pillow's names."""
+FORMATS: Final = (*_COMMON, *_OTHERS)
+"""Every format that is read without a plug-in, by Pillow's names."""
 PICTURE_SUFFIXES: Final = frozenset(
     suffix for formats in (_COMMON, _OTHERS, _BY_PLUG_IN) for suffixes in formats.values() for suffix in suffixes
 )
@@ -41,7 +36,7 @@ PICTURE_SUFFIXES: Final = frozenset(
 
 
 def open_picture(file: BinaryIO) -> Image.Image:
-    """Opens a seekable binary file in one of `FORMATS`, whatever it is called, and decodes nothing yet.
+    """Opens a seekable binary file in one of `FORMATS`, or of a plug-in, whatever it is called; decodes nothing.
 
     Raises:
         UnidentifiedImageError: it is in none of these formats.
@@ -51,14 +46,15 @@ def open_picture(file: BinaryIO) -> Image.Image:
     try:
         return _open(file, tuple(_COMMON))
     except UnidentifiedImageError:
-        _import_openers()
+        from PIL import AvifImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401 - they register themselves
+
         return _open(file, (*_OTHERS, *_BY_PLUG_IN))
 
 
 def may_be_decoded(image: Image.Image) -> bool:
     """Whether a picture that somebody else has opened holds its pixels already, or is in one of `FORMATS`."""
     decoded = not getattr(image, "tile", None)
-    return decoded or image.format in (*FORMATS, *_INSIDE_OTHERS)
+    return decoded or image.format in (*FORMATS, *_BY_PLUG_IN, *_INSIDE_OTHERS)
 
 
 def largest_tile(image: Image.Image) -> int:
@@ -88,10 +84,3 @@ def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
     # A name that has no opener would make Pillow import all of its own.
     known = [name for name in formats if name in Image.OPEN]
     return Image.open(file, formats=known)
-
-
-@functools.cache
-def _import_openers() -> None:
-    for module in _OPENERS.values():
-        with contextlib.suppress(ImportError):  # AVIF's is younger than the oldest Pillow that is supported
-            importlib.import_module(f"PIL.{module}")

@@ -145,7 +145,7 @@ def stated_pixels(path: Path) -> int:
 
     with (
         contextlib.suppress(Exception),
-        Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image,
+        Image.open(path, formats=[name for name in (*FORMATS, "HEIF") if name in Image.OPEN]) as image,
     ):
         return image.width * image.height
     return 0

@@ -41,7 +41,7 @@ def preprocessing(edge: int, **changes: object) -> Preprocessing:
     return Preprocessing(**(facts | changes))
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "HEIF"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_every_format_of_the_list_is_read(name: str, picture: UInt8Array, encode: Encode):
     if name in ("WEBP", "AVIF") and not features.check(name.lower()):
         pytest.skip(f"this build of Pillow has no {name}")
