@@ -28,6 +28,7 @@ _PREFIXES: Final = ("module.", "_orig_mod.", "model.")
 _AVERAGED_MODELS: Final = "n_averaged"
 """The counter that torch.optim.swa_utils.AveragedModel keeps beside the weights."""
 _HOW_TO_SAVE: Final = "save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
+_ORDINARY: Final = "save the weights as they were before they were packed or quantized, in float32"
 _CODE: Final = re.compile(r"GLOBAL ((?:\w+\.)*\w+)\s")
 """How torch.load names the function or class that a pickle wants to call."""
 _CHUNK: Final = 1 << 20
@@ -175,11 +176,11 @@ def _check_tensors(state: StateDict, path: Path, room: int) -> None:
     needed = 0
     for name, tensor in state.items():
         if (problem := _problem(tensor)) is not None:
-            raise CheckpointError(path, f"{name[:80]} {problem}", _HOW_TO_SAVE)
+            raise CheckpointError(path, f"{name[:80]} {problem}", _ORDINARY)
         needed += tensor.numel() * tensor.element_size()
     if needed > room:
         raise CheckpointError(
-            path, f"its tensors need {needed:,} bytes, of which it holds {room:,}: they overlap", _HOW_TO_SAVE
+            path, f"its tensors need {needed:,} bytes, of which it holds {room:,}: they overlap", _ORDINARY
         )
 
 
