@@ -67,9 +67,9 @@ def read_calibration(folder: PathLike, preprocessing: Preprocessing, progress: P
 
 
 def _find(folder: Path, progress: Progress) -> list[Path]:
-    if not folder.is_dir():
-        raise CalibrationError(folder, "not a folder" if folder.exists() else "no such folder", _REMEDY)
     try:
+        if not folder.is_dir():
+            raise CalibrationError(folder, "not a folder" if folder.exists() else "no such folder", _REMEDY)
         paths = pictures_below(folder)
     except OSError as error:
         raise CalibrationError(folder, f"cannot be read ({error.strerror})", _REMEDY) from error

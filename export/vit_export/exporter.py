@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from vit_export import int8, sources, verify
 from vit_export.builder import GraphBuilder
 from vit_export.calibration_pictures import CalibrationPictures, read_calibration
 from vit_export.checks import checked
-from vit_export.errors import VerificationError
+from vit_export.errors import CheckpointError, VerificationError
 from vit_export.graph import build_graph
 from vit_export.keep_float import fewest
 from vit_export.labels import check_labels, read_labels
@@ -23,9 +24,10 @@ from vit_export.sources.loaded import LoadedModel
 from vit_export.targets import float_lowering, not_checked
 from vit_export.tensors import Weights
 from vit_export.write import ModelFile, new_model_file
-from vit_runtime import __version__
+from vit_runtime import __version__, codec
 from vit_runtime.artifact import FORMAT_VERSION, Architecture, Artifact
-from vit_runtime.errors import OutputFileError, UsageError, option
+from vit_runtime.errors import OutputFileError, UsageError, one_line, option
+from vit_runtime.files import blame
 from vit_runtime.measured import Output
 from vit_runtime.model import ViT
 from vit_runtime.session import Provider, import_onnxruntime, open_session
@@ -86,6 +88,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
         verification=None,
         self_test=None,
     )
+    _check_document(draft)
     del model  # what is not needed any more goes before onnxruntime loads weights of its own
     with new_model_file(destination) as file:
         work = _Work(file=file, expected=expected, progress=progress)
@@ -102,6 +105,19 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
             artifact = work.verified(draft)
         file.write_metadata(artifact)
     return Exported(path=destination, artifact=artifact)
+
+
+def _check_document(draft: Artifact) -> None:
+    """Sees to it that readers take what a checkpoint's own words have become, before the work.
+
+    Raises:
+        CheckpointError: a name, label or licence is no text.
+    """
+    try:
+        codec.decode(Artifact, json.loads(draft.to_json().encode()))
+    except (codec.SchemaError, UnicodeEncodeError) as error:
+        what = f"has words that no artifact can hold ({one_line(error)})"
+        raise CheckpointError(draft.source.weights, what, "change them in its files, or rename it") from error
 
 
 def _ask_reference(request: ExportRequest, model: LoadedModel, progress: Progress) -> verify.Reference:
@@ -214,13 +230,18 @@ def output_path(request: ExportRequest) -> Path:
     if path.suffix != ".onnx":
         path /= file_name
     elsewhere = f"choose another {option('output')}"
+    with blame(path, elsewhere):
+        _check_place(path, elsewhere, force=request.force)
+    return path
+
+
+def _check_place(path: Path, elsewhere: str, *, force: bool) -> None:
     for file in (path, path.with_name(f"{path.name}.data")):
         if file.is_dir():
             raise OutputFileError(file, "is a folder", elsewhere)
-        if file.exists() and not request.force:
+        if file.exists() and not force:
             remedy = f"add {option('force', value=True)} to replace it, or {elsewhere}"
             raise OutputFileError(file, "exists already", remedy)
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OutputFileError(path, f"cannot be written ({folder} takes no files)", elsewhere)
-    return path

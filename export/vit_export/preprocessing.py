@@ -62,14 +62,21 @@ def check_image_size(image_size: int, patch_size: int) -> None:
 
 
 def with_options(preprocessing: Preprocessing, options: PreprocessingOptions) -> Preprocessing:
-    """Replaces what the user has asked for otherwise."""
+    """Replaces what the user has asked for otherwise.
+
+    Raises:
+        UsageError: pictures cannot be prepared so.
+    """
     if isinstance(options.resize, int):
         preprocessing = replace(preprocessing, resize_shortest_edge=options.resize, resize_hw=None)
     elif options.resize is not None:
         preprocessing = replace(preprocessing, resize_shortest_edge=None, resize_hw=options.resize)
-    return replace(
-        preprocessing,
-        interpolation=options.interpolation or preprocessing.interpolation,
-        mean=options.mean or preprocessing.mean,
-        std=options.std or preprocessing.std,
-    )
+    try:
+        return replace(
+            preprocessing,
+            interpolation=options.interpolation or preprocessing.interpolation,
+            mean=options.mean or preprocessing.mean,
+            std=options.std or preprocessing.std,
+        )
+    except ValueError as error:
+        raise UsageError(option("std"), f"pictures cannot be prepared so: {error}") from error

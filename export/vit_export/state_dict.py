@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import stat
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from vit_export.errors import CheckpointError
+from vit_export.torch_zip import packing
 from vit_runtime.errors import one_line
 
 StateDict = dict[str, torch.Tensor]
@@ -37,37 +37,40 @@ _COUNTERS: Final = (torch.int64,)
 """Training keeps such beside the weights; no reader takes one for a weight."""
 _MOST_LAYERS_OF_WRAPPING: Final = 8
 """Of dictionaries in dictionaries, and of prefixes: scripts put two or three around each other."""
-_MOST_INFLATED: Final = 4
-"""How much larger than the file what is packed in it may be: trained weights hardly shrink at all."""
+_MOST_SHARED: Final = 16
+"""How many times the file's size its tensors may take together: where layers share their weights it is a dozen."""
 
 
 def read_state_dict(path: Path) -> StateDict:
     """Reads a state dict from .safetensors, or from PyTorch's format with `weights_only=True`.
 
     The tensors are mapped into memory, not read, where the file allows it. Wrappers and prefixes of common training
-    scripts are taken off. What comes back are ordinary tensors of floating-point numbers, or counters, together no
-    larger than the file.
+    scripts are taken off. What comes back are ordinary tensors of floating-point numbers, or counters, together at
+    most sixteen times as large as the file.
 
     Raises:
         CheckpointError: the file is missing, empty, damaged, holds no state dict, would have to run code, or has
             tensors of another kind.
     """
     try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise CheckpointError(path, "is a folder, not a checkpoint file", "name the file in it")
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device, which may never end
+            raise CheckpointError(path, "is no ordinary file", "copy what it gives to one")
+        with path.open("rb"):
+            pass
     except FileNotFoundError:
         raise CheckpointError(path, "no such file", "give a checkpoint, or a name from: vit-export --list") from None
-    except IsADirectoryError:
-        raise CheckpointError(path, "is a folder, not a checkpoint file", "name the file in it") from None
     except OSError as error:
         raise CheckpointError(path, f"cannot be read ({error.strerror})", "give a file that you may read") from error
-    if empty:
+    if status.st_size == 0:
         raise CheckpointError(path, "empty file", "copy or save it again")
     if path.suffix.lower() == ".safetensors":
         loaded, room = _read_safetensors(path), path.stat().st_size
     else:
-        stored, room = _packing(path)
-        loaded = _read_pickle(path, mapped=stored)
+        packed = packing(path, _HOW_TO_SAVE)
+        loaded, room = _read_pickle(path, mapped=packed.stored), packed.room
     state = _without_prefixes(_unwrapped(loaded, path))
     _check_tensors(state, path, room)
     return state
@@ -96,31 +99,9 @@ def _dtype(dtype: torch.dtype) -> str:
 def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(path, f"damaged or no safetensors file ({error})", "copy or save it again") from error
-
-
-def _packing(path: Path) -> tuple[bool, int]:
-    """Whether PyTorch's file can be mapped, and how many bytes it holds.
-
-    PyTorch maps an entry at its place in the file also where it is compressed, and takes its bytes for weights.
-    """
-    size = path.stat().st_size
-    try:
-        if not zipfile.is_zipfile(path):  # PyTorch's format of before 1.6, which cannot be mapped
-            return False, size
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise CheckpointError(
-            path, f"damaged zip file ({one_line(error)})", f"copy it again, or {_HOW_TO_SAVE}"
-        ) from error
-    if all(entry.compress_type == zipfile.ZIP_STORED for entry in entries):
-        return True, size
-    inflated = sum(entry.file_size for entry in entries)
-    if inflated > _MOST_INFLATED * size:
-        raise CheckpointError(path, f"would inflate from {size:,} to {inflated:,} bytes", _HOW_TO_SAVE)
-    return False, inflated
+    except Exception as error:  # of another dtype, size or kind than it knows; the class differs
+        what = f"damaged or no safetensors file ({one_line(error)})"
+        raise CheckpointError(path, what, "copy or save it again") from error
 
 
 def _read_pickle(path: Path, *, mapped: bool) -> object:
@@ -129,8 +110,8 @@ def _read_pickle(path: Path, *, mapped: bool) -> object:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols, which is torch.load's concern
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise CheckpointError(path, "asks for more memory than there is", _HOW_TO_SAVE) from error
     except Exception as error:  # an unpickler that reads a file of another kind raises anything
         if needs := _CODE.search(str(error)):
             raise CheckpointError(
@@ -169,19 +150,19 @@ def _without_prefixes(state: StateDict) -> StateDict:
 
 
 def _check_tensors(state: StateDict, path: Path, room: int) -> None:
-    """Sees to it that all are ordinary tensors of floating-point numbers, and need no more memory than the file has.
+    """Sees to it that all are ordinary tensors of floating-point numbers, and bounds what they need by what is there.
 
-    A tensor can be a view that repeats a few numbers as often as it likes: it would fill the memory when it is copied.
+    A tensor can be a view that repeats a few numbers as often as it likes, and tensors can share their numbers: they
+    would fill memory and disk when they are copied.
     """
     needed = 0
     for name, tensor in state.items():
         if (problem := _problem(tensor)) is not None:
             raise CheckpointError(path, f"{name[:80]} {problem}", _ORDINARY)
         needed += tensor.numel() * tensor.element_size()
-    if needed > room:
-        raise CheckpointError(
-            path, f"its tensors need {needed:,} bytes, of which it holds {room:,}: they overlap", _ORDINARY
-        )
+    if needed > _MOST_SHARED * room:
+        what = f"its tensors need {needed:,} bytes, of which it holds {room:,}: they overlap"
+        raise CheckpointError(path, what, _HOW_TO_SAVE)
 
 
 def _problem(tensor: torch.Tensor) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NoReturn
@@ -37,6 +38,8 @@ _SIZES: Final = {
 }
 """Least and most: far above every published model, too little for a number in a file to ask for all of the memory."""
 
+_LEAST_STD: Final = 1e-6
+"""Below, float32 has no room for what is divided by it."""
 _LONGEST_NAME: Final = 255
 """Bytes of a file's name: the most that common file systems take."""
 
@@ -182,6 +185,8 @@ class Preprocessing:
             raise ValueError(f"mean {self.mean} and std {self.std} should be finite")
         if min(self.std) <= 0:
             raise ValueError(f"std {self.std} should be above zero")
+        if min(self.std) < _LEAST_STD or max(map(abs, (*self.mean, *self.std))) > 1 / _LEAST_STD:
+            raise ValueError(f"mean {self.mean} and std {self.std} are of no pictures from 0 to 1")
 
     def __str__(self) -> str:
         edge, (height, width) = self.resize_shortest_edge, self.crop_hw
@@ -202,7 +207,7 @@ class ExternalData:
     def __post_init__(self) -> None:
         if self.file in ("", ".", "..") or any(letter in self.file for letter in "/\\:\0"):
             raise ValueError(f"file {self.file[:80]!r} is no plain file name")
-        if len(self.file.encode(errors="replace")) > _LONGEST_NAME:
+        if len(self.file.encode()) > _LONGEST_NAME:  # also refuses what is no text, by a ValueError
             raise ValueError(f"file {self.file[:20]!r}... has more than {_LONGEST_NAME} bytes")
         if self.bytes < 0:
             raise ValueError(f"bytes is {self.bytes}, should be at least 0")
@@ -283,7 +288,7 @@ class Artifact:
         return json.dumps(codec.encode(self), ensure_ascii=False)
 
 
-def read_artifact(path: str | Path) -> Artifact:
+def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     """Reads and checks what an artifact says about itself, without loading its weights.
 
     Raises:
@@ -291,7 +296,7 @@ def read_artifact(path: str | Path) -> Artifact:
             document, an unfinished export, a file of weights that is missing or of another size, or tensors that lie
             elsewhere than the metadata says.
     """
-    path = Path(path)
+    path = as_path(path)
     metadata = read_metadata(path)
     if METADATA_KEY not in metadata:
         raise ArtifactError(
@@ -310,6 +315,18 @@ def read_artifact(path: str | Path) -> Artifact:
     return artifact
 
 
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """A path of an artifact.
+
+    Raises:
+        ArtifactError: it is none.
+    """
+    try:
+        return Path(path)
+    except TypeError:
+        raise ArtifactError(repr(path)[:80], "is no path", "give a str or a pathlib.Path") from None
+
+
 def _parse_document(text: str, path: Path) -> Artifact:
     try:
         document = json.loads(text, parse_constant=_refuse_constant)
@@ -320,7 +337,7 @@ def _parse_document(text: str, path: Path) -> Artifact:
         older = isinstance(version, int) and version < FORMAT_VERSION
         raise ArtifactError(
             path,
-            f"has format version {version!r}, and this vit-edge reads version {FORMAT_VERSION}",
+            f"has format version {codec.describe(version)}, and this vit-edge reads version {FORMAT_VERSION}",
             "export the model again" if older else "upgrade vit-edge on this machine, or export the model again",
         )
     try:

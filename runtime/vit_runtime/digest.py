@@ -6,6 +6,8 @@ weights and metadata are covered. It tells of damage, not of a forger, who would
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from vit_runtime.artifact import ExternalData
 
 DIGEST_KEY: Final = "vit_edge_sha256"
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 _BLOCK: Final = 1 << 20
 _REMEDY: Final = "copy or export it again"
 
@@ -44,18 +47,14 @@ def digest_problem(path: Path, external_data: ExternalData | None) -> ArtifactEr
     Raises:
         ArtifactError: a file cannot be read.
     """
-    import hashlib  # loads OpenSSL, which only a check needs
-
     with open_onnx(path) as file:
         stored, last = file.metadata.get(DIGEST_KEY, ""), file.fields[-1]
         # Byte by byte: a decoder would take the same entry in several spellings.
-        if file.data[last.begin : last.end] != digest_entry(stored):
+        if not _SHA256.fullmatch(stored) or file.data.read(last.begin, last.end) != digest_entry(stored):
             return ArtifactError(path, "does not end with its digest: changed since it was exported", _REMEDY)
-        found = hashlib.sha256()
-        for start in range(0, last.begin, _BLOCK):
-            found.update(file.data[start : min(start + _BLOCK, last.begin)])
-    if found.hexdigest() != stored:
-        return _changed(path, found.hexdigest(), stored)
+    found = sha256_of(path, last.begin)
+    if found != stored:
+        return _changed(path, found, stored)
     if external_data is None:
         return None
     weights = path.parent / external_data.file
@@ -63,19 +62,20 @@ def digest_problem(path: Path, external_data: ExternalData | None) -> ArtifactEr
     return None if digest == external_data.sha256 else _changed(weights, digest, external_data.sha256)
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal.
+def sha256_of(path: Path, size: int | None = None) -> str:
+    """SHA-256 of a file, or of its first `size` bytes, in hexadecimal.
 
     Raises:
         ArtifactError: it cannot be read.
     """
-    import hashlib  # as above
+    import hashlib  # loads OpenSSL, which only a check needs
 
-    found = hashlib.sha256()
+    found, left = hashlib.sha256(), sys.maxsize if size is None else size
     try:
         with path.open("rb") as file:
-            while block := file.read(_BLOCK):
+            while left and (block := file.read(min(left, _BLOCK))):
                 found.update(block)
+                left -= len(block)
     except OSError as error:
         raise ArtifactError(path, f"cannot be read ({error.strerror})", "copy it again") from error
     return found.hexdigest()

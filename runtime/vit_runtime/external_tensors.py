@@ -12,7 +12,7 @@ from typing import Final
 
 from vit_runtime.errors import ArtifactError
 from vit_runtime.onnx_file import GRAPH_FIELD, OnnxFile, open_onnx
-from vit_runtime.protobuf import LENGTH_DELIMITED, Buffer, Field, MalformedError, fields, text
+from vit_runtime.protobuf import LENGTH_DELIMITED, Field, FileBytes, MalformedError, fields, text
 
 _TRAINING_INFO, _FUNCTIONS = 20, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE_INITIALIZER = 1, 5, 15
@@ -77,7 +77,7 @@ def _locations(file: OnnxFile, path: Path) -> Iterator[str]:
                 raise ArtifactError(path, "holds sparse tensors, which no artifact does", _REMEDY)
 
 
-def _locations_of(data: Buffer, tensor: Field) -> Iterator[str]:
+def _locations_of(data: FileBytes, tensor: Field) -> Iterator[str]:
     external, names = False, []
     for field in _nested(data, tensor):
         if field.number == _TENSOR_DATA_LOCATION:
@@ -91,7 +91,7 @@ def _locations_of(data: Buffer, tensor: Field) -> Iterator[str]:
         yield from names or [""]
 
 
-def _check_node(data: Buffer, node: Field, path: Path) -> None:
+def _check_node(data: FileBytes, node: Field, path: Path) -> None:
     for field in _nested(data, node):
         if field.number == _NODE_OP_TYPE and text(data, field) == _READS_OTHER_FILES:
             raise ArtifactError(path, "holds a compiled model, which no artifact does", _REMEDY)
@@ -102,7 +102,7 @@ def _check_node(data: Buffer, node: Field, path: Path) -> None:
                 raise ArtifactError(path, f"holds a {kind} inside a node, which no artifact does", _REMEDY)
 
 
-def _nested(data: Buffer, field: Field) -> Iterator[Field]:
+def _nested(data: FileBytes, field: Field) -> Iterator[Field]:
     if field.wire_type != LENGTH_DELIMITED:
         raise MalformedError(f"field {field.number} is no message")
     return fields(data, field.start, field.end)

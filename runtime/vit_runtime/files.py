@@ -57,7 +57,9 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     Raises:
         OutputFileError: the file is there already.
     """
-    if path.exists() and not force:
+    with blame(path, "choose another place"):
+        exists = path.exists()
+    if exists and not force:
         remedy = f"add {option('force', value=True)} to replace it, or choose another {option('output')}"
         raise OutputFileError(path, "exists already", remedy)
 

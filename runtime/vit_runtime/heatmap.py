@@ -66,7 +66,7 @@ class AttentionMap:
             ImageError: the photo is a file that cannot be read any more.
         """
         if not 0 <= opacity <= 1:
-            raise ValueError(f"opacity is {opacity}, should be from 0 to 1")
+            raise UsageError("opacity", f"{opacity} is no share", "give a number from 0 to 1")
         photo = read_rgb(self.source).copy()  # the caller's own image stays as it is
         box = crop_box(photo.size, self.preprocessing)
         left, right = _whole_pixels(box[0], box[2], photo.width)
@@ -91,7 +91,8 @@ def overlay_paths(photos: Sequence[Path], output: Path | None, *, force: bool = 
         UsageError: a file is named for several photos, or one whose format Pillow cannot write.
         OutputFileError: the place does not exist, or a file is there already and `force` does not say to replace it.
     """
-    paths = _overlay_paths(photos, output)
+    with blame(Path() if output is None else output, "choose another place"):
+        paths = _overlay_paths(photos, output)
     for path in paths:
         refuse_existing(path, force=force)
     return paths

@@ -50,20 +50,20 @@ def read_rgb(source: ImageSource) -> Image.Image:
     if isinstance(source, (bytes, bytearray, memoryview)):
         if len(source) == 0:
             raise ImageError(name, "empty")
-        return _decode_file(BytesIO(source), name)
+        return _decode_file(BytesIO(source.tobytes() if isinstance(source, memoryview) else source), name)
     if isinstance(source, (str, os.PathLike)):
-        return _read_path(source, name)
+        return _read_path(name)
     if hasattr(source, "read"):
         return _read_file(source, name)
     raise ImageError(name, "not an image", "give a path, bytes, a binary file, a PIL image or a uint8 array (H, W, 3)")
 
 
-def _read_path(path: str | os.PathLike[str], name: str) -> Image.Image:
+def _read_path(name: str) -> Image.Image:
     if not name:
         raise ImageError("''", "an empty path")
     try:
         # Opened here, not by Pillow, which keeps the files of animations and of broken pictures open.
-        with Path(path).open("rb") as file:
+        with Path(name).open("rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):  # a pipe, such as /dev/stdin or a shell's <(...)
                 return _decode_file(_all_of(file, name), name)
@@ -83,24 +83,24 @@ def _read_path(path: str | os.PathLike[str], name: str) -> Image.Image:
 def _read_file(file: BinaryIO, name: str) -> Image.Image:
     """Reads a file that the caller has opened, from its start where it has one."""
     try:
-        seekable = file.seekable()
-    except AttributeError:
-        seekable = hasattr(file, "seek")
-    except ValueError as error:
-        raise ImageError(name, f"cannot be read ({error})", "open it again") from error
-    try:
-        return _decode_file(file if seekable else _all_of(file, name), name)
-    except OSError as error:
-        raise ImageError(name, f"cannot be read ({error.strerror or error})") from error
+        seekable = file.seekable() if hasattr(file, "seekable") else hasattr(file, "seek")
+        file = file if seekable else _all_of(file, name)
+    except ImageError:
+        raise
+    except Exception as error:  # whatever a file that is closed, or somebody's own class, raises
+        raise ImageError(name, f"cannot be read ({str(error) or type(error).__name__})", "open it again") from error
+    return _decode_file(file, name)
 
 
 def _all_of(file: BinaryIO, name: str) -> BytesIO:
     """What a pipe brings, in memory."""
-    data = file.read(LARGEST_STREAM + 1)
-    if not isinstance(data, bytes):
-        raise ImageError(name, "gives text, not bytes", "open it in binary mode")
-    if len(data) > LARGEST_STREAM:
-        raise ImageError(name, f"brings more than {LARGEST_STREAM >> 20} MiB", "save it to a file first")
+    data = bytearray()
+    while block := file.read(LARGEST_STREAM + 1 - len(data)):  # unbuffered ones give what is there
+        if isinstance(block, str):
+            raise ImageError(name, "gives text, not bytes", "open it in binary mode")
+        data += block
+        if len(data) > LARGEST_STREAM:
+            raise ImageError(name, f"brings more than {LARGEST_STREAM >> 20} MiB", "save it to a file first")
     if not data:
         raise ImageError(name, "empty")
     return BytesIO(data)
@@ -188,7 +188,10 @@ def _listed(names: Sequence[str]) -> str:
 def source_name(source: object) -> str:
     """What to call a source in a message."""
     if isinstance(source, (str, os.PathLike)):
-        return str(os.fspath(source))
+        try:
+            return os.fsdecode(source)
+        except TypeError:
+            return type(source).__name__
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"image of {len(source):,} bytes"
     if isinstance(source, Image.Image):

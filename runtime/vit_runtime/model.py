@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from vit_runtime.arrays import FloatArray, UInt8Array
-from vit_runtime.artifact import Artifact, read_artifact
+from vit_runtime.artifact import Artifact, as_path, read_artifact
+from vit_runtime.checks import whole_number
 from vit_runtime.errors import ArtifactError, ImageError, ProviderError, UsageError, one_line, option
 from vit_runtime.heatmap import AttentionMap, keep
 from vit_runtime.images import ImageSource
@@ -84,7 +85,7 @@ def load(
         UsageError: options that do not go together.
         MissingDependencyError: no onnxruntime is installed.
     """
-    path = _as_path(path)
+    path = as_path(path)
     artifact = read_artifact(path)
     if verify:
         from vit_runtime.digest import check_digest
@@ -102,13 +103,6 @@ def load(
     check_signature(opened.session, artifact, path)
     notes = filter(None, (opened.note, _unfit(artifact, opened.provider)))
     return ViT(artifact, replace(opened, note="; ".join(notes)), path)
-
-
-def _as_path(path: str | os.PathLike[str]) -> Path:
-    try:
-        return Path(path)
-    except TypeError:
-        raise ArtifactError(repr(path)[:80], "is no path", "give a str or a pathlib.Path") from None
 
 
 def _unfit(artifact: Artifact, provider: str) -> str:
@@ -172,8 +166,7 @@ class ViT:
         self, images: ImageSources, *, top_k: int = 5, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> list[Prediction] | list[list[Prediction]]:
         """The likeliest classes, best first: a list for one picture, a list of lists for several."""
-        if top_k < 1:
-            raise UsageError(option("top_k"), f"{top_k} is too few", "give at least 1")
+        top_k = whole_number("top_k", top_k, least=1)
         logits = self.logits(images, batch_size=batch_size)
         predictions = [self.top(row, top_k=top_k) for row in logits]
         return predictions[0] if _is_one(images) else predictions
@@ -237,13 +230,16 @@ class ViT:
             ProviderError: the provider failed, most often for want of memory.
             UsageError: the model is closed.
         """
-        outputs = self.artifact.outputs if outputs is None else outputs
+        outputs = self.artifact.outputs if outputs is None else tuple(outputs)
+        if not outputs:
+            raise UsageError("outputs", "an empty list", f"choose among {', '.join(self.artifact.outputs)}")
         for output in outputs:
             self.require(output)
         expected = (*self.artifact.preprocessing.crop_hw, 3)
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != expected or len(pixels) == 0:
+        array = isinstance(pixels, np.ndarray)
+        if not array or pixels.dtype != np.uint8 or pixels.shape[1:] != expected or len(pixels) == 0:
             raise ImageError(
-                f"pixels of shape {pixels.shape} and dtype {pixels.dtype}",
+                f"pixels of shape {pixels.shape} and dtype {pixels.dtype}" if array else type(pixels).__name__,
                 f"not what {self.artifact.model} takes",
                 f"give uint8 of shape (N, {', '.join(map(str, expected))})",
             )
@@ -262,7 +258,13 @@ class ViT:
         return cast("list[FloatArray]", answers)
 
     def top(self, logits: FloatArray, *, top_k: int = 5) -> list[Prediction]:
-        """The likeliest classes of one picture's logits (classes,), best first; ties by lower index."""
+        """The likeliest classes of one picture's logits (classes,), best first; ties by lower index.
+
+        Raises:
+            ArtifactError: the logits are NaN or infinite, so that there is no likeliest class.
+        """
+        if not np.isfinite(logits).all():
+            raise ArtifactError(self.artifact.model, "answers with NaN or infinity", "run vit-run check on its file")
         shifted = np.exp(logits.astype(np.float64) - logits.max())
         probabilities = shifted / shifted.sum()
         labels = self.artifact.labels
@@ -277,8 +279,7 @@ class ViT:
 
     def _compute(self, output: Output, images: ImageSources, batch_size: int) -> FloatArray:
         self.require(output)
-        if batch_size < 1:
-            raise UsageError(option("batch_size"), f"{batch_size} is too few", "give at least 1")
+        batch_size = whole_number("batch_size", batch_size, least=1)
         pixels = (load_pixels(source, self.artifact.preprocessing) for source in _each(images))
         answers = [self.run(batch, [output])[0] for batch in _batches(pixels, batch_size)]
         return np.concatenate(answers) if answers else empty_answer(output, self.artifact)

@@ -1,22 +1,22 @@
 """Reads an ONNX file without the onnx package and without loading the weights: metadata, digest, tensors elsewhere.
 
-An ONNX file is one protobuf message, `ModelProto` (onnx.proto of the ONNX project). Its fields are walked one by one in
-the mapped file, and what is not wanted is skipped by its length: reading the metadata of a file of gigabytes takes
+An ONNX file is one protobuf message, `ModelProto` (onnx.proto of the ONNX project). Its fields are walked one by one,
+and what is not wanted is skipped by its length: reading the metadata of a file of gigabytes takes
 well under a millisecond, and works where the graph itself could not be loaded.
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from vit_runtime.errors import ArtifactError
-from vit_runtime.protobuf import LENGTH_DELIMITED, Buffer, Field, MalformedError, OverrunError, fields, text
+from vit_runtime.protobuf import LENGTH_DELIMITED, Field, FileBytes, MalformedError, OverrunError, fields, text
 
 GRAPH_FIELD: Final = 7
 METADATA_FIELD: Final = 14
@@ -32,9 +32,9 @@ _INCOMPLETE = "incomplete"
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A mapped ONNX file, and where its parts are."""
+    """An open ONNX file, and where its parts are."""
 
-    data: Buffer
+    data: FileBytes
     metadata: dict[str, str]
     """The `metadata_props`."""
     fields: tuple[Field, ...]
@@ -52,7 +52,7 @@ class _UnfitError(Exception):
 
 @contextlib.contextmanager
 def open_onnx(path: Path) -> Iterator[OnnxFile]:
-    """Maps an ONNX file and finds its parts.
+    """Opens an ONNX file and finds its parts.
 
     Raises:
         ArtifactError: the file is missing, is no ONNX file, ends before it should, or has more metadata than an
@@ -60,9 +60,11 @@ def open_onnx(path: Path) -> Iterator[OnnxFile]:
     """
     with contextlib.ExitStack() as opened:
         try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                raise _UnfitError("no ordinary file")  # a pipe that nobody writes to would be waited for
             file = opened.enter_context(path.open("rb"))
-            data = opened.enter_context(_mapped(file.fileno()))
-            parts = _walk_model(data)
+            parts = _walk_model(FileBytes(file, os.fstat(file.fileno()).st_size))
         except FileNotFoundError:
             raise ArtifactError(path, "no such file", "make one with: vit-export vit_b_16") from None
         except IsADirectoryError:
@@ -86,17 +88,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         return file.metadata
 
 
-@contextlib.contextmanager
-def _mapped(descriptor: int) -> Iterator[Buffer]:
-    """The file in memory, as far as it is looked at; an empty one cannot be mapped."""
-    if os.fstat(descriptor).st_size == 0:
-        yield b""
-        return
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
-        yield data
-
-
-def _walk_model(data: Buffer) -> OnnxFile:
+def _walk_model(data: FileBytes) -> OnnxFile:
     """Finds the fields of a `ModelProto` and reads its metadata.
 
     Raises:
@@ -104,7 +96,7 @@ def _walk_model(data: Buffer) -> OnnxFile:
     """
     found: list[Field] = []
     try:
-        found.extend(_counted(fields(data, 0, len(data))))
+        found.extend(_counted(fields(data, 0, data.size)))
     except MalformedError as error:
         if isinstance(error, OverrunError) and error.number == GRAPH_FIELD:
             raise _UnfitError(f"{_INCOMPLETE}: the file ends {error.missing:,} bytes too early") from error
@@ -112,7 +104,7 @@ def _walk_model(data: Buffer) -> OnnxFile:
         raise _UnfitError(_INCOMPLETE if seen else _NOT_ONNX) from error
     numbers = {field.number for field in found}
     if GRAPH_FIELD not in numbers:
-        raise _UnfitError(_NOT_ONNX if data else "empty file")
+        raise _UnfitError(_NOT_ONNX if data.size else "empty file")
     if _OPSET_IMPORT not in numbers:  # every model has one, and exporters write it behind the graph
         raise _UnfitError(_INCOMPLETE)
     return OnnxFile(data, _metadata(data, found), tuple(found))
@@ -126,7 +118,7 @@ def _counted(walk: Iterator[Field]) -> Iterator[Field]:
         yield field
 
 
-def _metadata(data: Buffer, found: Iterable[Field]) -> dict[str, str]:
+def _metadata(data: FileBytes, found: Iterable[Field]) -> dict[str, str]:
     metadata: dict[str, str] = {}
     entries = [field for field in found if field.number == METADATA_FIELD]
     if len(entries) > _MOST_ENTRIES or sum(field.end - field.start for field in entries) > _MOST_METADATA_BYTES:
@@ -142,7 +134,7 @@ def _metadata(data: Buffer, found: Iterable[Field]) -> dict[str, str]:
     return metadata
 
 
-def _text_pair(data: Buffer, entry: Field) -> tuple[str, str]:
+def _text_pair(data: FileBytes, entry: Field) -> tuple[str, str]:
     """Parses a `StringStringEntryProto`: field 1 is the key, field 2 the value."""
     if entry.wire_type != LENGTH_DELIMITED:
         raise MalformedError("no entry")

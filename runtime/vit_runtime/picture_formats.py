@@ -53,7 +53,8 @@ def open_picture(file: BinaryIO) -> Image.Image:
 
 def may_be_decoded(image: Image.Image) -> bool:
     """Whether a picture that somebody else has opened holds its pixels already, or is in one of `FORMATS`."""
-    decoded = not getattr(image, "tile", None)
+    # What Pillow's files have before they are loaded: None in place of pixels. Their list of tiles is empty for some.
+    decoded = getattr(image, "_im", None) is not None
     return decoded or image.format in (*FORMATS, *_BY_PLUG_IN, *_INSIDE_OTHERS)
 
 

@@ -1,20 +1,24 @@
-"""Walks the fields of a protobuf message in a buffer, without a schema and without copying.
+"""Walks the fields of a protobuf message in a file, without a schema and without reading what is passed over.
 
 The wire format is https://protobuf.dev/programming-guides/encoding/. Whatever does not follow it is refused, and so is
-a length that reaches beyond its message: protobuf's own parsers refuse it too.
+what readers could take in different ways: onnxruntime's keeps 32 bits of a longer tag, where others see another field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from mmap import mmap
-from typing import Final, NamedTuple, TypeAlias
-
-Buffer: TypeAlias = "bytes | mmap"
+from typing import BinaryIO, Final, NamedTuple
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES: Final = {FIXED64: 8, FIXED32: 4}
-_MAX_VARINT_BYTES: Final = 10
+_MOST_BYTES_OF_TAG: Final = 5
+_MOST_BYTES_OF_NUMBER: Final = 10
+_LARGEST_TAG: Final = 2**32 - 1
+_LARGEST_LENGTH: Final = 2**31 - 1
+_HEAD: Final = _MOST_BYTES_OF_TAG + _MOST_BYTES_OF_NUMBER
+"""Bytes that a tag and the number or length behind it take at most."""
+_WINDOW: Final = 1 << 13
+"""Bytes that are read at a time: a node takes some hundred."""
 
 
 class MalformedError(Exception):
@@ -36,7 +40,7 @@ class Field(NamedTuple):
     number: int
     wire_type: int
     begin: int
-    """Where its tag starts in the buffer."""
+    """Where its tag starts in the file."""
     start: int
     """Where its content starts; `start` to `end` is a nested message, a text or bytes if it is length-delimited."""
     end: int
@@ -44,7 +48,34 @@ class Field(NamedTuple):
     """The number, where it is a varint; else 0."""
 
 
-def fields(data: Buffer, start: int, end: int) -> Iterator[Field]:
+class FileBytes:
+    """A file's bytes by their place. Read, not mapped: a mapped file that is cut off meanwhile ends the process."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.size = size
+        self._file = file
+        self._window = b""
+        self._begin = 0
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from `start` to `end`.
+
+        Raises:
+            MalformedError: the file has become shorter, or cannot be read.
+        """
+        offset = start - self._begin
+        if offset < 0 or end - self._begin > len(self._window):
+            try:
+                self._file.seek(start)
+                self._window, self._begin, offset = self._file.read(max(end - start, _WINDOW)), start, 0
+            except OSError as error:  # of the disk
+                raise MalformedError(f"cannot be read: {error.strerror}") from error
+            if len(self._window) < end - start:
+                raise MalformedError("the file has become shorter")
+        return self._window[offset : offset + end - start]
+
+
+def fields(data: FileBytes, start: int, end: int) -> Iterator[Field]:
     """The fields of the message that lies from `start` to `end`, one after the other.
 
     Raises:
@@ -53,34 +84,28 @@ def fields(data: Buffer, start: int, end: int) -> Iterator[Field]:
     """
     place = start
     while place < end:
-        begin = place
-        tag = data[place]
-        if tag < 0x80:
-            place += 1
-        else:
-            tag, place = _varint(data, place, end)
+        head = data.read(place, min(place + _HEAD, end))
+        tag, used = _varint(head, 0, _MOST_BYTES_OF_TAG, _LARGEST_TAG)
         number, wire_type = tag >> 3, tag & 7
         if number == 0:
             raise MalformedError("field 0")
-        value = 0
+        value = length = 0
         if wire_type == VARINT:
-            value, after = _varint(data, place, end)
+            value, used = _varint(head, used, _MOST_BYTES_OF_NUMBER, 2**64 - 1)
         elif wire_type == LENGTH_DELIMITED:
-            length, place = (
-                _varint(data, place, end) if place == end or data[place] > 0x7F else (data[place], place + 1)
-            )
-            after = place + length
+            length, used = _varint(head, used, _MOST_BYTES_OF_TAG, _LARGEST_LENGTH)
         elif wire_type in _FIXED_BYTES:
-            after = place + _FIXED_BYTES[wire_type]
+            length = _FIXED_BYTES[wire_type]
         else:
             raise MalformedError(f"wire type {wire_type}")
+        after = place + used + length
         if after > end:
             raise OverrunError(number, after - end)
-        yield Field(number, wire_type, begin, place, after, value)
+        yield Field(number, wire_type, place, place + used, after, value)
         place = after
 
 
-def text(data: Buffer, field: Field) -> str:
+def text(data: FileBytes, field: Field) -> str:
     """A length-delimited field as text.
 
     Raises:
@@ -89,20 +114,22 @@ def text(data: Buffer, field: Field) -> str:
     if field.wire_type != LENGTH_DELIMITED:
         raise MalformedError(f"field {field.number} is no text")
     try:
-        return data[field.start : field.end].decode()
+        return data.read(field.start, field.end).decode()
     except UnicodeDecodeError as error:
         raise MalformedError(f"field {field.number} is no UTF-8") from error
 
 
-def _varint(data: Buffer, place: int, end: int) -> tuple[int, int]:
-    """An unsigned number of up to 64 bits, and the place behind it."""
+def _varint(head: bytes, place: int, most_bytes: int, largest: int) -> tuple[int, int]:
+    """An unsigned number, and the place behind it."""
     value = 0
-    for shift in range(0, 7 * _MAX_VARINT_BYTES, 7):
-        if place >= end:
+    for count in range(most_bytes):
+        if place >= len(head):
             raise MalformedError("ends in a number")
-        byte = data[place]
+        byte = head[place]
         place += 1
-        value |= (byte & 0x7F) << shift
+        value |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
+            if value > largest:
+                break
             return value, place
-    raise MalformedError("a number of more than 64 bits")
+    raise MalformedError(f"a number above {largest}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from vit_runtime.checks import text_by_text, whole_number
 from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError, UsageError, one_line, option
 from vit_runtime.memory import release_freed_memory
 from vit_runtime.processors import default_threads
@@ -49,6 +50,7 @@ _OPTIONS: Final[dict[str, dict[str, str]]] = {"cuda": {"use_tf32": "0"}}
 _NUMBERED: Final = ("cuda", "tensorrt")
 """Providers of devices that have numbers."""
 _EXACT: Final = "this processor has no VNNI: exact but slower int8 kernels"
+_MOST_THREADS: Final = 1024
 LOG_NOTHING: Final = 4
 """Severity "fatal": whatever onnxruntime would print also comes as an exception, which becomes one line."""
 
@@ -93,7 +95,8 @@ def open_session(
         ProviderError: the provider is unknown, not compiled in, or cannot run this file on this machine.
         ArtifactError: onnxruntime cannot load the file.
     """
-    opening = _Opening(runtime=import_onnxruntime(), path=path, entries=dict(session_options or {}))
+    entries = text_by_text("session_options", session_options)
+    opening = _Opening(runtime=import_onnxruntime(), path=path, entries=entries)
     if provider not in PROVIDERS:
         raise ProviderError(f"provider '{provider}'", "unknown", f"choose one of {', '.join(PROVIDERS)}")
     _check_threads(threads, provider)
@@ -119,14 +122,9 @@ class _Opening:
 def _check_threads(threads: int | None, provider: Provider) -> None:
     if threads is None:
         return
-    if not _is_number(threads, least=1):
-        raise UsageError(option("threads"), f"{threads!r} is too few", "give at least 1, or none for the default")
+    whole_number("threads", threads, least=1, most=_MOST_THREADS)
     if provider not in ("auto", "cpu"):
         raise UsageError(option("threads"), f"cannot be set for {provider}, which schedules itself", "leave it out")
-
-
-def _is_number(value: object, *, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _own_options(provider: Provider, device: int | None, options: Mapping[str, str] | None) -> dict[str, str]:
@@ -137,10 +135,8 @@ def _own_options(provider: Provider, device: int | None, options: Mapping[str, s
     if device is not None:
         if provider not in _NUMBERED:
             raise UsageError(option("device"), f"is for {' and '.join(_NUMBERED)}", f"add {option('provider', 'cuda')}")
-        if not _is_number(device, least=0):
-            raise UsageError(option("device"), f"{device!r} is no number of a device", "give 0 or more")
-        number = {"device_id": str(device)}
-    return {**_OPTIONS.get(provider, {}), **number, **(options or {})}
+        number = {"device_id": str(whole_number("device", device, least=0))}
+    return {**_OPTIONS.get(provider, {}), **number, **text_by_text("provider_options", options)}
 
 
 def import_onnxruntime() -> Any:

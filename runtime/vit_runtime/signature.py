@@ -34,7 +34,10 @@ def check_signature(session: ort.InferenceSession, artifact: Artifact, path: Pat
         ("takes", session.get_inputs(), expected_inputs),
         ("gives", session.get_outputs(), expected_outputs),
     ):
-        found = [_described(node) for node in nodes]
+        try:
+            found = [_described(node) for node in nodes]
+        except UnicodeDecodeError as error:
+            raise ArtifactError(path, f"what its graph {kind} has a name that is no text", _REMEDY) from error
         if found != expected:
             told = f"its graph {kind} {_listed(found)}, and its metadata says {_listed(expected)}"
             raise ArtifactError(path, told, _REMEDY)

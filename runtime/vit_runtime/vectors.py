@@ -11,7 +11,7 @@ import numpy as np
 
 from vit_runtime.arrays import FloatArray
 from vit_runtime.errors import OutputFileError, UsageError, option
-from vit_runtime.files import atomic_write, refuse_existing
+from vit_runtime.files import atomic_write, blame, refuse_existing
 
 VECTOR_SUFFIXES: Final = (".npy", ".jsonl")
 
@@ -26,7 +26,9 @@ def check_vector_file(path: Path, *, force: bool) -> None:
     if path.suffix.lower() not in VECTOR_SUFFIXES:
         remedy = f"end it in {' or '.join(VECTOR_SUFFIXES)}"
         raise UsageError(option("output"), f"'{path}' names no known format", remedy)
-    if not path.parent.is_dir():
+    with blame(path, "choose another place"):
+        there = path.parent.is_dir()
+    if not there:
         raise OutputFileError(path, "cannot be written (No such file or directory)", "choose another place")
     refuse_existing(path, force=force)
 

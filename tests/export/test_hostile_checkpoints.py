@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 import subprocess
 import sys
 import textwrap
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -106,11 +109,83 @@ def test_tensors_of_another_kind_in_a_hugging_face_folder(kind: str, folder: Pat
     assert KINDS[kind][1] in refused(path)
 
 
-def test_tensors_that_share_their_numbers_are_refused(folder: Path):
+def test_tensors_that_share_their_numbers_have_a_bound(folder: Path):
     """A file of one matrix could ask for a thousand layers of it."""
     shared = torch.rand(256, 128)
     torch.save({f"encoder.layers.encoder_layer_{layer}.mlp.0.weight": shared for layer in range(40)}, folder / "w.pth")
     assert "they overlap" in refused(folder / "w.pth")
+
+
+def test_layers_that_share_their_weights_are_exported(tiny_state: State, folder: Path):
+    for name in [name for name in tiny_state if "encoder_layer_1" in name]:
+        tiny_state[name] = tiny_state[name.replace("encoder_layer_1", "encoder_layer_0")]
+    torch.save(tiny_state, folder / "tied.pth")
+    assert export(ExportRequest(model=folder / "tied.pth", output=folder / "out.onnx")).path.is_file()
+
+
+def two_directories(source: Path, target: Path) -> None:
+    """PyTorch takes the directory that the end record points at, Python the one in front of it: here they differ.
+
+    The first says that entries are compressed, as they are; the second that they are stored.
+    """
+    out, truth, lie = b"", [], []
+    with zipfile.ZipFile(source) as archive:
+        for entry in archive.infolist():
+            content, name = archive.read(entry), entry.filename.encode()
+            method = 8 if "/data/" in entry.filename else 0
+            packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+            body = packer.compress(content) + packer.flush() if method else content
+            checksum, place = zlib.crc32(content), len(out)
+            for directory, kind, size in ((truth, method, len(body)), (lie, 0, len(content))):
+                numbers = (0x02014B50, 20, 20, 0, kind, 0, 0, checksum, size, len(content), len(name), 0, 0, 0, 0, 0)
+                directory.append(struct.pack("<IHHHHHHIIIHHHHHII", *numbers, place) + name)
+            local = (0x04034B50, 20, 0, method, 0, 0, checksum, len(body), len(content), len(name), 0)
+            out += struct.pack("<IHHHHHIIIHH", *local) + name + body
+    place, first = len(out), b"".join(truth)
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, len(truth), len(truth), len(first), place, 0)
+    target.write_bytes(out + first + b"".join(lie) + end)
+
+
+def test_a_zip_file_that_two_readers_take_for_different_ones(tiny_state: State, folder: Path):
+    """Its weights were mapped where PyTorch inflates them: other numbers than PyTorch's."""
+    torch.save(tiny_state, folder / "tiny.pth")
+    two_directories(folder / "tiny.pth", folder / "two.pth")
+    theirs = torch.load(folder / "two.pth", weights_only=True)
+    assert all(torch.equal(theirs[name], tensor) for name, tensor in tiny_state.items())
+    assert "its directory is elsewhere than it says" in refused(folder / "two.pth")
+
+
+@pytest.mark.parametrize("more", [b"x", b"PK"], ids=repr)
+def test_a_zip_file_with_something_behind_it(more: bytes, tiny_state: State, folder: Path):
+    torch.save(tiny_state, folder / "tiny.pth")
+    (folder / "longer.pth").write_bytes((folder / "tiny.pth").read_bytes() + more)
+    assert "damaged" in refused(folder / "longer.pth")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("module", [b"builtins", b"__builtin__"])
+def test_a_pickle_that_fills_memory(module: bytes, legacy: bool, folder: Path):
+    """PyTorch's safe reader calls `bytearray(n)`: 350 bytes took 2.9 GB."""
+    size = (3_000_000_000).to_bytes(5, "little")
+    content = b"\x80\x02c" + module + b"\nbytearray\n\x8a\x05" + size + b"\x85R."
+    path = folder / "large.pth"
+    if legacy:
+        path.write_bytes(content)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("large/data.pkl", content)
+            archive.writestr("large/version", b"3")
+    assert "holds more than weights (bytearray)" in refused(path)
+
+
+def test_a_device_or_pipe_is_no_checkpoint(folder: Path):
+    """`/dev/zero` was read without end."""
+    if sys.platform == "win32":
+        pytest.skip("no such files here")
+    os.mkfifo(folder / "pipe.pth")
+    for path in (Path("/dev/zero"), folder / "pipe.pth"):
+        with pytest.raises(CheckpointError, match="is no ordinary file"):
+            read_state_dict(path)
 
 
 def test_a_dictionary_that_holds_itself(folder: Path):

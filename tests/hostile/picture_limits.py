@@ -13,9 +13,9 @@ LIMITS = Limits(
     # A file of some kilobytes needs some kilobytes, and Pillow's decoders bring buffers of a few megabytes.
     bytes=100 << 20,
     # Palette and grey: 1 for the file's pixels, 4 for RGB. Transparent and turned ones: 4 and 4. Of 16 bits: 11. AVIF's
-    # decoder has planes of its own besides: 15. Pillow opens no picture of more than 179 million pixels, so that
-    # 2.9 GB is the most of all.
-    bytes_per_pixel=16,
+    # decoder has planes of its own besides: 15. A WebP with transparency that is turned: 21. Pillow opens no picture of
+    # more than 179 million pixels, so that 3.8 GB is the most of all.
+    bytes_per_pixel=21,
     # A sound picture of this size takes a millisecond. What takes long is a hundred million pixels of nothing.
     seconds=30,
     errors=("ImageError",),

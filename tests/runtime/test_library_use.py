@@ -71,10 +71,10 @@ def test_options_of_a_provider_reach_onnxruntime(tiny_artifact: Path):
         ({"provider_options": {"a": "b"}}, "provider_options: are for one provider; name it with provider"),
         ({"device": 0}, "device: is for cuda and tensorrt; add provider='cuda'"),
         ({"device": 0, "provider": "cpu"}, "device: is for cuda and tensorrt"),
-        ({"device": -1, "provider": "cuda"}, "device: -1 is no number of a device"),
-        ({"device": True, "provider": "cuda"}, "device: True is no number of a device"),
-        ({"threads": 1.5}, "threads: 1.5 is too few"),
-        ({"threads": True}, "threads: True is too few"),
+        ({"device": -1, "provider": "cuda"}, "device: -1 is too few"),
+        ({"device": True, "provider": "cuda"}, "device: 'True' is no whole number"),
+        ({"threads": 1.5}, "threads: '1.5' is no whole number"),
+        ({"threads": True}, "threads: 'True' is no whole number"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, object], message: str, tiny_artifact: Path):
@@ -130,3 +130,64 @@ def test_looking_for_cuda_leaves_the_streams_of_the_process_alone(capsys: pytest
     assert capsys.readouterr().out == ""
     _find_cuda(onnxruntime.preload_dlls)
     assert sys.stdout is before
+
+
+class Broken:
+    """A file of somebody's own that raises what no file of Python's does."""
+
+    name = "broken"
+
+    def read(self, _size: int = -1) -> bytes:
+        raise RuntimeError("line is dead")
+
+
+class PathOfBytes:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> bytes:
+        return str(self.path).encode()
+
+
+def test_sources_that_are_odd(tiny: vit.ViT, picture: UInt8Array, encode: Callable[..., bytes], tmp_path: Path):
+    content = encode(picture, "PNG")
+    (tmp_path / "a.png").write_bytes(content)
+    expected = tiny.embed(picture)
+    stretched = memoryview(b"".join(bytes([byte, 0]) for byte in content))[::2]
+    for source in (PathOfBytes(tmp_path / "a.png"), stretched):
+        np.testing.assert_array_equal(tiny.embed(source), expected)
+    with pytest.raises(vit.ImageError, match=r"broken: cannot be read \(line is dead\)"):
+        tiny.embed(Broken())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, _: model.run(None), "NoneType: not what tiny takes"),
+        (lambda model, pixels: model.run(pixels, []), "outputs: an empty list"),
+        (lambda model, pixels: model.classify(pixels[0], top_k=1.5), "top_k: '1.5' is no whole number"),
+        (lambda model, pixels: model.classify(pixels[0], top_k=None), "top_k: 'None' is no whole number"),
+        (lambda model, pixels: model.embed(pixels[0], batch_size="a"), "batch_size: 'a' is no whole number"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(
+    call: Callable[[vit.ViT, UInt8Array], object], message: str, tiny: vit.ViT, picture: UInt8Array
+):
+    pixels = vit.load_pixels(picture, tiny.artifact.preprocessing)[None]
+    with pytest.raises(vit.VitEdgeError) as caught:
+        call(tiny, pixels)
+    assert str(caught.value).startswith(message)
+
+
+def test_outputs_may_come_from_a_generator(tiny: vit.ViT, picture: UInt8Array):
+    pixels = vit.load_pixels(picture, tiny.artifact.preprocessing)[None]
+    (logits,) = tiny.run(pixels, (output for output in ("logits",)))
+    assert logits.shape == (1, 7)
+
+
+@pytest.mark.parametrize(
+    "options", [{"session_options": 5}, {"provider_options": {"a": 1}, "provider": "cpu"}], ids=str
+)
+def test_options_that_are_no_mapping(options: dict[str, object], tiny_artifact: Path):
+    with pytest.raises(vit.UsageError, match="is no mapping of text to text"):
+        vit.load(tiny_artifact, **options)

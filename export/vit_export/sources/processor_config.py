@@ -17,6 +17,8 @@ FILE: Final = "preprocessor_config.json"
 _RESAMPLING: Final[Mapping[int, Interpolation]] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers; its 4 (box) and 5 (hamming) prepare no published Vision Transformer."""
 _REFUSED: Final = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
+_MOST: Final = 1e30
+"""Above, a whole number of JSON's may be too large for a float."""
 _HALF: Final = (0.5, 0.5, 0.5)
 _IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP: Final = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -84,10 +86,10 @@ def read_processor(document: Mapping[str, Any], model_type: str, where: str) -> 
         if document.get(key, False):
             raise CheckpointError(where, f"{kind}: {key} is not supported", _remedy())
     factor = document.get("rescale_factor", 1 / 255)
-    if not isinstance(factor, (int, float)) or abs(factor * 255 - 1) > 1e-6:
+    if not isinstance(factor, (int, float)) or not abs(factor * 255 - 1) <= 1e-6:  # also refuses NaN
         raise CheckpointError(where, f"rescale_factor {factor} is not supported, only 1/255", _remedy())
     resample = document.get("resample", processor.resample)
-    if not isinstance(resample, int) or resample not in _RESAMPLING:
+    if not isinstance(resample, int) or isinstance(resample, bool) or resample not in _RESAMPLING:
         raise CheckpointError(where, f"resample {resample} is not supported, only {sorted(_RESAMPLING)}", _remedy())
     resize = _resize(document.get("size", processor.size), processor, where)
     crops = document.get("do_center_crop", processor.crop is not None)
@@ -169,7 +171,7 @@ def _channels(
     values = document.get(f"image_{key}", default)
     if not isinstance(values, (list, tuple)):
         values = [values] * 3
-    if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
+    if len(values) != 3 or not all(isinstance(value, (int, float)) and not abs(value) > _MOST for value in values):
         raise CheckpointError(where, f"image_{key} {values} is not three numbers", "fetch it again")
     red, green, blue = map(float, values)
     if key == "std" and min(red, green, blue) <= 0:

@@ -221,7 +221,10 @@ def licence(repository: Repository) -> str | None:
     path = repository.glance("README.md")
     if path is None:
         return None
-    with path.open(encoding="utf-8", errors="replace") as file:
-        header = file.read(_MOST_HEADER).split("\n---", 1)[0]
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            header = file.read(_MOST_HEADER).split("\n---", 1)[0]
+    except OSError:  # the model does without
+        return None
     found = _LICENCE.search(header)
     return found.group(1).strip("\"'") if found else None

@@ -20,6 +20,8 @@ ARCHITECTURE: Final = re.compile(r"(vit|deit3?)_\w+_patch\d+\w*")
 _DEFAULT_CROP: Final = 0.875
 _LEAVES_ITS_TRACE: Final = {"img_size", "num_classes", "global_pool", "dynamic_img_size", "in_chans", "fc_norm"}
 """Arguments that weights or other entries tell as well."""
+_MOST: Final = 1e30
+"""Above, a whole number of JSON's may be too large for a float."""
 _AGAIN: Final = "fetch it again"
 
 
@@ -85,7 +87,7 @@ def read_config(config: Mapping[str, Any], where: str) -> TimmConfig:
         architecture=architecture,
         global_pool=arguments.get("global_pool") or config.get("global_pool"),
         image_size=_image_size(cfg, arguments, where),
-        licence=cfg.get("license"),
+        licence=licence if isinstance(licence := cfg.get("license"), str) else None,
         labels=tuple(map(str, labels)) if isinstance(labels, list) else None,
         crop=crop,
         squash=mode == "squash",
@@ -130,7 +132,9 @@ def _channels(
         values = values * 3
     if not isinstance(values, (list, tuple)) or len(values) != 3:
         raise CheckpointError(where, f"{key} {values} is not three numbers", _AGAIN)
-    if not all(isinstance(value, (int, float)) and (key == "mean" or value > 0) for value in values):
+    if not all(isinstance(value, (int, float)) and abs(value) < _MOST for value in values):
+        raise CheckpointError(where, f"{key} {values} is not three numbers", _AGAIN)
+    if key == "std" and min(values) <= 0:
         raise CheckpointError(where, f"{key} {values} is not supported", _AGAIN)
     red, green, blue = map(float, values)
     return red, green, blue
