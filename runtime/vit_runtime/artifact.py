@@ -337,7 +337,7 @@ def _parse_document(text: str, path: Path) -> Artifact:
         older = isinstance(version, int) and version < FORMAT_VERSION
         raise ArtifactError(
             path,
-            f"has format version {codec.describe(version)}, and this vit-edge reads version {FORMAT_VERSION}",
+            f"has format version {repr(version)[:40]}, and this vit-edge reads version {FORMAT_VERSION}",
             "export the model again" if older else "upgrade vit-edge on this machine, or export the model again",
         )
     try:

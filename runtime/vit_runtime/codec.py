@@ -40,7 +40,7 @@ def decode(cls: type[T], document: object, where: str = "document") -> T:
         SchemaError: an unknown or missing key, or a value of the wrong type; also what `cls` itself refuses.
     """
     if not isinstance(document, dict):
-        raise SchemaError(f"{where} should be an object, found {describe(document)}")
+        raise SchemaError(f"{where} should be an object, found {_describe(document)}")
     hints = get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # cls is a dataclass
     if unknown := [key for key in document if key not in names]:
@@ -62,7 +62,7 @@ def _decode_value(hint: Any, value: object, where: str) -> object:
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             supported = ", ".join(map(repr, get_args(hint)))
-            raise SchemaError(f"{where} is {describe(value)}, supported: {supported}")
+            raise SchemaError(f"{where} is {_describe(value)}, supported: {supported}")
         return value
     if get_origin(hint) is tuple:
         return _decode_tuple(get_args(hint), value, where)
@@ -71,13 +71,13 @@ def _decode_value(hint: Any, value: object, where: str) -> object:
     if hint is float and type(value) is int and abs(value) < _LARGEST_EXACT_INT:
         return float(value)
     if type(value) is not hint:
-        raise SchemaError(f"{where} should be a {hint.__name__}, found {describe(value)}")
+        raise SchemaError(f"{where} should be a {hint.__name__}, found {_describe(value)}")
     return value
 
 
 def _decode_tuple(hints: tuple[Any, ...], value: object, where: str) -> tuple[object, ...]:
     if not isinstance(value, list):
-        raise SchemaError(f"{where} should be a list, found {describe(value)}")
+        raise SchemaError(f"{where} should be a list, found {_describe(value)}")
     if hints[-1] is Ellipsis:
         hints = (hints[0],) * len(value)
     if len(hints) != len(value):
@@ -86,7 +86,7 @@ def _decode_tuple(hints: tuple[Any, ...], value: object, where: str) -> tuple[ob
     return tuple(_decode_value(hint, item, f"{where}[{index}]") for index, (hint, item) in enumerate(pairs))
 
 
-def describe(value: object) -> str:
+def _describe(value: object) -> str:
     """A short name for a value in a message: never pages of JSON."""
     if isinstance(value, dict):
         return "an object"

@@ -41,6 +41,7 @@ edge = st.integers(1, LARGEST_EDGE)
 file_name = st.text(min_size=1).filter(lambda text: text not in (".", "..") and not set("/\\:\0") & set(text))
 count = st.integers(0, 2**63)
 fraction = st.floats(0.001, 1e3)
+mean = st.floats(-1e6, 1e6)
 interpolation = st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"])
 
 
@@ -165,7 +166,7 @@ def artifacts(draw: st.DrawFn) -> Artifact:
         crop_hw=(image_size, image_size),
         crop_rounding=draw(st.sampled_from(["half_even", "down"])),
         interpolation=draw(interpolation),
-        mean=draw(numbers(3)),
+        mean=draw(st.tuples(mean, mean, mean)),
         std=draw(st.tuples(fraction, fraction, fraction)),
     )
     # Of a larger grid hypothesis would draw thousands of values.
