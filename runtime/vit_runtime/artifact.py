@@ -16,7 +16,7 @@ from typing import Final, Literal, NoReturn
 from vit_runtime import codec
 from vit_runtime.digest import DIGEST_KEY
 from vit_runtime.errors import ArtifactError
-from vit_runtime.external_tensors import check_external_tensors
+from vit_runtime.external_tensors import check_external_data
 from vit_runtime.measured import Output, Quantization, SelfTest, Verification
 from vit_runtime.onnx_file import read_metadata
 
@@ -309,9 +309,7 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
         raise ArtifactError(path, "incomplete: it ends before its digest", "copy or export the file again")
     if artifact.verification is None or artifact.self_test is None:
         raise ArtifactError(path, "its export did not finish", "export it again")
-    check_external_tensors(path, None if artifact.external_data is None else artifact.external_data.file)
-    if artifact.external_data is not None:
-        _check_external_data(path, artifact.external_data)
+    check_external_data(path, artifact.external_data)
     return artifact
 
 
@@ -348,19 +346,3 @@ def _parse_document(text: str, path: Path) -> Artifact:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON's")
-
-
-def _check_external_data(path: Path, data: ExternalData) -> None:
-    weights = path.parent / data.file
-    try:
-        found = weights.stat().st_size if weights.is_file() else None
-    except OSError as error:
-        raise ArtifactError(weights, f"cannot be read ({error.strerror})", "copy it again") from error
-    if found is None:
-        raise ArtifactError(weights, f"missing: it holds the weights of {path.name}", "copy it to the same folder")
-    if found != data.bytes:
-        raise ArtifactError(
-            weights,
-            f"has {found:,} bytes where {data.bytes:,} belong",
-            f"copy it again, together with {path.name}",
-        )

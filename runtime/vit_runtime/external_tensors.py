@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vit_runtime.errors import ArtifactError
 from vit_runtime.onnx_file import GRAPH_FIELD, OnnxFile, open_onnx
 from vit_runtime.protobuf import LENGTH_DELIMITED, Field, FileBytes, MalformedError, fields, text
+
+if TYPE_CHECKING:
+    from vit_runtime.artifact import ExternalData
 
 _TRAINING_INFO, _FUNCTIONS = 20, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE_INITIALIZER = 1, 5, 15
@@ -24,17 +27,25 @@ _READS_OTHER_FILES: Final = "EPContext"
 _REMEDY: Final = "do not use this file; export the model again"
 
 
-def check_external_tensors(path: Path, weights: str | None) -> None:
-    """Sees to it that no tensor of a model lies elsewhere than its metadata says.
+def check_external_data(path: Path, data: ExternalData | None) -> None:
+    """Sees to it that weights lie where the metadata says, whole, and that no tensor of the model lies elsewhere.
 
     Args:
         path: the ONNX file.
-        weights: name of the file of weights beside it that the metadata states; None where it states none.
+        data: the file of weights beside it that the metadata states; None where it states none.
 
     Raises:
-        ArtifactError: a tensor names another file, the file of weights is a link to elsewhere, or the graph holds what
-            no artifact does: tensors or graphs inside nodes, functions, training, compiled models.
+        ArtifactError: a tensor names another file, the file of weights is missing, of another size or a link to
+            elsewhere, or the graph holds what no artifact does: tensors or graphs inside nodes, functions, training,
+            compiled models.
     """
+    _check_locations(path, None if data is None else data.file)
+    if data is not None:
+        _check_link(path, data.file)
+        _check_size(path, data)
+
+
+def _check_locations(path: Path, weights: str | None) -> None:
     with open_onnx(path) as file:
         try:
             for location in _locations(file, path):
@@ -44,8 +55,6 @@ def check_external_tensors(path: Path, weights: str | None) -> None:
                     raise ArtifactError(path, found, _REMEDY)
         except MalformedError as error:
             raise ArtifactError(path, f"damaged graph ({error})", "copy or export the file again") from error
-    if weights is not None:
-        _check_link(path, weights)
 
 
 def _check_link(path: Path, weights: str) -> None:
@@ -58,6 +67,22 @@ def _check_link(path: Path, weights: str) -> None:
         raise ArtifactError(path.parent / weights, f"is a link that leads nowhere ({error})", remedy) from error
     if target.parent not in folders:
         raise ArtifactError(path.parent / weights, f"is a link to {target}", remedy)
+
+
+def _check_size(path: Path, data: ExternalData) -> None:
+    weights = path.parent / data.file
+    try:
+        found = weights.stat().st_size if weights.is_file() else None
+    except OSError as error:
+        raise ArtifactError(weights, f"cannot be read ({error.strerror})", "copy it again") from error
+    if found is None:
+        raise ArtifactError(weights, f"missing: it holds the weights of {path.name}", "copy it to the same folder")
+    if found != data.bytes:
+        raise ArtifactError(
+            weights,
+            f"has {found:,} bytes where {data.bytes:,} belong",
+            f"copy it again, together with {path.name}",
+        )
 
 
 def _locations(file: OnnxFile, path: Path) -> Iterator[str]:
