@@ -196,19 +196,22 @@ def _compare_preparation(library: _Library, prepare: Prepare, model: LoadedModel
         )
 
 
-# transformers.
-
-
-class TransformersReference:
-    """transformers' own model."""
+class _LibraryModel:
+    """What references of both libraries have in common."""
 
     reading: Reading = "library"
 
     def __init__(self, library: _Library, model: Any) -> None:
-        """Takes a model with eager attention: other kinds give no weights."""
         self.name = f"{library.name}, torch {torch.__version__}"
         self._library = library
         self._model = model
+
+
+# transformers.
+
+
+class TransformersReference(_LibraryModel):
+    """transformers' own model, with eager attention: other kinds give no weights."""
 
     def __call__(self, pictures: torch.Tensor, *, attention: bool) -> ReferenceAnswers:
         """See `ReferenceModel`.
@@ -262,15 +265,8 @@ def _from_transformers(library: _Library, files: Path, model: LoadedModel) -> tu
 # timm.
 
 
-class TimmReference:
+class TimmReference(_LibraryModel):
     """timm's own model."""
-
-    reading: Reading = "library"
-
-    def __init__(self, library: _Library, model: Any) -> None:
-        self.name = f"{library.name}, torch {torch.__version__}"
-        self._library = library
-        self._model = model
 
     def __call__(self, pictures: torch.Tensor, *, attention: bool) -> ReferenceAnswers:
         """See `ReferenceModel`.
