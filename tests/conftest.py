@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 import vit_export.cli
 import vit_runtime.cli
 from vit_export import ExportRequest, export
-from vit_export.sources.torchvision_state import random_state
+from vit_export.read.torchvision_state import random_state
 from vit_runtime.artifact import Architecture
 
 TINY = Architecture(

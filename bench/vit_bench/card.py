@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from vit_bench.results import Card, Load, Package
-from vit_runtime.processors import default_threads
+from vit_runtime.devices.threads import default_threads
 
 _BOARD: Final = Path("/proc/device-tree/model")
 """On ARM boards: "Raspberry Pi 5 Model B Rev 1.0"."""

@@ -18,8 +18,8 @@ from vit_bench.tables import terminal_table
 from vit_export.console_progress import ConsoleProgress
 from vit_runtime import __version__
 from vit_runtime.console import note, report_errors, set_up
+from vit_runtime.devices.session import Provider
 from vit_runtime.errors import EXIT_INTERRUPTED, UsageError
-from vit_runtime.session import Provider
 from vit_runtime.terminal import printable_lines
 
 app = typer.Typer(

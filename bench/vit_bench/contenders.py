@@ -16,8 +16,7 @@ from vit_bench.peers import ABOUT_WEIGHTS, PeerFile, Recipe
 from vit_bench.process import run_module
 from vit_bench.results import Absent, Contender
 from vit_bench.task import Task, Tool
-from vit_runtime import codec
-from vit_runtime.artifact import Artifact, read_artifact
+from vit_runtime.artifact import Artifact, codec, read_artifact
 from vit_runtime.errors import UsageError
 
 TOOLS: Final[tuple[Tool, ...]] = tuple(tool for tool in get_args(Tool) if tool != "vit-edge")

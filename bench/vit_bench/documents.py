@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vit_bench.errors import ResultsError
 from vit_bench.results import RESULTS_VERSION, Results
-from vit_runtime import codec
+from vit_runtime.artifact import codec
 from vit_runtime.files import atomic_write
 
 

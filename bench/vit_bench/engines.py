@@ -15,12 +15,11 @@ import numpy as np
 import vit_runtime
 from vit_bench.task import Task, Tool
 from vit_runtime.arrays import FloatArray
-from vit_runtime.artifact import Artifact, read_artifact
-from vit_runtime.images import read_rgb
-from vit_runtime.measured import Output
-from vit_runtime.memory import return_large_blocks_at_once, reuse_large_blocks
-from vit_runtime.preprocess import load_pixels
-from vit_runtime.session import Provider, import_onnxruntime
+from vit_runtime.artifact import Artifact, Output, read_artifact
+from vit_runtime.devices.memory import return_large_blocks_at_once, reuse_large_blocks
+from vit_runtime.devices.session import Provider, import_onnxruntime
+from vit_runtime.pictures.images import read_rgb
+from vit_runtime.pictures.preprocess import load_pixels
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +104,7 @@ class _Torch:
 
     def _pixels(self, photo: Path) -> torch.Tensor:
         """float32 or bfloat16 (1, 3, H, W)."""
-        from vit_export.reference import prepare
+        from vit_export.verify.reference import prepare
 
         return prepare(read_rgb(photo), self._artifact.preprocessing)[None].to(self._dtype)
 

@@ -2,7 +2,7 @@
 
 The profile holds every kernel with its name in the optimized graph and the shapes that it read and wrote. Weights that
 a kernel has packed are not listed, so a product's size is read off what goes in first and what comes out. What a kernel
-is there for is read off the names that `vit_export.graph` gives, which fusions keep or extend.
+is there for is read off the names that `vit_export.write.graph` gives, which fusions keep or extend.
 """
 
 from __future__ import annotations

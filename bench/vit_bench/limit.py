@@ -14,8 +14,8 @@ from vit_bench.process import run_module
 from vit_bench.results import Limit, Limits
 from vit_bench.rounds import require_results, run_rounds
 from vit_export.progress import Progress
-from vit_runtime import codec
-from vit_runtime.session import import_onnxruntime
+from vit_runtime.artifact import codec
+from vit_runtime.devices.session import import_onnxruntime
 
 
 def measure_limits(

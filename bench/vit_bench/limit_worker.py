@@ -24,11 +24,11 @@ from vit_bench.operations import architecture_operations
 from vit_bench.peak import Peaks, require_onnx
 from vit_bench.results import Contender, Kernel, Limit, Product
 from vit_bench.task import tell
-from vit_runtime import codec
 from vit_runtime.arrays import UInt8Array
+from vit_runtime.artifact import codec
+from vit_runtime.devices.saturation import int8_products_saturate
+from vit_runtime.devices.session import CPU_PROVIDER, import_onnxruntime, session_options
 from vit_runtime.errors import VitEdgeError
-from vit_runtime.saturation import int8_products_saturate
-from vit_runtime.session import CPU_PROVIDER, import_onnxruntime, session_options
 
 if TYPE_CHECKING:
     import onnxruntime as ort

@@ -20,7 +20,7 @@ from vit_bench.sections import Section
 from vit_bench.session import Session
 from vit_export.progress import Progress
 from vit_runtime.errors import ArtifactError, VitEdgeError
-from vit_runtime.images import read_rgb
+from vit_runtime.pictures.images import read_rgb
 
 
 @dataclass(frozen=True, kw_only=True)

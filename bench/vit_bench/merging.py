@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from vit_bench.results import Absent, Accuracy, Footprints, Latency, Limit, Limits, Results
 from vit_bench.sections import Entry, Measured, Section, entries
-from vit_runtime import codec
+from vit_runtime.artifact import codec
 
 _T = TypeVar("_T", Latency, Accuracy, Footprints, Limits)
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_bench.kernels import Shape
+from vit_runtime.devices.session import CPU_PROVIDER, import_onnxruntime
 from vit_runtime.errors import MissingDependencyError
-from vit_runtime.session import CPU_PROVIDER, import_onnxruntime
 
 if TYPE_CHECKING:
     import onnx
@@ -43,7 +43,7 @@ class Peak:
     """Measures one shape, a burst at a time, so that bursts of several can take turns."""
 
     def __init__(self, shape: Shape, *, threads: int, exact_int8: bool) -> None:
-        """Makes the model; `exact_int8` as `vit_runtime.saturation` decides it, for the graph itself."""
+        """Makes the model; `exact_int8` as `vit_runtime.devices.saturation` decides it, for the graph itself."""
         self.shape = shape
         self._threads = threads
         self._exact_int8 = exact_int8

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from vit_bench import system
 from vit_bench.errors import ContenderError
-from vit_runtime import codec
-from vit_runtime.artifact import Artifact, read_artifact
+from vit_runtime.artifact import Artifact, codec, read_artifact
 from vit_runtime.errors import VitEdgeError
 from vit_runtime.files import staging_folder
 
 if TYPE_CHECKING:
-    from vit_export.state_dict import StateDict
+    from vit_export.read.state_dict import StateDict
 
 PeerFile = Literal["weights.safetensors", "traced.onnx", "dynamic.onnx", "nncf.xml"]
 ABOUT_WEIGHTS: Final = "weights.json"
@@ -73,7 +72,7 @@ def _make_weights(recipe: Recipe, artifact: Artifact, target: Path) -> None:
     from safetensors.torch import save_file
 
     from vit_bench.torch_model import is_torchvisions
-    from vit_export.sources.torchvision_state import random_state
+    from vit_export.read.torchvision_state import random_state
 
     state = _own_weights(recipe.checkpoint, artifact)
     same = state is not None
@@ -87,10 +86,10 @@ def _make_weights(recipe: Recipe, artifact: Artifact, target: Path) -> None:
 
 def _own_weights(checkpoint: str | None, artifact: Artifact) -> StateDict | None:
     """The weights that an artifact was exported from; None where they are not at hand."""
-    from vit_export import sources
+    from vit_export import read as sources
     from vit_export.progress import Silent
+    from vit_export.read.torchvision import MODELS
     from vit_export.request import RANDOM_WEIGHTS, ExportRequest
-    from vit_export.sources.torchvision import MODELS
 
     arch, source = artifact.architecture, artifact.source
     if checkpoint is not None:
@@ -136,10 +135,10 @@ def _quantize_nncf(recipe: Recipe, artifact: Artifact, target: Path) -> None:
     import openvino
     import torch
 
-    from vit_export import reference
-    from vit_export.natural_pictures import noise_pictures
-    from vit_runtime.files import find_pictures
-    from vit_runtime.images import read_rgb
+    from vit_export.int8.natural_pictures import noise_pictures
+    from vit_export.verify import reference
+    from vit_runtime.pictures.finding import find_pictures
+    from vit_runtime.pictures.images import read_rgb
 
     preprocessing = artifact.preprocessing
     if recipe.calibrate is None:

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from vit_runtime.images import read_rgb
-from vit_runtime.picture_formats import open_picture
+from vit_runtime.pictures.formats import open_picture
+from vit_runtime.pictures.images import read_rgb
 from vit_runtime.selftest import waves
 
 _SIZE_HW: Final = (960, 1280)

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias, get_args
 
 from vit_bench.results import Accuracy, Kind, Latency, Quantiles, Ratio, Share
 from vit_bench.sections import order, timing_of
-from vit_runtime import codec
+from vit_runtime.artifact import codec
 
 DIGEST_KEY: Final = "vit-bench"
 """Name of the PNG's text chunk that holds the digest."""

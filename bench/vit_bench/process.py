@@ -13,7 +13,7 @@ from typing import IO
 from vit_bench import system
 from vit_bench.errors import ContenderError
 from vit_bench.task import ANSWERED, PREFIX, Measured, PhotoAnswer, Task
-from vit_runtime import codec
+from vit_runtime.artifact import codec
 from vit_runtime.errors import one_line
 
 

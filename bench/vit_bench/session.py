@@ -21,10 +21,10 @@ from vit_bench.results import RESULTS_VERSION, Accuracy, Footprints, Latency, Li
 from vit_bench.sections import Section
 from vit_bench.task import Tool
 from vit_export.progress import Progress
-from vit_runtime import __version__, codec
-from vit_runtime.artifact import Artifact
+from vit_runtime import __version__
+from vit_runtime.artifact import Artifact, codec
+from vit_runtime.devices.threads import default_threads
 from vit_runtime.errors import OutputFileError, UsageError
-from vit_runtime.processors import default_threads
 
 _BUSY: Final = 0.1
 """Share of the machine that others may take before it is worth a warning."""

@@ -10,8 +10,8 @@ import torchvision
 from safetensors.torch import load_file
 from torch import nn
 
-from vit_export.plain_vit import PlainViT
-from vit_export.sources.torchvision_state import empty_model
+from vit_export.read.torchvision_state import empty_model
+from vit_export.verify.plain_vit import PlainViT
 from vit_runtime.artifact import Architecture
 
 
@@ -35,7 +35,7 @@ def load_model(arch: Architecture, weights: Path, dtype: torch.dtype = torch.flo
 
     Args:
         arch: what the artifact says.
-        weights: a .safetensors file with torchvision's names; see `vit_export.canonical`.
+        weights: a .safetensors file with torchvision's names; see `vit_export.read.canonical`.
         dtype: of weights and computation.
     """
     state = {name: tensor.to(dtype) for name, tensor in load_file(weights).items()}
@@ -47,7 +47,7 @@ def load_model(arch: Architecture, weights: Path, dtype: torch.dtype = torch.flo
 
 
 class _Plain(nn.Module):
-    """`vit_export.plain_vit` as a module, whose weights are its own, as tracing wants them."""
+    """`vit_export.verify.plain_vit` as a module, whose weights are its own, as tracing wants them."""
 
     def __init__(self, arch: Architecture, state: Mapping[str, torch.Tensor]) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ import numpy as np
 from vit_bench import system
 from vit_bench.engines import TOP, Engine, load
 from vit_bench.task import ANSWERED, Measured, PhotoAnswer, Task, tell
-from vit_runtime import codec
+from vit_runtime.artifact import codec
 from vit_runtime.errors import ImageError, VitEdgeError
 
 _FEWEST_RUNS: Final = 3

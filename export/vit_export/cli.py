@@ -13,7 +13,7 @@ import typer
 
 from vit_export.checks import checked, checked_rollout
 from vit_export.extra import require_export_extra
-from vit_export.keep_float import parse_keep_float
+from vit_export.int8.keep_float import parse_keep_float
 from vit_export.request import IMAGENET_LABELS, RANDOM_WEIGHTS, ExportRequest, PreprocessingOptions
 from vit_runtime import __version__
 from vit_runtime.artifact import HeadFusion, Interpolation, Precision, Rollout, Target
@@ -177,7 +177,7 @@ def _run(request: ExportRequest) -> None:
     require_export_extra()
     from vit_export.console_progress import ConsoleProgress
     from vit_export.exporter import export as run_export
-    from vit_runtime.session import silence_onnxruntime
+    from vit_runtime.devices.session import silence_onnxruntime
     from vit_runtime.summary import (
         describe_assumptions,
         describe_quantization,
@@ -208,7 +208,7 @@ def _run(request: ExportRequest) -> None:
 
 def _list_models() -> None:
     require_export_extra()
-    from vit_export.sources.torchvision import MODELS, default_entry, weights_entries
+    from vit_export.read.torchvision import MODELS, default_entry, weights_entries
 
     for model in MODELS:
         typer.echo(model)

@@ -9,28 +9,29 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from vit_export import int8, sources, verify
-from vit_export.builder import GraphBuilder
-from vit_export.calibration_pictures import CalibrationPictures, read_calibration
+from vit_export import read as sources
 from vit_export.checks import checked
 from vit_export.errors import CheckpointError, VerificationError
-from vit_export.graph import build_graph
-from vit_export.keep_float import fewest
-from vit_export.labels import check_labels, read_labels
-from vit_export.library_reference import library_reference
+from vit_export.int8 import model as int8
+from vit_export.int8.calibration_pictures import CalibrationPictures, read_calibration
+from vit_export.int8.keep_float import fewest
 from vit_export.progress import Progress, Silent
+from vit_export.read.labels import check_labels, read_labels
+from vit_export.read.loaded import LoadedModel
 from vit_export.request import ExportRequest
-from vit_export.sources.loaded import LoadedModel
-from vit_export.targets import float_lowering, not_checked
-from vit_export.tensors import Weights
-from vit_export.write import ModelFile, new_model_file
-from vit_runtime import __version__, codec
-from vit_runtime.artifact import FORMAT_VERSION, Architecture, Artifact
+from vit_export.verify import comparison as verify
+from vit_export.verify.library import library_reference
+from vit_export.write.builder import GraphBuilder
+from vit_export.write.graph import build_graph
+from vit_export.write.model_file import ModelFile, new_model_file
+from vit_export.write.targets import float_lowering, not_checked
+from vit_export.write.tensors import Weights
+from vit_runtime import __version__
+from vit_runtime.artifact import FORMAT_VERSION, Architecture, Artifact, Output, codec
+from vit_runtime.devices.session import Provider, import_onnxruntime, open_session
 from vit_runtime.errors import OutputFileError, UsageError, one_line, option
 from vit_runtime.files import blame
-from vit_runtime.measured import Output
 from vit_runtime.model import ViT
-from vit_runtime.session import Provider, import_onnxruntime, open_session
 
 DEFAULT_FOLDER: Final = Path("models")
 

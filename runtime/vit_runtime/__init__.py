@@ -6,6 +6,7 @@
 """
 
 from vit_runtime.artifact import Artifact, read_artifact
+from vit_runtime.devices.session import Provider
 from vit_runtime.errors import (
     ArtifactError,
     ImageError,
@@ -16,11 +17,10 @@ from vit_runtime.errors import (
     VitEdgeError,
 )
 from vit_runtime.heatmap import AttentionMap
-from vit_runtime.images import ImageSource
 from vit_runtime.model import Prediction, ViT, load
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.images import ImageSource
+from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.selftest import SelfTestResult, check
-from vit_runtime.session import Provider
 
 __version__ = "0.1.0"
 

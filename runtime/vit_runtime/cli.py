@@ -11,19 +11,18 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from vit_runtime import __version__, codec, selftest, vectors
+from vit_runtime import __version__, selftest, vectors
 from vit_runtime.arrays import FloatArray, UInt8Array
-from vit_runtime.artifact import read_artifact
+from vit_runtime.artifact import Output, codec, read_artifact
 from vit_runtime.console import answer, complain, note, report_errors, set_up
+from vit_runtime.devices.memory import reuse_large_blocks
+from vit_runtime.devices.session import Provider, silence_onnxruntime
 from vit_runtime.errors import EXIT_INPUT, EXIT_VERIFICATION, ImageError, UsageError
-from vit_runtime.files import find_pictures
 from vit_runtime.heatmap import overlay_paths, save_overlay
-from vit_runtime.images import read_rgb
-from vit_runtime.measured import Output
-from vit_runtime.memory import reuse_large_blocks
 from vit_runtime.model import DEFAULT_BATCH_SIZE, ViT, load, normalized
-from vit_runtime.preprocess import load_pixels
-from vit_runtime.session import Provider, silence_onnxruntime
+from vit_runtime.pictures.finding import find_pictures
+from vit_runtime.pictures.images import read_rgb
+from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.summary import describe, describe_check
 
 app = typer.Typer(

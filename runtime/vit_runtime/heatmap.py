@@ -14,9 +14,10 @@ from PIL import Image
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Preprocessing
 from vit_runtime.errors import OutputFileError, UsageError, option
-from vit_runtime.files import OVERLAY_ENDING, atomic_write, blame, refuse_existing
-from vit_runtime.images import ImageSource, read_rgb
-from vit_runtime.preprocess import crop_box
+from vit_runtime.files import atomic_write, blame, refuse_existing
+from vit_runtime.pictures.finding import OVERLAY_ENDING
+from vit_runtime.pictures.images import ImageSource, read_rgb
+from vit_runtime.pictures.preprocess import crop_box
 
 _MAGMA: Final = bytes.fromhex(
     "000004 090720 1a1042 311165 4a1079 621980 792282 912b81 aa337d"

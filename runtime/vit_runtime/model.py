@@ -12,15 +12,14 @@ import numpy as np
 from PIL import Image
 
 from vit_runtime.arrays import FloatArray, UInt8Array
-from vit_runtime.artifact import Artifact, as_path, read_artifact
+from vit_runtime.artifact import Artifact, Output, as_path, read_artifact
+from vit_runtime.artifact.signature import check_answers, check_signature, empty_answer
 from vit_runtime.checks import whole_number
+from vit_runtime.devices.session import CPU_PROVIDER, OpenedSession, Provider, open_session
 from vit_runtime.errors import ArtifactError, ImageError, ProviderError, UsageError, one_line, option
 from vit_runtime.heatmap import AttentionMap, keep
-from vit_runtime.images import ImageSource
-from vit_runtime.measured import Output
-from vit_runtime.preprocess import load_pixels
-from vit_runtime.session import CPU_PROVIDER, OpenedSession, Provider, open_session
-from vit_runtime.signature import check_answers, check_signature, empty_answer
+from vit_runtime.pictures.images import ImageSource
+from vit_runtime.pictures.preprocess import load_pixels
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -88,7 +87,7 @@ def load(
     path = as_path(path)
     artifact = read_artifact(path)
     if verify:
-        from vit_runtime.digest import check_digest
+        from vit_runtime.artifact.digest import check_digest
 
         check_digest(path, artifact.external_data)
     opened = open_session(

@@ -14,12 +14,11 @@ import numpy as np
 from PIL import Image
 
 from vit_runtime.arrays import FloatArray, UInt8Array
-from vit_runtime.artifact import Preprocessing
-from vit_runtime.digest import digest_problem
+from vit_runtime.artifact import Output, Preprocessing
+from vit_runtime.artifact.digest import digest_problem
 from vit_runtime.errors import ArtifactError
-from vit_runtime.measured import Output
 from vit_runtime.model import ViT
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 
 _PHOTO_HW: Final = (211, 307)
 

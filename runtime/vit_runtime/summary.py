@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from vit_runtime.artifact import Architecture, Artifact, Assumption, Family, Pooling, Source
+from vit_runtime.artifact import (
+    Architecture,
+    Artifact,
+    Assumption,
+    Family,
+    LayerLoss,
+    OutputCheck,
+    Pooling,
+    Quantization,
+    Source,
+    Verification,
+)
 from vit_runtime.errors import option
-from vit_runtime.measured import LayerLoss, OutputCheck, Quantization, Verification
 from vit_runtime.selftest import SelfTestResult
 from vit_runtime.terminal import printable
 

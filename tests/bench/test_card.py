@@ -17,7 +17,7 @@ import pytest
 from vit_bench import card
 from vit_bench.card import LoadMeter, available_processors, installed, now, read_card
 from vit_bench.results import Card, Load, Package
-from vit_runtime import codec
+from vit_runtime.artifact import codec
 
 STARTED = datetime(2025, 3, 4, 5, 6, 7, 890_000, tzinfo=timezone.utc)
 PI_5 = """\

@@ -18,7 +18,7 @@ from vit_bench.limit import measure_limits
 from vit_bench.limit_worker import LimitTask
 from vit_bench.results import Limit, Limits
 from vit_export.progress import Silent
-from vit_runtime import codec
+from vit_runtime.artifact import codec
 from vit_runtime.errors import MissingDependencyError, VitEdgeError
 
 from .made_results import limit

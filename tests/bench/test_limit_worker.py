@@ -21,7 +21,7 @@ from vit_bench.operations import architecture_operations
 from vit_bench.peak import _model
 from vit_bench.results import Contender, Limit
 from vit_export import ExportRequest, export
-from vit_export.sources.torchvision_state import random_state
+from vit_export.read.torchvision_state import random_state
 from vit_runtime.artifact import Architecture, Rollout
 from vit_runtime.errors import ArtifactError, MissingDependencyError
 

@@ -16,7 +16,7 @@ from vit_bench.contenders import TOOLS, Entrant, PeerRequest, Peers, make_peers
 from vit_bench.process import run_task
 from vit_bench.statistics import cosine
 from vit_bench.torch_model import is_torchvisions, load_model
-from vit_export.plain_vit import PlainViT
+from vit_export.verify.plain_vit import PlainViT
 from vit_runtime.artifact import read_artifact
 
 LEAST_COSINE = {"fp32": 0.999999, "bf16": 0.999, "int8": 0.95}
@@ -90,7 +90,7 @@ def test_a_kind_that_torchvision_lacks_runs_as_the_plain_model(tiny_artifact: Pa
 
     from safetensors.torch import save_file
 
-    from vit_export.sources.torchvision_state import random_state
+    from vit_export.read.torchvision_state import random_state
 
     arch = read_artifact(tiny_artifact).architecture
     assert is_torchvisions(arch)

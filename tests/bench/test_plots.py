@@ -29,7 +29,7 @@ from vit_bench.plot_data import (
 )
 from vit_bench.plots import draw, png
 from vit_bench.statistics import share
-from vit_runtime import codec
+from vit_runtime.artifact import codec
 from vit_runtime.errors import MissingDependencyError
 
 from .made_results import RIGHT, SPEEDS, VIT, accuracy, around, latency

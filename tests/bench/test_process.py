@@ -21,7 +21,7 @@ import vit_runtime
 from vit_bench.errors import ContenderError
 from vit_bench.process import Finished, run_module, run_task
 from vit_bench.task import PhotoAnswer, Task
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.selftest import waves
 
 Sabotage = Callable[[str], dict[str, str]]

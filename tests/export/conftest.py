@@ -16,10 +16,10 @@ from torchvision.models import VisionTransformer
 
 from vit_export import ExportRequest, export
 from vit_export.errors import CheckpointError
-from vit_export.sources.torchvision_state import random_state
+from vit_export.read.torchvision_state import random_state
 from vit_runtime.artifact import Architecture, read_artifact
 from vit_runtime.errors import VitEdgeError
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TINY = {

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_export import calibration_pictures
-from vit_export.calibration_pictures import CalibrationPictures, read_calibration
 from vit_export.errors import CalibrationError
+from vit_export.int8 import calibration_pictures
+from vit_export.int8.calibration_pictures import CalibrationPictures, read_calibration
 from vit_runtime.artifact import Preprocessing
 from vit_runtime.errors import VitEdgeError
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 
 PREPROCESSING = Preprocessing(
     resize_shortest_edge=37,

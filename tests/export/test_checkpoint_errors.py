@@ -18,7 +18,7 @@ from torchvision.models.vision_transformer import ConvStemConfig
 
 from vit_export import ExportRequest
 from vit_export.errors import CheckpointError
-from vit_export.state_dict import read_state_dict
+from vit_export.read.state_dict import read_state_dict
 
 HIDDEN = "encoder.layers.encoder_layer_1.mlp.0.weight"
 

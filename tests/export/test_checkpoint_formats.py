@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_export.sources.torchvision_state import random_state, read_architecture
+from vit_export.read.torchvision_state import random_state, read_architecture
 from vit_runtime.artifact import Architecture
 from vit_runtime.errors import UsageError
 

@@ -12,8 +12,8 @@ from torchvision.models import get_model_weights
 
 import vit_runtime as vit
 from vit_export.cli import app
-from vit_export.sources import torchvision as source
-from vit_export.sources.torchvision import MODELS
+from vit_export.read import torchvision as source
+from vit_export.read.torchvision import MODELS
 from vit_runtime.artifact import read_artifact
 from vit_runtime.selftest import waves
 

@@ -20,11 +20,11 @@ import pytest
 import torch
 from torchvision.models import get_model, get_model_weights
 
-from vit_export import sources
+from vit_export import read as sources
 from vit_export.errors import DownloadError
 from vit_export.progress import Silent
+from vit_export.read import torchvision as source
 from vit_export.request import ExportRequest
-from vit_export.sources import torchvision as source
 
 ENTRY = get_model_weights("vit_b_32").IMAGENET1K_V1
 

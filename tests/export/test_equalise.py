@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from torchvision.models import VisionTransformer
 
-from vit_export.equalise import BlockSpread, EqualisedWeights, Spread
+from vit_export.int8.equalise import BlockSpread, EqualisedWeights, Spread
 
 WIDTH, HEADS = 128, 2
 BLOCKS = [f"encoder.layers.encoder_layer_{number}" for number in range(2)]

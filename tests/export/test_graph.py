@@ -12,11 +12,11 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 import vit_runtime as vit
-from vit_export.graph import build_graph
-from vit_export.tensors import Weights
-from vit_export.write import ModelFile
+from vit_export.write.graph import build_graph
+from vit_export.write.model_file import ModelFile
+from vit_export.write.tensors import Weights
 from vit_runtime.artifact import METADATA_KEY, read_artifact
-from vit_runtime.digest import DIGEST_KEY
+from vit_runtime.artifact.digest import DIGEST_KEY
 
 LAYERS = 2
 OPERATORS = {

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_runtime.artifact import read_artifact
-from vit_runtime.session import open_session
+from vit_runtime.devices.session import open_session
 
 LARGEST = 65504
 """fp16's largest number."""

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vit_export import CheckpointError, ExportRequest, export
-from vit_export.state_dict import read_state_dict
+from vit_export.read.state_dict import read_state_dict
 
 from . import hf_models
 
@@ -205,7 +205,7 @@ MEASURED = """
 import resource, sys, tracemalloc
 from vit_export import ExportRequest, VitEdgeError
 from vit_export.progress import Silent
-from vit_export.sources import load
+from vit_export.read import load
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     load(ExportRequest(model=sys.argv[1]), Silent())

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_runtime.artifact import Architecture, Artifact, Rollout
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 
 from .hf_models import CASES, HEADLESS, LABELS, PHOTOS, TINY, answers, make, processor_for, refuse_network, save
 

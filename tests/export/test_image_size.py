@@ -13,7 +13,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 import vit_runtime as vit
 from vit_export import ExportRequest, PreprocessingOptions, export
 from vit_export.errors import CheckpointError
-from vit_export.preprocessing import IMAGENET_MEAN, IMAGENET_STD, at_image_size
+from vit_export.read.preparation import IMAGENET_MEAN, IMAGENET_STD, at_image_size
 from vit_runtime.artifact import Preprocessing
 from vit_runtime.errors import UsageError
 

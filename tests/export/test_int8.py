@@ -9,8 +9,8 @@ from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 
 import vit_runtime as vit
-from vit_export.builder import GraphBuilder
 from vit_export.errors import VerificationError
+from vit_export.write.builder import GraphBuilder
 from vit_runtime.artifact import read_artifact
 
 LINEAR = (

@@ -11,7 +11,7 @@ import pytest
 
 import vit_runtime as vit
 from vit_export import ExportRequest, PreprocessingOptions, export
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 
 LOG = logging.getLogger(__name__)
 SAME_TOP1, ACCURACY_LOSS = 0.985, 0.005

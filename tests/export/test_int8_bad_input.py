@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from vit_export.sources.torchvision_state import random_state
+from vit_export.read.torchvision_state import random_state
 from vit_runtime.artifact import Architecture
 
 COMMAND = Path(sys.executable).with_name("vit-export")

@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_runtime.session import open_session
+from vit_runtime.devices.session import open_session
 
 BLOCKS = 3
 LAYERS = {"patch_embed/projection"} | {

@@ -10,14 +10,14 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from vit_export.builder import GraphBuilder
-from vit_export.int8_cpu import CpuInt8, WeightRounder
-from vit_export.int8_portable import PortableInt8
-from vit_export.linear import Linear
-from vit_export.lowering import Activation
-from vit_export.rounding import QuantizedWeight, Range
-from vit_export.write import ModelFile
-from vit_runtime.session import open_session
+from vit_export.int8.cpu import CpuInt8, WeightRounder
+from vit_export.int8.portable import PortableInt8
+from vit_export.int8.rounding import QuantizedWeight, Range
+from vit_export.write.builder import GraphBuilder
+from vit_export.write.linear import Linear
+from vit_export.write.lowering import Activation
+from vit_export.write.model_file import ModelFile
+from vit_runtime.devices.session import open_session
 
 WIDTH, OUTPUTS, ROWS = 64, 48, 6
 FLOAT32_STEP = 2.0**-24

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vit_export import ExportRequest
 from vit_export.checks import checked
 from vit_export.errors import UnknownModelError
-from vit_export.keep_float import fewest, layers_to_keep, parse_keep_float, worst_first
+from vit_export.int8.keep_float import fewest, layers_to_keep, parse_keep_float, worst_first
 from vit_runtime.errors import UsageError
 
 LAYERS = (

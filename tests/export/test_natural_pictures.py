@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_images
 
-from vit_export.natural_pictures import noise_pictures, patch_moment
-from vit_export.rounding import SecondMoment, round_to_nearest
+from vit_export.int8.natural_pictures import noise_pictures, patch_moment
+from vit_export.int8.rounding import SecondMoment, round_to_nearest
 
 SIDE = 96
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vit_export.graph import linear_layers
-from vit_export.observe import FloatModel
-from vit_export.preprocessing import imagenet_preset
+from vit_export.int8.observe import FloatModel
+from vit_export.int8.rounding import Range
+from vit_export.int8.static import Quantizer
 from vit_export.progress import Silent
-from vit_export.quantize import Quantizer
-from vit_export.rounding import Range
-from vit_export.tensors import Weights
+from vit_export.read.preparation import imagenet_preset
+from vit_export.write.graph import linear_layers
+from vit_export.write.tensors import Weights
 
 PLACES = {
     "encoder/1/mlp/input": lambda model: model.encoder.layers[1].ln_2,

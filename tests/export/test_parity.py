@@ -19,7 +19,7 @@ from torchvision.transforms._presets import ImageClassification
 
 import vit_runtime as vit
 from vit_export import ExportRequest, PreprocessingOptions, export
-from vit_export.sources.torchvision_state import random_state
+from vit_export.read.torchvision_state import random_state
 
 LOG = logging.getLogger(__name__)
 TOLERANCE = 1e-4

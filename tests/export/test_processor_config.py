@@ -14,9 +14,9 @@ import transformers
 from PIL import Image, ImageOps
 
 from vit_export.errors import CheckpointError
-from vit_export.sources.processor_config import FILE, preset, read_processor
+from vit_export.read.processor_config import FILE, preset, read_processor
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 
 from .hf_models import photo, refuse_network
 

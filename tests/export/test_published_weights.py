@@ -14,12 +14,13 @@ from PIL import Image
 from torchvision.models import WeightsEnum, get_model, get_model_weights
 
 import vit_runtime as vit
-from vit_export import ExportRequest, export, sources
+from vit_export import ExportRequest, export
+from vit_export import read as sources
 from vit_export.errors import CheckpointError
 from vit_export.progress import Silent
-from vit_export.sources import torchvision as source
+from vit_export.read import torchvision as source
 from vit_runtime.artifact import read_artifact
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.selftest import waves
 
 ENTRIES = [(model, entry) for model in source.MODELS for entry in get_model_weights(model)]

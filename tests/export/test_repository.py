@@ -26,7 +26,7 @@ import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_export.errors import DownloadError
 from vit_export.progress import Silent
-from vit_export.sources.repository import Hub
+from vit_export.read.repository import Hub
 
 from .timm_models import answers, config_of, one_thread, photos, prepared, save, seeded, small  # noqa: F401 - one_thread is a fixture
 

@@ -217,7 +217,7 @@ def test_every_path_may_be_a_str_a_path_or_what_has_one(
     assert artifact.quantization.calibration.pictures == 12
 
     small = artifact.architecture  # a named model of its own size would take half a minute
-    monkeypatch.setattr("vit_export.sources.torchvision._named_architecture", lambda _model: small)
+    monkeypatch.setattr("vit_export.read.torchvision._named_architecture", lambda _model: small)
     named = export(ExportRequest(model=kind("vit_b_16"), checkpoint=kind(tiny_checkpoint), output=kind(folder / "b")))
     assert read_artifact(named.path).source.weights == tiny_checkpoint.name
     assert files_in(folder) == ["a.onnx", "b/vit_b_16.onnx", "labels.txt"]

@@ -12,7 +12,7 @@ from torchvision.models import VisionTransformer
 import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_runtime.artifact import Rollout
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 
 PAPER = Rollout(head_fusion="mean", discard_ratio=0.0)
 

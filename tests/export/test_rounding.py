@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from vit_export.rounding import Range, SecondMoment, channel_scales, round_to_nearest
+from vit_export.int8.rounding import Range, SecondMoment, channel_scales, round_to_nearest
 
 LARGEST = float(np.float32(3e38))
 """Near float32's own largest."""

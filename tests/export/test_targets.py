@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 import vit_runtime as vit
 from vit_export import ExportRequest, PreprocessingOptions, export
 from vit_runtime.artifact import read_artifact
-from vit_runtime.preprocess import load_pixels
-from vit_runtime.saturation import int8_products_saturate
-from vit_runtime.session import open_session
+from vit_runtime.devices.saturation import int8_products_saturate
+from vit_runtime.devices.session import open_session
+from vit_runtime.pictures.preprocess import load_pixels
 
 BLOCKS = 3
 QUANTIZED = 1 + 6 * BLOCKS

@@ -14,10 +14,10 @@ from torch import nn
 
 import vit_runtime as vit
 from vit_export import ExportRequest, PreprocessingOptions, export
-from vit_export.reference import normalise
-from vit_export.verify import cosines
+from vit_export.verify.comparison import cosines
+from vit_export.verify.reference import normalise
 from vit_runtime.artifact import Rollout, read_artifact
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 
 from .timm_models import answers, config_of, one_thread, photos, prepared, save, seeded, small  # noqa: F401 - one_thread is a fixture
 

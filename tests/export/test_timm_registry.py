@@ -26,11 +26,11 @@ from torchvision.transforms import CenterCrop, Normalize, Resize
 
 from vit_export.errors import CheckpointError
 from vit_export.progress import Silent
+from vit_export.read import timm as source
+from vit_export.read.loaded import LoadedModel
+from vit_export.read.repository import Folder
+from vit_export.read.timm_config import read_config
 from vit_export.request import ExportRequest
-from vit_export.sources import timm as source
-from vit_export.sources.loaded import LoadedModel
-from vit_export.sources.repository import Folder
-from vit_export.sources.timm_config import read_config
 from vit_runtime.errors import VitEdgeError
 
 from .timm_models import answers, config_of, one_thread, seeded  # noqa: F401 - one_thread is a fixture

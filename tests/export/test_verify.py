@@ -10,15 +10,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-import vit_export.graph
+import vit_export.write.graph
 import vit_runtime as vit
-from vit_export import sources, verify
-from vit_export.builder import GraphBuilder
+from vit_export import read as sources
 from vit_export.errors import VerificationError
 from vit_export.progress import Silent
 from vit_export.request import ExportRequest
+from vit_export.verify import comparison as verify
+from vit_export.write.builder import GraphBuilder
 from vit_runtime.artifact import read_artifact
-from vit_runtime.preprocess import RESAMPLING
+from vit_runtime.pictures.preprocess import RESAMPLING
 from vit_runtime.selftest import waves
 
 LAYER = "encoder.layers.encoder_layer_1"
@@ -55,7 +56,7 @@ def changed_weight(name, change):
 
 
 def changed_name(name, value):
-    return lambda monkeypatch: monkeypatch.setattr(vit_export.graph, name, value)
+    return lambda monkeypatch: monkeypatch.setattr(vit_export.write.graph, name, value)
 
 
 def skipped_residual(monkeypatch):

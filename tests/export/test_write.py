@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_export.builder import IR_VERSION, OPSET
 from vit_export.errors import CheckpointError
-from vit_export.graph import build_graph
-from vit_export.tensors import Weights
-from vit_export.write import PROTOBUF_LIMIT, ModelFile, new_model_file
+from vit_export.write.builder import IR_VERSION, OPSET
+from vit_export.write.graph import build_graph
+from vit_export.write.model_file import PROTOBUF_LIMIT, ModelFile, new_model_file
+from vit_export.write.tensors import Weights
 from vit_runtime.artifact import METADATA_KEY, read_artifact
-from vit_runtime.digest import DIGEST_KEY
+from vit_runtime.artifact.digest import DIGEST_KEY
 from vit_runtime.errors import ArtifactError, OutputFileError
 
 SMALLEST_LIMIT = 64 << 20

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from vit_export.sources.torchvision_state import random_state
+from vit_export.read.torchvision_state import random_state
 from vit_runtime.artifact import Architecture
 
 WIDTH, MLP, LAYERS, CLASSES, PATCH, IMAGE = 64, 128, 2, 7, 8, 32

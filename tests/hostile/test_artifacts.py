@@ -13,9 +13,9 @@ import pytest
 from safetensors.torch import load_file
 
 from vit_export import ExportRequest, export
-from vit_export.graph import build_graph
-from vit_export.tensors import Weights
-from vit_export.write import ModelFile
+from vit_export.write.graph import build_graph
+from vit_export.write.model_file import ModelFile
+from vit_export.write.tensors import Weights
 from vit_runtime.artifact import read_artifact
 
 from .artifact_mutants import artifact_mutants

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vit_runtime.picture_formats import FORMATS
+from vit_runtime.pictures.formats import FORMATS
 
 from .good_pictures import Good
 from .picture_limits import picture_results

@@ -41,7 +41,7 @@ def pictures() -> Act:
     import numpy as np
 
     from vit_runtime.artifact import Preprocessing
-    from vit_runtime.preprocess import load_pixels
+    from vit_runtime.pictures.preprocess import load_pixels
 
     with contextlib.suppress(ImportError):  # where it is installed, HEIC is read too
         import pillow_heif
@@ -102,7 +102,8 @@ def digests() -> Act:
 def checkpoints() -> Act:
     import torch
 
-    from vit_export import ExportRequest, sources
+    from vit_export import ExportRequest
+    from vit_export import read as sources
     from vit_export.progress import Silent
 
     torch.set_num_threads(1)
@@ -141,7 +142,7 @@ def stated_pixels(path: Path) -> int:
         return 0
     from PIL import Image
 
-    from vit_runtime.picture_formats import FORMATS
+    from vit_runtime.pictures.formats import FORMATS
 
     with (
         contextlib.suppress(Exception),

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_export.graph import build_graph
-from vit_export.tensors import Weights
-from vit_export.write import ModelFile
+from vit_export.write.graph import build_graph
+from vit_export.write.model_file import ModelFile
+from vit_export.write.tensors import Weights
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import METADATA_KEY, Rollout
 

@@ -12,7 +12,7 @@ import pytest
 
 from vit_runtime import Artifact, ArtifactError, read_artifact
 from vit_runtime.artifact import FORMAT_VERSION, METADATA_KEY
-from vit_runtime.codec import decode, encode
+from vit_runtime.artifact.codec import decode, encode
 
 GOLDEN = Path(__file__).parent / "golden" / "artifact_v4.json"
 GOLDEN_INT8 = GOLDEN.with_name("artifact_v4_int8.json")

@@ -11,29 +11,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_runtime import Artifact, codec, read_artifact
+from vit_runtime import Artifact, read_artifact
 from vit_runtime.artifact import (
     FORMAT_VERSION,
     LARGEST_EDGE,
     METADATA_KEY,
+    Agreement,
     Architecture,
     Assumption,
-    ExternalData,
-    Preprocessing,
-    Rollout,
-    Source,
-)
-from vit_runtime.measured import (
-    Agreement,
     Calibration,
+    ExternalData,
     LayerLoss,
     Output,
     OutputAgreement,
     OutputCheck,
+    Preprocessing,
     Quantization,
+    Rollout,
     SelfTest,
+    Source,
     StoredAnswer,
     Verification,
+    codec,
 )
 
 number = st.floats(allow_nan=False, allow_infinity=False)

@@ -16,7 +16,7 @@ import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_runtime.artifact import Preprocessing, Rollout
 from vit_runtime.heatmap import AttentionMap, _colours, overlay_paths
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 
 PREPARATION = Preprocessing(
     resize_shortest_edge=64,

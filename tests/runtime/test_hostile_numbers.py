@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 import vit_runtime as vit
-from vit_runtime.onnx_file import read_metadata
+from vit_runtime.artifact.onnx_file import read_metadata
 
 Document = dict[str, Any]
 Refusal = Callable[[object], str]

@@ -116,7 +116,7 @@ def test_loading_a_model_does_not_silence_onnxruntime_for_others(
 
 def test_looking_for_cuda_leaves_the_streams_of_the_process_alone(capsys: pytest.CaptureFixture[str]):
     """onnxruntime's own search prints what it does not find; what others print meanwhile is not lost."""
-    from vit_runtime.provider_libraries import _find_cuda
+    from vit_runtime.devices.libraries import _find_cuda
 
     before = sys.stdout
     seen: list[object] = []

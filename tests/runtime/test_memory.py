@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from vit_runtime import memory
+from vit_runtime.devices import memory
 
 # Frees blocks of 8 MB one by one: glibc then takes blocks of that size for small ones, and keeps them.
 KEEPS_FREED_BLOCKS = """
 import sys
 from pathlib import Path
-from vit_runtime import memory
+from vit_runtime.devices import memory
 
 def resident():
     status = Path("/proc/self/status").read_text()

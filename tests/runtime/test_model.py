@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 import vit_runtime as vit
-from vit_export import reference
-from vit_export.sources.torchvision_state import reference_model
-from vit_export.state_dict import read_state_dict
+from vit_export.read.state_dict import read_state_dict
+from vit_export.read.torchvision_state import reference_model
+from vit_export.verify import reference
 from vit_runtime.arrays import FloatArray, UInt8Array
-from vit_runtime.preprocess import load_pixels
+from vit_runtime.pictures.preprocess import load_pixels
 
 Edit = Callable[..., Path]
 AskPyTorch = Callable[[list[UInt8Array]], tuple[FloatArray, FloatArray]]

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import read_artifact
+from vit_runtime.artifact.onnx_file import read_metadata
 from vit_runtime.errors import ArtifactError
-from vit_runtime.onnx_file import read_metadata
 
 Encode = Callable[..., bytes]
 

@@ -18,9 +18,9 @@ from PIL import EpsImagePlugin, Image, features
 import vit_runtime as vit
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.images import LARGEST_STREAM, read_rgb
-from vit_runtime.picture_formats import FORMATS, PICTURE_SUFFIXES
-from vit_runtime.preprocess import LARGEST_ENLARGED, load_pixels
+from vit_runtime.pictures.formats import FORMATS, PICTURE_SUFFIXES
+from vit_runtime.pictures.images import LARGEST_STREAM, read_rgb
+from vit_runtime.pictures.preprocess import LARGEST_ENLARGED, load_pixels
 
 Encode = Callable[..., bytes]
 Run = Callable[..., object]
@@ -59,7 +59,7 @@ import io, numpy as np
 from PIL import Image
 import pillow_heif
 from vit_runtime import ImageError
-from vit_runtime.images import read_rgb
+from vit_runtime.pictures.images import read_rgb
 file = io.BytesIO()
 pillow_heif.from_pillow(Image.new("RGB", (64, 48), (200, 30, 90))).save(file, quality=90)
 try:
@@ -167,7 +167,7 @@ def test_just_below_the_bound_it_is_scaled():
 
 
 def test_what_is_made_smaller_is_never_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vit_runtime.preprocess.LARGEST_ENLARGED", 100)
+    monkeypatch.setattr("vit_runtime.pictures.preprocess.LARGEST_ENLARGED", 100)
     assert load_pixels(narrow_png(400, 40), preprocessing(32)).shape == (32, 32, 3)
 
 
@@ -202,7 +202,7 @@ def test_a_file_that_cannot_be_turned_back(picture: UInt8Array, encode: Encode):
 
 
 def test_a_pipe_without_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vit_runtime.images.LARGEST_STREAM", 1000)
+    monkeypatch.setattr("vit_runtime.pictures.images.LARGEST_STREAM", 1000)
     with pytest.raises(vit.ImageError, match="brings more than 0 MiB; save it to a file first"):
         read_rgb("/dev/zero" if Path("/dev/zero").exists() else io.BufferedReader(Pipe(bytes(2000))))
     assert LARGEST_STREAM == 256 << 20

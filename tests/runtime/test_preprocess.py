@@ -15,11 +15,11 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F  # noqa: N812 - the name that torchvision's own code uses
 from transformers import image_transforms
 
-from vit_export.sources.torchvision import MODELS, entry_preprocessing, weights_entries
+from vit_export.read.torchvision import MODELS, entry_preprocessing, weights_entries
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.images import read_rgb
-from vit_runtime.preprocess import RESAMPLING, crop_box, load_pixels
+from vit_runtime.pictures.images import read_rgb
+from vit_runtime.pictures.preprocess import RESAMPLING, crop_box, load_pixels
 
 ENTRIES: dict[Preprocessing, WeightsEnum] = {
     entry_preprocessing(entry): entry for model in MODELS for entry in weights_entries(model).values()

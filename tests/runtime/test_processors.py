@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vit_runtime import processors
+from vit_runtime.devices import threads as processors
 
 Machine = Callable[..., int]
 

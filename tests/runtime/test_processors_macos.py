@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vit_runtime.processors import default_threads
+from vit_runtime.devices.threads import default_threads
 
 LOGICAL_PROCESSORS = 12
 """What `os.cpu_count()` says in these tests, and the fallback gives."""

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from vit_runtime.processors import default_threads
-from vit_runtime.processors_windows import count_cores
+from vit_runtime.devices.threads import default_threads
+from vit_runtime.devices.windows import count_cores
 
 LOGICAL_PROCESSORS = 24
 """What `os.cpu_count()` says in these tests, and the fallback gives."""

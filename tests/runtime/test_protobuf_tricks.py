@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import vit_runtime as vit
-from vit_runtime.digest import digest_entry
-from vit_runtime.onnx_file import open_onnx
-from vit_runtime.protobuf import MalformedError
+from vit_runtime.artifact.digest import digest_entry
+from vit_runtime.artifact.onnx_file import open_onnx
+from vit_runtime.artifact.protobuf import MalformedError
 
 Edit = Callable[..., Path]
 

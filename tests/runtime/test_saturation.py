@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_runtime import saturation
-from vit_runtime.saturation import int8_products_saturate
-from vit_runtime.session import open_session
+from vit_runtime.devices import saturation
+from vit_runtime.devices.saturation import int8_products_saturate
+from vit_runtime.devices.session import open_session
 
 Run = Callable[..., Any]
 
@@ -149,7 +149,7 @@ def test_the_option_is_set_for_int8_where_products_saturate_and_nowhere_else(
     saturates: bool, int8: bool, product: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Both kinds of processor, whichever runs this test."""
-    monkeypatch.setattr("vit_runtime.session.int8_products_saturate", lambda: saturates)
+    monkeypatch.setattr("vit_runtime.devices.session.int8_products_saturate", lambda: saturates)
     opened = open_session(product, provider="cpu", int8=int8)
     options = opened.session.get_session_options()
     # onnxruntime raises for an entry that was never set.

@@ -14,9 +14,9 @@ import pytest
 from onnx import numpy_helper
 
 import vit_runtime as vit
-from vit_export import reference
-from vit_export.sources.torchvision_state import reference_model
-from vit_export.state_dict import read_state_dict
+from vit_export.read.state_dict import read_state_dict
+from vit_export.read.torchvision_state import reference_model
+from vit_export.verify import reference
 from vit_runtime.selftest import SelfTestResult, waves
 
 Edit = Callable[..., Path]

@@ -14,8 +14,8 @@ import pytest
 
 import vit_runtime as vit
 from vit_runtime.arrays import UInt8Array
-from vit_runtime.processors import default_threads
-from vit_runtime.session import PROVIDERS, open_session
+from vit_runtime.devices.session import PROVIDERS, open_session
+from vit_runtime.devices.threads import default_threads
 
 EXECUTION_PROVIDERS = {
     "cuda": ("CUDAExecutionProvider", "vit-edge[gpu]"),

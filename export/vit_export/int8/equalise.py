@@ -1,0 +1,122 @@
+"""Moves the spread of activation channels into the weights, exactly, so that one scale fits all channels.
+
+A linear layer's input x becomes (x - shift) / scale, channel by channel, and the layer makes up for it:
+W x + b = (W · scale) (x - shift) / scale + (b + W shift). The division costs nothing where it can be folded away:
+
+- into the LayerNorm in front, whose weight and bias act on the same channels (SmoothQuant: Xiao et al. 2023, equation 4
+  with its migration strength at 1; the shift is that of Outlier Suppression+: Wei et al. 2023, equation 3);
+- for attention's output projection into the value rows of the input projection, since attention is linear in V and its
+  probabilities sum to one.
+
+The equalised weights are an equivalent model under the same names: PyTorch itself gives the same answers with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from vit_export.write.linear import WeightSource
+from vit_runtime.arrays import FloatArray
+
+_SMALLEST_SHARE: Final = 0.1
+"""Of the median scale of the channels that move: what others get at least, since pictures to come may move them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """The centre and half width of each channel's values, (width,)."""
+
+    shift: FloatArray
+    scale: FloatArray
+
+    @classmethod
+    def of_range(cls, low: FloatArray, high: FloatArray) -> Spread:
+        """The spread of channels that were seen between `low` and `high`."""
+        half = (high - low) / 2
+        moving = half[half > 0]
+        scale = np.maximum(half, _SMALLEST_SHARE * float(np.median(moving)) if len(moving) else 1.0)
+        return cls(shift=np.asarray((high + low) / 2, np.float32), scale=np.asarray(scale, np.float32))
+
+    @classmethod
+    def of_peaks(cls, peaks: FloatArray, *, strength: float) -> Spread:
+        """Partial equalisation, for values of which only the largest sizes are known, and those roughly.
+
+        SmoothQuant's migration strength; 0 leaves all as it is.
+        """
+        typical = float(np.median(peaks)) or 1.0
+        scale = np.maximum(peaks / typical, _SMALLEST_SHARE) ** strength
+        return cls(shift=np.zeros_like(scale, np.float32), scale=np.asarray(scale, np.float32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSpread:
+    """The spreads of one encoder block's three inputs that can be equalised."""
+
+    normalised: Spread
+    """What ln_1 puts out."""
+    mixed: Spread
+    """What attention puts out."""
+    mlp: Spread
+    """What ln_2 puts out."""
+
+
+class EqualisedWeights:
+    """The weights of an equivalent model, under the same names."""
+
+    def __init__(self, weights: WeightSource, blocks: Mapping[str, BlockSpread]) -> None:
+        """Takes the original weights, and spreads by the blocks' prefix `encoder.layers.encoder_layer_0`."""
+        self._weights = weights
+        self._changed: dict[str, Callable[[], FloatArray]] = {}
+        for key, spread in blocks.items():
+            self._equalise_attention(key, spread.normalised, spread.mixed)
+            self._equalise_mlp(key, spread.mlp)
+
+    def __call__(self, name: str) -> FloatArray:
+        """One tensor as float32; see `Weights`."""
+        changed = self._changed.get(name)
+        return self._weights(name) if changed is None else np.asarray(changed(), np.float32)
+
+    def _equalise_attention(self, key: str, normalised: Spread, mixed: Spread) -> None:
+        weights, projection = self._weights, f"{key}.self_attention"
+        self._fold_into_norm(f"{key}.ln_1", normalised)
+
+        def packed_weight() -> FloatArray:
+            packed = weights(f"{projection}.in_proj_weight") * normalised.scale
+            values = slice(2 * packed.shape[1], None)
+            packed[values] /= mixed.scale[:, None]
+            return packed
+
+        def packed_bias() -> FloatArray:
+            packed = _compensated_bias(
+                weights, f"{projection}.in_proj_weight", f"{projection}.in_proj_bias", normalised
+            )
+            values = slice(2 * len(packed) // 3, None)
+            packed[values] = (packed[values] - mixed.shift) / mixed.scale
+            return packed
+
+        self._changed[f"{projection}.in_proj_weight"] = packed_weight
+        self._changed[f"{projection}.in_proj_bias"] = packed_bias
+        self._compensate(f"{projection}.out_proj", mixed)
+
+    def _equalise_mlp(self, key: str, spread: Spread) -> None:
+        self._fold_into_norm(f"{key}.ln_2", spread)
+        self._compensate(f"{key}.mlp.0", spread)
+
+    def _fold_into_norm(self, name: str, spread: Spread) -> None:
+        weights = self._weights
+        self._changed[f"{name}.weight"] = lambda: weights(f"{name}.weight") / spread.scale
+        self._changed[f"{name}.bias"] = lambda: (weights(f"{name}.bias") - spread.shift) / spread.scale
+
+    def _compensate(self, name: str, spread: Spread) -> None:
+        weights = self._weights
+        self._changed[f"{name}.weight"] = lambda: weights(f"{name}.weight") * spread.scale
+        self._changed[f"{name}.bias"] = lambda: _compensated_bias(weights, f"{name}.weight", f"{name}.bias", spread)
+
+
+def _compensated_bias(weights: WeightSource, weight: str, bias: str, spread: Spread) -> FloatArray:
+    """Gives b + W shift, added up in double precision."""
+    return np.asarray(weights(bias) + weights(weight).astype(np.float64) @ spread.shift, np.float32)

@@ -1,0 +1,161 @@
+"""Static int8 quantization: from a calibration pass to int8 weights, activation ranges and each layer's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import torch
+
+from vit_export.int8.equalise import BlockSpread, EqualisedWeights, Spread
+from vit_export.int8.observe import Observed
+from vit_export.int8.rounding import QuantizedWeight, Range, SecondMoment
+from vit_export.write.graph import linear_layers
+from vit_export.write.linear import WeightSource
+from vit_export.write.lowering import Activation, LinearLayer
+from vit_runtime.arrays import FloatArray
+from vit_runtime.artifact import Architecture, Preprocessing
+
+_BLOCK: Final = "encoder.layers.encoder_layer_"
+RANGE_MARGIN: Final = 1.1
+"""Room for pictures to come: a value cut off costs far more than steps a tenth larger (docs/log.md)."""
+_SHARES: Final = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+"""Of GELU's largest value, that are tried as the end of its range."""
+Simulate = Callable[[Activation, FloatArray], FloatArray]
+
+
+@dataclass(kw_only=True)
+class Quantized:
+    """Everything that a static int8 graph is written from."""
+
+    spreads: dict[str, BlockSpread] = field(default_factory=dict)
+    """By the prefix of the block's weights; see `EqualisedWeights`."""
+    ranges: dict[str, Range] = field(default_factory=dict)
+    """Of the equalised activations, by site."""
+    weights: dict[str, QuantizedWeight] = field(default_factory=dict)
+    """By the linear layer's path."""
+    sqnr: dict[str, float] = field(default_factory=dict)
+    """Signal to quantization noise of each linear layer's output in dB, by its path."""
+
+
+class Quantizer:
+    """Quantizes a model a few blocks at a time, as `observe` hands them over."""
+
+    def __init__(
+        self,
+        arch: Architecture,
+        preprocessing: Preprocessing,
+        weights: WeightSource,
+        simulate: Callable[[Mapping[str, Range]], Simulate],
+        *,
+        constant_scales: bool,
+    ) -> None:
+        """Takes the original weights, and how a target quantizes activations of given ranges.
+
+        With `constant_scales` it has one scale for all rows, also of what GELU puts out.
+        """
+        self._arch = arch
+        self._preprocessing = preprocessing
+        self._weights = weights
+        self._simulate = simulate
+        self._constant_scales = constant_scales
+        self.result = Quantized()
+
+    def take(self, observed: dict[str, Observed], advance: Callable[[int], None]) -> None:
+        """Quantizes the layers behind the observed places, and lets go of the observations; calls back per layer."""
+        spreads = block_spreads(observed, lambda site: Spread.of_range(observed[site].low, observed[site].high))
+        self.result.spreads |= spreads
+        equalised = EqualisedWeights(self._weights, self.result.spreads)
+        layers: dict[str, list[LinearLayer]] = {}
+        for layer in linear_layers(self._arch, self._preprocessing, equalised):
+            layers.setdefault(layer.input.site, []).append(layer)
+        for site in list(observed):
+            seen = observed.pop(site)  # the second moments are large
+            spread = _spread_of(site, spreads)
+            self.result.ranges[site] = _range(seen, spread)
+            moment = SecondMoment(_equalised_moment(seen, spread))
+            samples = np.concatenate([(sample - spread.shift) / spread.scale for sample in seen.samples])
+            if self._constant_scales and layers[site][0].input.kind == "gelu":
+                self.result.ranges[site] = self._least_loss(layers[site][0].input, samples)
+            simulate = self._simulate(self.result.ranges)
+            for layer in layers[site]:
+                weight = layer.layer.weight()
+                rounded = moment.round(weight)
+                self.result.weights[layer.path] = rounded
+                noisy = simulate(layer.input, samples)
+                self.result.sqnr[layer.path] = _sqnr(samples @ weight.T, noisy @ rounded.dequantized().T)
+                advance(1)
+
+    def _least_loss(self, x: Activation, samples: FloatArray) -> Range:
+        """The part of GELU's range that quantizes samples (rows, width) with the least squared error.
+
+        Its largest values are few: where one constant scale has to do for all rows, cutting them off can cost less than
+        coarse steps for all the others. Elsewhere cutting off is ruinous (docs/log.md).
+        """
+        seen = self.result.ranges[x.site]
+
+        def loss(part: Range) -> float:
+            return float(np.square(self._simulate({x.site: part})(x, samples) - samples, dtype=np.float64).sum())
+
+        return min((Range(low=seen.low, high=share * seen.high) for share in _SHARES), key=loss)
+
+
+def block_spreads(sites: Iterable[str], spread: Callable[[str], Spread]) -> dict[str, BlockSpread]:
+    """The spreads of all blocks that have places among `sites`, by their weights' prefix; `spread` gives a place's."""
+    blocks = sorted({site.split("/")[1] for site in sites if site.startswith("encoder/")}, key=int)
+    return {
+        f"{_BLOCK}{block}": BlockSpread(
+            normalised=spread(f"encoder/{block}/attention/input"),
+            mixed=spread(f"encoder/{block}/attention/mixed"),
+            mlp=spread(f"encoder/{block}/mlp/input"),
+        )
+        for block in blocks
+    }
+
+
+_UNCHANGED: Final = Spread(shift=np.zeros(1, np.float32), scale=np.ones(1, np.float32))
+
+
+def _spread_of(site: str, spreads: Mapping[str, BlockSpread]) -> Spread:
+    """How an activation was changed by equalisation; GELU and pixels are not."""
+    part, *rest = site.split("/")
+    if part != "encoder":
+        return _UNCHANGED
+    spread = spreads[f"{_BLOCK}{rest[0]}"]
+    return {
+        "attention/input": spread.normalised,
+        "attention/mixed": spread.mixed,
+        "mlp/input": spread.mlp,
+    }.get("/".join(rest[1:]), _UNCHANGED)
+
+
+def _range(seen: Observed, spread: Spread) -> Range:
+    return Range(
+        low=RANGE_MARGIN * float(((seen.low - spread.shift) / spread.scale).min()),
+        high=RANGE_MARGIN * float(((seen.high - spread.shift) / spread.scale).max()),
+    )
+
+
+def _equalised_moment(seen: Observed, spread: Spread) -> torch.Tensor:
+    """E[x' x'ᵀ] of x' = (x - shift) / scale, from the sums over x; (width, width)."""
+    if spread is _UNCHANGED:
+        return seen.moment / seen.weight
+    shift, scale = (torch.from_numpy(values).double() for values in (spread.shift, spread.scale))
+    mean = torch.from_numpy(seen.total).double() / seen.weight
+    moment = seen.moment.double() / seen.weight
+    moment += torch.outer(shift, shift) - torch.outer(mean, shift) - torch.outer(shift, mean)
+    return moment / torch.outer(scale, scale)
+
+
+def _sqnr(signal: FloatArray, noisy: FloatArray) -> float:
+    """10 log₁₀ of signal power over noise power; a layer that always answers zero has lost nothing."""
+    noise = float(np.square(noisy - signal, dtype=np.float64).sum())
+    power = float(np.square(signal, dtype=np.float64).sum())
+    if noise == 0 or power == 0:
+        return _LOSSLESS_DB
+    return min(_LOSSLESS_DB, 10 * float(np.log10(power / noise)))
+
+
+_LOSSLESS_DB: Final = 200.0

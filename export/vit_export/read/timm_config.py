@@ -1,0 +1,140 @@
+"""What timm's `config.json` says of a model: its architecture's name, and how pictures are prepared for it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, get_args
+
+from vit_export.errors import CheckpointError
+from vit_export.read.preparation import IMAGENET_MEAN, IMAGENET_STD
+from vit_runtime.artifact import Interpolation, Preprocessing
+
+SUPPORTED: Final = "supported are plain ViT, DeiT, DeiT III, AugReg, DINO and DINOv2 models (vit_*, deit*)"
+_OTHERS: Final = ("_rpn_", "_rope_")
+"""In names of architectures whose weights are called as plain ones' are: other order of layers, rotary positions."""
+ARCHITECTURE: Final = re.compile(r"(vit|deit3?)_\w+_patch\d+\w*")
+"""How timm calls its architectures; behind a dot comes the tag of the weights."""
+_DEFAULT_CROP: Final = 0.875
+_LEAVES_ITS_TRACE: Final = {"img_size", "num_classes", "global_pool", "dynamic_img_size", "in_chans", "fc_norm"}
+"""Arguments that weights or other entries tell as well."""
+_MOST: Final = 1e30
+"""Above, a whole number of JSON's may be too large for a float."""
+_AGAIN: Final = "fetch it again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmConfig:
+    """What `config.json` says, as far as weights do not say it themselves; by default nothing."""
+
+    architecture: str = ""
+    global_pool: str | None = None
+    image_size: int | None = None
+    licence: str | None = None
+    labels: tuple[str, ...] | None = None
+    crop: float = _DEFAULT_CROP
+    """Share of the resized picture that is kept."""
+    squash: bool = False
+    """Whether the picture is resized to a square, whatever its proportions."""
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, float, float] = field(default=IMAGENET_MEAN)
+    std: tuple[float, float, float] = field(default=IMAGENET_STD)
+
+    def preprocessing(self, size: int) -> Preprocessing:
+        """As `timm.data.create_transform` prepares pictures of a size for evaluation."""
+        edge = math.floor(size / self.crop)
+        return Preprocessing(
+            resize_shortest_edge=None if self.squash else edge,
+            resize_hw=(edge, edge) if self.squash else None,
+            crop_hw=(size, size),
+            crop_rounding="half_even",
+            interpolation=self.interpolation,
+            mean=self.mean,
+            std=self.std,
+        )
+
+
+def read_config(config: Mapping[str, Any], where: str) -> TimmConfig:
+    """Takes out of timm's `config.json` what is needed.
+
+    Raises:
+        CheckpointError: an architecture, argument or preparation that is not supported, or no such thing.
+    """
+    architecture = str(config.get("architecture"))
+    if not architecture.startswith(("vit_", "deit")):
+        raise CheckpointError(where, f"timm architecture '{architecture}' is not supported", SUPPORTED)
+    refuse_others(architecture, where)
+    cfg = config.get("pretrained_cfg", config)  # older files have everything in one
+    arguments = config.get("model_args", {})
+    for name, value in (("pretrained_cfg", cfg), ("model_args", arguments)):
+        if not isinstance(value, Mapping):
+            raise CheckpointError(where, f"{name} is no object", _AGAIN)
+    if unknown := sorted(set(arguments) - _LEAVES_ITS_TRACE):
+        raise CheckpointError(where, f"model_args {', '.join(unknown)} are not supported", SUPPORTED)
+    mode, interpolation = cfg.get("crop_mode") or "center", cfg.get("interpolation") or "bicubic"
+    if mode not in ("center", "squash"):
+        raise CheckpointError(where, f"crop_mode {mode} is not supported", "only center and squash are")
+    known: tuple[Interpolation, ...] = get_args(Interpolation)
+    if interpolation not in known:
+        raise CheckpointError(where, f"interpolation {interpolation} is not supported", f"only {', '.join(known)}")
+    crop = cfg.get("crop_pct") or _DEFAULT_CROP
+    if not isinstance(crop, (int, float)) or not 0 < crop <= 1:
+        raise CheckpointError(where, f"crop_pct {crop} is no share", _AGAIN)
+    labels = config.get("label_names", cfg.get("label_names"))
+    return TimmConfig(
+        architecture=architecture,
+        global_pool=arguments.get("global_pool") or config.get("global_pool"),
+        image_size=_image_size(cfg, arguments, where),
+        licence=licence if isinstance(licence := cfg.get("license"), str) else None,
+        labels=tuple(map(str, labels)) if isinstance(labels, list) else None,
+        crop=crop,
+        squash=mode == "squash",
+        interpolation=interpolation,
+        mean=_channels(cfg, "mean", IMAGENET_MEAN, where),
+        std=_channels(cfg, "std", IMAGENET_STD, where),
+    )
+
+
+def refuse_others(name: str, where: str) -> None:
+    """Refuses what only a name tells apart from a plain Vision Transformer.
+
+    Raises:
+        CheckpointError: the name is of such an architecture.
+    """
+    if any(part in name for part in _OTHERS):
+        raise CheckpointError(where, f"timm architecture '{name}' is not supported", SUPPORTED)
+
+
+def _image_size(cfg: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> int | None:
+    """Height and width; of a model whose size is fixed they are the argument's."""
+    size = cfg.get("input_size")
+    asked = arguments.get("img_size")
+    if asked is not None and (size is None or cfg.get("fixed_input_size", False)):
+        size = [3, *(asked if isinstance(asked, list) else [asked, asked])]
+    if size is None:
+        return None
+    if not isinstance(size, list) or len(size) != 3 or not all(isinstance(edge, int) and edge > 0 for edge in size):
+        raise CheckpointError(where, f"input_size {size} is no size", _AGAIN)
+    channels, height, width = size
+    if channels != 3 or height != width:
+        raise CheckpointError(where, f"input_size {size} is not supported", "only 3 channels and squares are")
+    return int(height)
+
+
+def _channels(
+    cfg: Mapping[str, Any], key: str, default: tuple[float, float, float], where: str
+) -> tuple[float, float, float]:
+    """One value a channel; one alone is for all three."""
+    values = cfg.get(key) or default
+    if isinstance(values, list) and len(values) == 1:
+        values = values * 3
+    if not isinstance(values, (list, tuple)) or len(values) != 3:
+        raise CheckpointError(where, f"{key} {values} is not three numbers", _AGAIN)
+    if not all(isinstance(value, (int, float)) and abs(value) < _MOST for value in values):
+        raise CheckpointError(where, f"{key} {values} is not three numbers", _AGAIN)
+    if key == "std" and min(values) <= 0:
+        raise CheckpointError(where, f"{key} {values} is not supported", _AGAIN)
+    red, green, blue = map(float, values)
+    return red, green, blue

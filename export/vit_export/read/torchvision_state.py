@@ -1,0 +1,227 @@
+"""torchvision's `VisionTransformer`: names and shapes of its weights, and the model itself as reference."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isqrt
+from typing import Final
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models import VisionTransformer
+from torchvision.models.vision_transformer import interpolate_embeddings
+
+from vit_export.errors import CheckpointError
+from vit_export.read.state_dict import StateDict, described
+from vit_runtime.artifact import Architecture
+from vit_runtime.errors import UsageError, VitEdgeError, option
+
+LAYER_NORM_EPS: Final = 1e-6
+"""torchvision's default for every Vision Transformer; it is not stored in a checkpoint."""
+HEAD_WIDTH: Final = 64
+"""Width of an attention head in every published plain Vision Transformer but ViT-H."""
+VIT_H_WIDTH, VIT_H_HEADS = 1280, 16
+
+_WHAT_IS_SUPPORTED: Final = "give the state dict of a torchvision.models.VisionTransformer"
+_LAYER: Final = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
+_RENAMED: Final = (
+    # torchvision's own weights carry the names of its first release (MLPBlock version 1).
+    (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
+    (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
+    # Replacing the head for fine-tuning: `model.heads = nn.Linear(...)`, or in an nn.Sequential.
+    (re.compile(r"^heads(\.0)?\.(weight|bias)$"), r"heads.head.\2"),
+)
+_OTHER_FAMILIES: Final = {
+    "patch_embed.proj.weight": "timm",
+    "embeddings.patch_embeddings.projection.weight": "Hugging Face",
+}
+
+
+def canonical_names(state: StateDict) -> StateDict:
+    """The same tensors under the names that torchvision uses today."""
+    renamed: StateDict = {}
+    for name, tensor in state.items():
+        for pattern, replacement in _RENAMED:
+            name = pattern.sub(replacement, name)  # noqa: PLW2901 - rewriting the name is the purpose
+        renamed[name] = tensor
+    return renamed
+
+
+def read_architecture(state: StateDict, where: object, *, heads: int | None = None) -> Architecture:
+    """Reads the sizes off the shapes of the weights.
+
+    Args:
+        state: weights under canonical names.
+        where: what to call them in a message.
+        heads: attention heads, which leave no trace in any shape; None is ViT-H's 16 for its width, else width / 64.
+
+    Raises:
+        CheckpointError: these are not the weights of a torchvision Vision Transformer with a linear head.
+        UsageError: the heads cannot be guessed, or do not divide the width.
+    """
+    refuse_other_families(state, where)
+    width, _, patch, _ = shape_of(state, "conv_proj.weight", 4, where)
+    layers = {int(match.group(1)) for name in state if (match := _LAYER.match(name))}
+    if not layers or layers != set(range(len(layers))):
+        raise CheckpointError(where, "has no complete row of encoder layers", "save the whole state dict again")
+    if heads is None and width == VIT_H_WIDTH:
+        heads = VIT_H_HEADS
+    if heads is None and width % HEAD_WIDTH:
+        what = f"needed: a width of {width} is no multiple of {HEAD_WIDTH}"
+        raise UsageError(option("heads"), what, "name the number")
+    if heads is not None and (heads < 1 or width % heads):
+        raise UsageError(
+            option("heads"),
+            f"{heads} heads do not divide a width of {width}",
+            f"the usual number is {width // HEAD_WIDTH}",
+        )
+    mlp_width = shape_of(state, "encoder.layers.encoder_layer_0.mlp.0.weight", 2, where)[0]
+    with refused_sizes(where):
+        return Architecture(
+            image_size=grid_of(state, where) * patch,
+            patch_size=patch,
+            layers=len(layers),
+            heads=heads or width // HEAD_WIDTH,
+            width=width,
+            mlp_width=mlp_width,
+            classes=shape_of(state, "heads.head.weight", 2, where)[0],
+            layer_norm_eps=LAYER_NORM_EPS,
+        )
+
+
+@contextmanager
+def refused_sizes(where: object) -> Iterator[None]:
+    """Sizes that no Vision Transformer has become an error about the checkpoint.
+
+    Raises:
+        CheckpointError: in place of the schema's `ValueError`.
+    """
+    try:
+        yield
+    except VitEdgeError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(where, str(error), _WHAT_IS_SUPPORTED) from error
+
+
+def grid_of(state: StateDict, where: object) -> int:
+    """Patches along one side, read off the position embedding.
+
+    Raises:
+        CheckpointError: it is missing, or of no square picture with a class token.
+    """
+    tokens = shape_of(state, "encoder.pos_embedding", 3, where)[1]
+    grid = isqrt(tokens - 1)
+    if grid < 1 or grid * grid + 1 != tokens:
+        raise CheckpointError(
+            where, f"its position embedding of {tokens} is of no square picture with a class token", _WHAT_IS_SUPPORTED
+        )
+    return grid
+
+
+def shape_of(state: StateDict, name: str, axes: int, where: object) -> tuple[int, ...]:
+    """The shape of a weight that has to be there, with so many axes and something in it.
+
+    Raises:
+        CheckpointError: it is missing, or of another kind.
+    """
+    if name not in state:
+        raise CheckpointError(
+            where, f"is no torchvision Vision Transformer with a linear head: it has no {name}", _WHAT_IS_SUPPORTED
+        )
+    shape = tuple(state[name].shape)
+    if len(shape) != axes or 0 in shape:
+        raise CheckpointError(
+            where, f"{name} has shape {shape}, where {axes} axes belong, none of them empty", _WHAT_IS_SUPPORTED
+        )
+    return shape
+
+
+def refuse_other_families(state: StateDict, where: object) -> None:
+    """Names the library whose Vision Transformer this is, where it is not torchvision's.
+
+    Raises:
+        CheckpointError: it is another library's.
+    """
+    for name in state:
+        for suffix, family in _OTHER_FAMILIES.items():
+            if name.endswith(suffix):
+                raise CheckpointError(where, f"has {family}'s names, not torchvision's", "give it as MODEL, by itself")
+
+
+def empty_model(arch: Architecture) -> VisionTransformer:
+    """Torchvision's model without memory for its weights."""
+    with torch.device("meta"):
+        return VisionTransformer(
+            image_size=arch.image_size,
+            patch_size=arch.patch_size,
+            num_layers=arch.layers,
+            num_heads=arch.heads,
+            hidden_dim=arch.width,
+            mlp_dim=arch.mlp_width,
+            num_classes=arch.classes,
+            norm_layer=lambda width: nn.LayerNorm(width, eps=arch.layer_norm_eps),
+        ).eval()
+
+
+def check_fit(arch: Architecture, state: StateDict, where: object, name: str) -> None:
+    """Compares names and shapes with those of torchvision's model.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    expected = {key: tuple(tensor.shape) for key, tensor in empty_model(arch).state_dict().items()}
+    found = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    missing = [key for key in expected if key not in found]
+    unexpected = [key for key in found if key not in expected]
+    reshaped = [
+        f"{key} is {described(state[key])} where {shape} belongs"
+        for key, shape in expected.items()
+        if key in found and (found[key] != shape or not state[key].is_floating_point())
+    ]
+    if missing or unexpected or reshaped:
+        raise CheckpointError.mismatch(where, name, missing=missing, unexpected=unexpected, reshaped=reshaped)
+
+
+def reference_model(arch: Architecture, state: StateDict, where: object, name: str) -> VisionTransformer:
+    """The model of torchvision on the given weights, which it shares, not copies, as far as they are float32.
+
+    Raises:
+        CheckpointError: names or shapes do not fit.
+    """
+    check_fit(arch, state, where, name)
+    model = empty_model(arch)
+    model.load_state_dict({key: tensor.float() for key, tensor in state.items()}, assign=True)
+    return model.requires_grad_(requires_grad=False)
+
+
+def resize_positions(state: StateDict, arch: Architecture, image_size: int) -> StateDict:
+    """Interpolates the position embedding to another image size, with torchvision's own function."""
+    # In full precision: bicubic weights in half precision would be rounded before they are used.
+    full = OrderedDict((name, tensor.float()) for name, tensor in state.items())
+    return dict(interpolate_embeddings(image_size, arch.patch_size, full))
+
+
+def random_state(arch: Architecture, seed: int) -> StateDict:
+    """Seeded random weights in which every parameter counts.
+
+    torchvision starts the head, the class token and all biases at zero: such a model answers zero for every
+    picture, and a comparison with it proves nothing. Matrices here are normal with variance 1 / inputs, so that
+    activations keep their size through the layers; LayerNorm weights lie around 1, everything else around 0.
+    """
+    rng = np.random.default_rng(seed)
+    state: StateDict = {}
+    for name, parameter in empty_model(arch).state_dict().items():
+        values = torch.from_numpy(rng.standard_normal(tuple(parameter.shape), dtype=np.float32))
+        if ".ln" in name:
+            values.mul_(0.1).add_(1.0 if name.endswith("weight") else 0.0)
+        elif values.ndim in (2, 4):
+            values.mul_(values[0].numel() ** -0.5)
+        else:
+            values.mul_(0.1)
+        state[name] = values
+    return state

@@ -1,0 +1,67 @@
+"""Half precision, for GPUs: linear layers and attention in fp16, what overflows there in fp32.
+
+The residual stream and its LayerNorms stay in fp32: a few of its channels grow with depth ("Massive Activations",
+Sun et al. 2024), and their squares pass 65504, fp16's largest number. So does softmax: its sums are taken in fp32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto
+
+from vit_export.errors import CheckpointError
+from vit_export.write.builder import GraphBuilder
+from vit_export.write.linear import Linear
+from vit_export.write.lowering import Activation, Attended, attention_of_matmuls, fused_attention, gelu
+from vit_runtime.arrays import FloatArray
+from vit_runtime.artifact import Architecture
+
+_TO_RESIDUAL = ("pixels", "mixed", "gelu", "head")
+"""Activations whose linear layers feed the residual stream, or are the answer."""
+
+
+class Half:
+    """fp16 weights; in float32 only the residual stream, LayerNorm and softmax."""
+
+    def __init__(self, *, fused: bool) -> None:
+        """With `fused` attention is onnxruntime's own operator, which sums in fp32 by itself."""
+        self._fused = fused
+        self._halved: dict[str, str] = {}
+
+    def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
+        """MatMul and Add in fp16; what goes to the residual stream is cast to float32."""
+        outputs, inputs = layer.shape
+        weight = g.weight(
+            f"{layer.key}.weight", (inputs, outputs), lambda: _half(layer.key, layer.weight().T), np.float16
+        )
+        bias = g.weight(f"{layer.key}.bias", (outputs,), lambda: _half(layer.key, layer.bias()), np.float16)
+        product = g.node("MatMul", [self._as_half(g, x), weight], f"{name}/matmul")
+        if x.kind not in _TO_RESIDUAL:
+            return g.node("Add", [product, bias], name)
+        y = g.node("Add", [product, bias], f"{name}/half")
+        return g.node("Cast", [y], name, to=TensorProto.FLOAT)
+
+    def attention(
+        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
+    ) -> Attended:
+        """Fused, or MatMul, Softmax in fp32, MatMul."""
+        if self._fused:
+            return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities, half=True)
+        return attention_of_matmuls(g, qkv, arch, queries=queries, half=True)
+
+    def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+        """The one that the model was trained with."""
+        return gelu(g, x, arch)
+
+    def _as_half(self, g: GraphBuilder, x: Activation) -> str:
+        if x.kind in ("mixed", "gelu"):
+            return x.value
+        if x.value not in self._halved:
+            self._halved[x.value] = g.node("Cast", [x.value], x.step(g, "half"), to=TensorProto.FLOAT16)
+        return self._halved[x.value]
+
+
+def _half(key: str, values: FloatArray) -> np.typing.NDArray[np.float16]:
+    if np.abs(values).max() > np.finfo(np.float16).max:
+        raise CheckpointError(key, "holds values above 65504, which fp16 cannot", "export it in fp32")
+    return values.astype(np.float16)

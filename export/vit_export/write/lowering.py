@@ -1,0 +1,177 @@
+"""How the parts of the graph that differ between targets and precisions become nodes; here in float32.
+
+The graph in `graph.py` is one for all: it names activations and linear layers, and a `Lowering` decides which
+operators compute them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from onnx import TensorProto
+
+from vit_export.write.builder import GraphBuilder
+from vit_export.write.linear import Linear
+from vit_runtime.artifact import Architecture
+
+Kind = Literal["pixels", "normalised", "mixed", "gelu", "head"]
+"""What feeds a linear layer: raw pixels, a LayerNorm, attention's mix of values, GELU; or it is the head's input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation:
+    """The input of one or several linear layers."""
+
+    value: str
+    """Name of the tensor: (N, rows, width), or (N, width) for the head; pixels are uint8, all else float32."""
+    site: str
+    """Path that stays the same whatever the lowering: `encoder/3/attention/input`."""
+    kind: Kind
+    rows: int
+    width: int
+    alone: bool = False
+    """Whether these are only the tokens that the answer is read from, as in the last block."""
+
+    def step(self, g: GraphBuilder, name: str) -> str:
+        """The name, below the current scope, for a node that takes part in quantizing this activation."""
+        token = "/class_token" if self.alone else ""
+        return f"{self.site.removeprefix(g.path(''))}{token}/{name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attended:
+    """Attention's two results."""
+
+    mixed: str
+    """The mix of values (N, queries, D)."""
+    probabilities: str | None
+    """float32 (N, H, queries, S); None where they were not asked for."""
+
+
+class Lowering(Protocol):
+    """One way to compute a Vision Transformer's parts."""
+
+    def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
+        """Records y = x Wᵀ + b under a name below the current scope: (N, rows, in) to (N, rows, out)."""
+
+    def attention(
+        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
+    ) -> Attended:
+        """Records softmax(Q Kᵀ) V, Q scaled already: (N, queries, D) and twice (N, S, D) to (N, queries, D).
+
+        With `probabilities` the softmax itself is wanted as well.
+        """
+
+    def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+        """Records GELU under the name `gelu`."""
+
+
+class Float32:
+    """Standard operators in single precision: any execution provider can take the whole graph."""
+
+    def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
+        """MatMul and Add; a Gemm could transpose the weights by itself, but takes matrices only, not batches."""
+        outputs, inputs = layer.shape
+        value = g.node("Cast", [x.value], f"{name}/float", to=TensorProto.FLOAT) if x.kind == "pixels" else x.value
+        weight = g.weight(f"{layer.key}.weight", (inputs, outputs), lambda: layer.weight().T)
+        bias = g.weight(f"{layer.key}.bias", (outputs,), layer.bias)
+        product = g.node("MatMul", [value, weight], f"{name}/matmul")
+        return g.node("Add", [product, bias], name)
+
+    def attention(
+        self,
+        g: GraphBuilder,
+        qkv: tuple[str, str, str],
+        arch: Architecture,
+        *,
+        queries: int,
+        probabilities: bool,  # noqa: ARG002 - they are there anyhow
+    ) -> Attended:
+        """MatMul, Softmax and MatMul on transposed heads."""
+        return attention_of_matmuls(g, qkv, arch, queries=queries)
+
+    def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+        """The one that the model was trained with."""
+        return gelu(g, x, arch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearLayer:
+    """A linear layer in its place."""
+
+    path: str
+    """Its name for people, and in the graph: `encoder/3/attention/query`."""
+    input: Activation
+    layer: Linear
+
+
+class FusedFloat32(Float32):
+    """Float32 for onnxruntime on CUDA."""
+
+    def attention(
+        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
+    ) -> Attended:
+        """The fused operator: it never writes the scores to memory, so it cannot show them either."""
+        return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities)
+
+
+class Recorder(Float32):
+    """Float32, and remembers every linear layer in the order of the graph."""
+
+    def __init__(self) -> None:
+        self.layers: list[LinearLayer] = []
+
+    def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
+        """As in float32."""
+        self.layers.append(LinearLayer(path=g.path(name), input=x, layer=layer))
+        return super().linear(g, x, name, layer)
+
+
+def attention_of_matmuls(
+    g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, half: bool = False
+) -> Attended:
+    """Attention in standard operators: (N, queries, D) and twice (N, S, D) to (N, queries, D).
+
+    With `half` all is fp16 but the softmax.
+    """
+    head = arch.width // arch.heads
+
+    def split(x: str, name: str, rows: int, order: list[int]) -> str:
+        shape = g.constant(f"shape/heads_of_{rows}", (0, rows, arch.heads, head))
+        y = g.node("Reshape", [x, shape], f"{name}/heads")  # (N, rows, H, K)
+        return g.node("Transpose", [y], f"{name}/transpose", perm=order)
+
+    query = split(qkv[0], "query", queries, [0, 2, 1, 3])  # (N, H, queries, K)
+    keys = split(qkv[1], "key", arch.tokens, [0, 2, 3, 1])  # (N, H, K, S)
+    values = split(qkv[2], "value", arch.tokens, [0, 2, 1, 3])  # (N, H, S, K)
+    scores = g.node("MatMul", [query, keys], "scores")  # (N, H, queries, S)
+    if half:
+        scores = g.node("Cast", [scores], "scores/float", to=TensorProto.FLOAT)
+    probabilities = g.node("Softmax", [scores], "softmax", axis=-1)
+    weights = g.node("Cast", [probabilities], "softmax/half", to=TensorProto.FLOAT16) if half else probabilities
+    y = g.node("MatMul", [weights, values], "mix")  # (N, H, queries, K)
+    y = g.node("Transpose", [y], "transpose", perm=[0, 2, 1, 3])  # (N, queries, H, K)
+    mixed = g.node("Reshape", [y, g.constant(f"shape/tokens_of_{queries}", (0, queries, arch.width))], "concat")
+    return Attended(mixed=mixed, probabilities=probabilities)
+
+
+def fused_attention(
+    g: GraphBuilder,
+    qkv: tuple[str, str, str],
+    arch: Architecture,
+    *,
+    queries: int,
+    probabilities: bool,
+    half: bool = False,
+) -> Attended:
+    """Attention in onnxruntime's fused operator; in standard ones where probabilities are asked for."""
+    if probabilities:
+        return attention_of_matmuls(g, qkv, arch, queries=queries, half=half)
+    mixed = g.contrib_node("MultiHeadAttention", list(qkv), "mix", num_heads=arch.heads, scale=1.0)
+    return Attended(mixed=mixed, probabilities=None)
+
+
+def gelu(g: GraphBuilder, x: str, arch: Architecture) -> str:
+    """GELU (Hendrycks and Gimpel 2016), exact with erf, or its approximation with tanh."""
+    return g.node("Gelu", [x], "gelu", **({"approximate": "tanh"} if arch.gelu == "tanh" else {}))

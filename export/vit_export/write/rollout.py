@@ -1,0 +1,112 @@
+"""Attention rollout as part of the graph: how much of the answer comes from each patch.
+
+Abnar and Zuidema, "Quantifying Attention Flow in Transformers" (2020), section 3: information also flows through the
+residual connection, so a layer mixes tokens by A = ½ W + ½ I, W the attention weights averaged over heads, and
+
+    rollout = A_L · A_{L-1} · … · A_1
+
+Other fusions of heads than the mean, and discarding the smallest weights, leave rows that do not add up to 1; they are
+scaled to: A = (W + I) / (1 + Σ W). Of the product only the answer's row is wanted, so the row is carried through from
+the last layer to the first: a vector times a matrix for each, not a matrix times a matrix.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from onnx import TensorProto
+
+from vit_export.write.builder import GraphBuilder
+from vit_runtime.arrays import FloatArray
+from vit_runtime.artifact import Architecture, HeadFusion, Rollout
+
+_REDUCTIONS: Final[dict[HeadFusion, str]] = {"mean": "ReduceMean", "max": "ReduceMax", "min": "ReduceMin"}
+
+
+class RolloutRecorder:
+    """Takes each block's attention as it is recorded, and records the rollout behind the last."""
+
+    def __init__(self, arch: Architecture, how: Rollout) -> None:
+        self._arch = arch
+        self._how = how
+        self._layers: list[tuple[str, str]] = []
+        """Of each block the fused attention (N, queries, S), and the scale of its rows (N, queries) or ()."""
+
+    def watch(self, g: GraphBuilder, probabilities: str) -> None:
+        """Takes one block's attention probabilities (N, H, queries, S), in the block's scope."""
+        with g.scope("rollout"):
+            fused = g.node(
+                _REDUCTIONS[self._how.head_fusion], [probabilities, g.constant("axis/heads", [1])], "fused", keepdims=0
+            )
+            discarded = int(self._how.discard_ratio * self._arch.tokens)
+            if discarded:
+                fused = self._without_smallest(g, fused, discarded)
+            if self._how.head_fusion == "mean" and not discarded:
+                scale = g.constant("scale/half", 0.5, np.float32)  # softmax's rows add up to 1
+            else:
+                sums = g.node("ReduceSum", [fused, g.constant("axis/last", [-1])], "sums", keepdims=0)
+                sums = g.node("Add", [sums, g.constant("scale/one", 1.0, np.float32)], "sums_with_residual")
+                scale = g.node("Reciprocal", [sums], "scale")
+        self._layers.append((fused, scale))
+
+    def output(self, g: GraphBuilder) -> None:
+        """Records the output `rollout` (N, G, G)."""
+        arch = self._arch
+        start = g.weight("rollout/start", (1, 1, arch.tokens), self._start)
+        fused, scale = self._layers.pop()
+        with g.scope("rollout"):
+            if arch.pooling == "patch_mean":
+                row = self._step(g, f"{arch.layers - 1}", start, fused, scale)
+            else:
+                row = self._class_row(g, start, fused, scale)
+            while self._layers:
+                row = self._step(g, f"{len(self._layers) - 1}", row, *self._layers.pop())
+            bounds = [g.constant(f"rollout/{name}", [at]) for name, at in (("from", arch.prefix), ("to", arch.tokens))]
+            patches = g.node("Slice", [row, *bounds, g.constant("axis/last", [-1])], "patches")  # (N, 1, G·G)
+        g.node("Reshape", [patches, g.constant("shape/grid", (0, arch.grid, arch.grid))], "rollout")
+        g.output("rollout", TensorProto.FLOAT, ("N", arch.grid, arch.grid))
+
+    def _start(self) -> FloatArray:
+        """Where the answer is read (1, 1, S): at the class token, or evenly from all patches."""
+        start = np.zeros((1, 1, self._arch.tokens), np.float32)
+        if self._arch.pooling == "patch_mean":
+            start[..., self._arch.prefix :] = 1 / self._arch.grid**2
+        else:
+            start[..., 0] = 1
+        return start
+
+    def _class_row(self, g: GraphBuilder, start: str, fused: str, scale: str) -> str:
+        """The class token's row of the last A (N, 1, S); the last block may have computed few others."""
+        first = g.constant("index/class_row", [0])
+        row = g.node("Gather", [fused, first], "class_token", axis=1)
+        y = g.node("Add", [row, start], "class_token_with_residual")
+        if self._rows_differ:
+            scale = g.node("Gather", [scale, first], "class_token_scale", axis=1)  # (N, 1)
+            scale = g.node("Unsqueeze", [scale, g.constant("axis/last", [-1])], "class_token_column")
+        return g.node("Mul", [y, scale], "class_token_scaled")
+
+    def _step(self, g: GraphBuilder, name: str, row: str, fused: str, scale: str) -> str:
+        """Records row · A: (N or 1, 1, S) times (N, S, S) to (N, 1, S)."""
+        if self._rows_differ:
+            scale = g.node("Unsqueeze", [scale, g.constant("axis/heads", [1])], f"{name}/scale")  # (N, 1, S)
+        scaled = g.node("Mul", [row, scale], f"{name}/scaled")
+        mixed = g.node("MatMul", [scaled, fused], f"{name}/mixed")
+        return g.node("Add", [mixed, scaled], f"{name}/row")
+
+    @property
+    def _rows_differ(self) -> bool:
+        """Whether each row has a scale of its own."""
+        return self._how.head_fusion != "mean" or int(self._how.discard_ratio * self._arch.tokens) > 0
+
+    def _without_smallest(self, g: GraphBuilder, fused: str, discarded: int) -> str:
+        """Sets the smallest weights of each row to zero: (N, queries, S); of equal ones more may stay."""
+        kept = self._arch.tokens - discarded
+        last = g.constant("axis/last", [-1])
+        # The smallest that stays is the least of the largest, or the largest of the least: the shorter list is faster.
+        largest = kept <= discarded
+        count = g.constant("rollout/count", [kept if largest else discarded + 1])
+        few = g.top_k(fused, count, "few", largest=largest)
+        least = g.node("ReduceMin" if largest else "ReduceMax", [few, last], "least", keepdims=1)
+        stays = g.node("GreaterOrEqual", [fused, least], "stays")
+        return g.node("Where", [stays, fused, g.constant("rollout/zero", 0.0, np.float32)], "kept")

@@ -1,0 +1,86 @@
+"""The digest that tells a damaged artifact from a sound one.
+
+`vit-export` ends each file with a metadata entry that holds the SHA-256 of all bytes in front of it, so that graph,
+weights and metadata are covered. It tells of damage, not of a forger, who would write a digest of his own.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vit_runtime.artifact.onnx_file import METADATA_FIELD, open_onnx
+from vit_runtime.artifact.protobuf import LENGTH_DELIMITED
+from vit_runtime.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from vit_runtime.artifact import ExternalData
+
+DIGEST_KEY: Final = "vit_edge_sha256"
+_SHA256: Final = re.compile("[0-9a-f]{64}")
+_BLOCK: Final = 1 << 20
+_REMEDY: Final = "copy or export it again"
+
+
+def digest_entry(sha256: str) -> bytes:
+    """The entry as it stands at the end of a file: a field of `ModelProto` with key and value, in this order."""
+    key, value = DIGEST_KEY.encode(), sha256.encode()
+    pair = b"\x0a" + bytes([len(key)]) + key + b"\x12" + bytes([len(value)]) + value
+    return bytes([METADATA_FIELD << 3 | LENGTH_DELIMITED, len(pair)]) + pair
+
+
+def check_digest(path: Path, external_data: ExternalData | None) -> None:
+    """Compares a file, and the file of weights beside it, with the digests that were written when it was made.
+
+    Raises:
+        ArtifactError: they differ, or there is no digest: the file was damaged, or changed by another program.
+    """
+    if (problem := digest_problem(path, external_data)) is not None:
+        raise problem
+
+
+def digest_problem(path: Path, external_data: ExternalData | None) -> ArtifactError | None:
+    """What `check_digest` would raise for a file that differs from its digests; None where all is well.
+
+    Raises:
+        ArtifactError: a file cannot be read.
+    """
+    with open_onnx(path) as file:
+        stored, last = file.metadata.get(DIGEST_KEY, ""), file.fields[-1]
+        # Byte by byte: a decoder would take the same entry in several spellings.
+        if not _SHA256.fullmatch(stored) or file.data.read(last.begin, last.end) != digest_entry(stored):
+            return ArtifactError(path, "does not end with its digest: changed since it was exported", _REMEDY)
+    found = sha256_of(path, last.begin)
+    if found != stored:
+        return _changed(path, found, stored)
+    if external_data is None:
+        return None
+    weights = path.parent / external_data.file
+    digest = sha256_of(weights)
+    return None if digest == external_data.sha256 else _changed(weights, digest, external_data.sha256)
+
+
+def sha256_of(path: Path, size: int | None = None) -> str:
+    """SHA-256 of a file, or of its first `size` bytes, in hexadecimal.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    import hashlib  # loads OpenSSL, which only a check needs
+
+    found, left = hashlib.sha256(), sys.maxsize if size is None else size
+    try:
+        with path.open("rb") as file:
+            while left and (block := file.read(min(left, _BLOCK))):
+                found.update(block)
+                left -= len(block)
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read ({error.strerror})", "copy it again") from error
+    return found.hexdigest()
+
+
+def _changed(path: Path, found: str, stored: str) -> ArtifactError:
+    what = f"damaged or changed since it was exported: its SHA-256 is {found[:12]}..., and {stored[:12]}... belongs"
+    return ArtifactError(path, what, _REMEDY)

@@ -1,0 +1,124 @@
+"""The metadata that makes an ONNX file a vit-edge artifact; `models/README.md` is its specification.
+
+One JSON document under the key `vit_edge` of the file's `metadata_props`. Export writes it and the runtime
+reads it through the same frozen dataclasses, so the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from vit_runtime.artifact import codec
+from vit_runtime.artifact.architecture import Architecture
+from vit_runtime.artifact.preprocessing import Preprocessing
+from vit_runtime.artifact.quantization import Quantization
+from vit_runtime.artifact.source import Assumption, Source
+from vit_runtime.artifact.verification import Output, SelfTest, Verification
+
+METADATA_KEY: Final = "vit_edge"
+FORMAT_VERSION: Final = 4
+_LONGEST_NAME: Final = 255
+"""Bytes of a file's name: the most that common file systems take."""
+
+Precision = Literal["fp32", "int8", "fp16"]
+Target = Literal["cpu", "gpu", "portable"]
+"""Which operators the graph uses: those that onnxruntime is fastest with on a CPU or on CUDA, or standard ones only."""
+HeadFusion = Literal["mean", "max", "min"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How attention is rolled out (Abnar and Zuidema 2020); `vit_export.write.rollout` has the formula."""
+
+    head_fusion: HeadFusion
+    discard_ratio: float
+    """Share of each token's attention weights, the smallest, that is set to zero; 0 is the paper's."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.discard_ratio < 1:
+            raise ValueError(f"discard_ratio {self.discard_ratio} should be at least 0 and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExternalData:
+    """The file of weights beside a model above 2 GB, which protobuf cannot hold."""
+
+    file: str
+    """Its name, without a folder: it lies beside the model."""
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if self.file in ("", ".", "..") or any(letter in self.file for letter in "/\\:\0"):
+            raise ValueError(f"file {self.file[:80]!r} is no plain file name")
+        if len(self.file.encode()) > _LONGEST_NAME:  # also refuses what is no text, by a ValueError
+            raise ValueError(f"file {self.file[:20]!r}... has more than {_LONGEST_NAME} bytes")
+        if self.bytes < 0:
+            raise ValueError(f"bytes is {self.bytes}, should be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """Everything that an artifact says about itself."""
+
+    format_version: int
+    producer: str
+    model: str
+    source: Source
+    architecture: Architecture
+    preprocessing: Preprocessing
+    assumptions: tuple[Assumption, ...]
+    labels: tuple[str, ...] | None
+    outputs: tuple[Output, ...]
+    rollout: Rollout | None
+    """None without the output of that name."""
+    precision: Precision
+    target: Target
+    quantization: Quantization | None
+    """None unless the precision is int8."""
+    external_data: ExternalData | None
+    verification: Verification | None
+    """None only while an export is under way: a file without it is refused."""
+    self_test: SelfTest | None
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and len(self.labels) != self.architecture.classes:
+            raise ValueError(f"{len(self.labels)} labels for {self.architecture.classes} classes")
+        finished = self.verification is not None
+        if finished and (self.quantization is None) == (self.precision == "int8"):
+            found = "without a" if self.quantization is None else "with a"
+            raise ValueError(f"precision {self.precision} {found} quantization block")
+        size = self.architecture.image_size
+        if self.preprocessing.crop_hw != (size, size):
+            raise ValueError(f"crop_hw {self.preprocessing.crop_hw} does not fit image_size {size}")
+        if ("rollout" in self.outputs) != (self.rollout is not None):
+            raise ValueError("output rollout and key rollout do not go together")
+        if ("logits" in self.outputs) != (self.architecture.classes > 0):
+            raise ValueError(f"outputs {', '.join(self.outputs)} with {self.architecture.classes} classes")
+        if self.verification is not None and [check.output for check in self.verification.outputs] != [*self.outputs]:
+            raise ValueError("verification.outputs should be those of the graph, in the same order")
+        if self.self_test is not None:
+            self._check_self_test(self.self_test)
+
+    def _check_self_test(self, self_test: SelfTest) -> None:
+        found = [(answer.output, len(answer.values)) for answer in self_test.outputs]
+        lengths = [(output, math.prod(self.shape(output))) for output in self.outputs]
+        if found != lengths:
+            raise ValueError(f"self_test has {dict(found) or 'no'} values, should have {dict(lengths)}")
+
+    def shape(self, output: Output) -> tuple[int, ...]:
+        """The shape of an output for one picture."""
+        arch = self.architecture
+        shapes: dict[Output, tuple[int, ...]] = {
+            "logits": (arch.classes,),
+            "embedding": (arch.width,),
+            "rollout": (arch.grid, arch.grid),
+        }
+        return shapes[output]
+
+    def to_json(self) -> str:
+        """The document that goes into the file."""
+        return json.dumps(codec.encode(self), ensure_ascii=False)

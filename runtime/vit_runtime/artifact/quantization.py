@@ -1,0 +1,67 @@
+"""How an int8 graph was made, and what that cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vit_runtime.artifact.verification import Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The pictures that decided the ranges of static quantization."""
+
+    pictures: int
+    skipped: int
+    """Files that could not be read."""
+    sha256: str
+    """Digest of the prepared pixels, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputAgreement:
+    """One output of the int8 graph against the float32 graph's."""
+
+    output: Output
+    mean_cosine: float
+    min_cosine: float
+    max_difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """The int8 graph against the same model's float32 graph, on the calibration pictures."""
+
+    same_top1: int | None
+    """None without logits."""
+    outputs: tuple[OutputAgreement, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerLoss:
+    """What one linear layer loses by quantization."""
+
+    layer: str
+    """Path of the layer in the graph."""
+    sqnr_db: float
+    """Power of its output over the power of the error that int8 weights and inputs make in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How an int8 graph was made, and what that cost."""
+
+    scheme: Literal["static", "dynamic"]
+    weights: Literal["int8 per output channel"]
+    activations: str
+    """In words: what is uint8 or int8, and where its scales come from."""
+    kept_float: tuple[str, ...]
+    """Linear layers left in float32."""
+    float32_bytes: int
+    """Size of the same model in float32."""
+    calibration: Calibration | None
+    """None for dynamic quantization."""
+    agreement: Agreement | None
+    sensitivity: tuple[LayerLoss, ...]
+    """Every linear layer that was calibrated, the one that loses most first."""

@@ -1,0 +1,1 @@
+"""Devices: sessions on execution providers, processor cores, memory."""

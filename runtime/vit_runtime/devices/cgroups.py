@@ -1,0 +1,125 @@
+"""How many processors Linux's control groups let this process use: the quota of a container or service.
+
+A group sets a quota of processor time per period. The groups around it do so too, and the tightest counts. Version 2
+(Documentation/admin-guide/cgroup-v2.rst in Linux) keeps quota and period in one file, version 1
+(Documentation/scheduler/sched-bwc.rst) in two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from vit_runtime.devices.kernel_files import parse_number, read_text
+
+_USUAL_V2: Final = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
+_USUAL_V1: Final = ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct")
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True)
+class _Mount:
+    """A place where groups are folders."""
+
+    version: int
+    root: str
+    """The group that the mount's own folder stands for, as /proc/self/cgroup names groups."""
+    folder: Path
+
+
+def processor_limit(root: Path = Path("/")) -> int | None:
+    """Whole processors that this process may use at once, at least 1; None without a quota.
+
+    Where the group's own folder is not to be seen, as in some containers, the folders that are count alone.
+
+    Args:
+        root: the folder with `proc` and `sys`.
+    """
+    own_groups = _own_groups(root)
+    mounts = _mounts(root) or _usual_mounts(root)
+    limits = []
+    for version, read_limit in ((1, _limit_v1), (2, _limit_v2)):
+        group = own_groups.get(version, "/")
+        for folder in _folders([mount for mount in mounts if mount.version == version], group):
+            limit = read_limit(folder)
+            if limit is not None:
+                limits.append(limit)
+    return max(1, min(limits)) if limits else None
+
+
+def _own_groups(root: Path) -> dict[int, str]:
+    """The group of this process by version, from lines as `4:cpu,cpuacct:/docker/abc` and `0::/user.slice`."""
+    groups = {}
+    for line in read_text(root / "proc/self/cgroup").split("\n"):
+        number, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        if "cpu" in controllers.split(","):
+            groups[1] = group
+        elif number == "0" and not controllers:
+            groups[2] = group
+    return groups
+
+
+def _mounts(root: Path) -> list[_Mount]:
+    """Where groups lie, from /proc/self/mountinfo (proc_pid_mountinfo(5)).
+
+    A line is `32 31 0:29 /docker/abc /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu`, with further words before the dash.
+    """
+    mounts = []
+    for line in read_text(root / "proc/self/mountinfo").split("\n"):
+        before, _, after = line.partition(" - ")
+        place, kind = before.split(" "), after.split(" ")
+        version = {"cgroup": 1, "cgroup2": 2}.get(kind[0])
+        if version is None or len(place) < 5 or (version == 1 and "cpu" not in kind[-1].split(",")):
+            continue
+        group, folder = (_ESCAPED.sub(lambda code: chr(int(code[1], 8)), word) for word in place[3:5])
+        mounts.append(_Mount(version, group, root / folder.lstrip("/")))
+    return mounts
+
+
+def _usual_mounts(root: Path) -> list[_Mount]:
+    """Where groups lie on most systems, for a process that cannot see its mounts."""
+    usual = ((1, _USUAL_V1), (2, _USUAL_V2))
+    return [_Mount(version, "/", root / folder) for version, folders in usual for folder in folders]
+
+
+def _folders(mounts: list[_Mount], group: str) -> Iterator[Path]:
+    """The folders of a group and of the groups around it, as far as the mounts show them."""
+    ways = [(mount, _way_down(mount.root, group)) for mount in mounts]
+    # A mount of other groups alone, as a host's tools make them, says nothing about this process.
+    visible = [(mount, way) for mount, way in ways if way is not None]
+    for mount, way in visible or [(mount, ()) for mount in mounts]:
+        folder = mount.folder
+        yield folder
+        for name in way:
+            folder /= name
+            yield folder
+
+
+def _way_down(top: str, group: str) -> tuple[str, ...] | None:
+    """Names from one group down to another; None where it is not below, () where a namespace hides how."""
+    try:
+        way = PurePosixPath(group).relative_to(top).parts
+    except ValueError:
+        return None
+    return () if ".." in way else way
+
+
+def _limit_v2(folder: Path) -> int | None:
+    """From `200000 100000`, microseconds of processor time per period, or `max 100000`."""
+    quota, _, period = read_text(folder / "cpu.max").partition(" ")
+    return _whole_processors(quota, period)
+
+
+def _limit_v1(folder: Path) -> int | None:
+    """From two files in microseconds; a quota of -1 is none."""
+    return _whole_processors(read_text(folder / "cpu.cfs_quota_us"), read_text(folder / "cpu.cfs_period_us"))
+
+
+def _whole_processors(quota: str, period: str) -> int | None:
+    """Rounded down: a thread more than the quota feeds holds the others up at every barrier."""
+    time, length = parse_number(quota), parse_number(period)
+    return time // length if time and length else None

@@ -1,0 +1,250 @@
+"""Opens an onnxruntime session on the execution provider that was asked for, and on no other.
+
+onnxruntime lists the providers that were compiled in, not those that work, and falls back to the CPU without an
+error. Here a provider asked for by name runs the whole graph or raises `ProviderError` with the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from vit_runtime.checks import text_by_text, whole_number
+from vit_runtime.devices.libraries import load_failure
+from vit_runtime.devices.memory import release_freed_memory
+from vit_runtime.devices.saturation import int8_products_saturate
+from vit_runtime.devices.threads import default_threads
+from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError, UsageError, one_line, option
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
+PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
+
+CPU_PROVIDER: Final = "CPUExecutionProvider"
+"""onnxruntime's name of its own provider for processors."""
+_EXECUTION_PROVIDERS: Final[dict[str, str]] = {
+    "cpu": CPU_PROVIDER,
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+}
+_HOW_TO_GET: Final[dict[str, str]] = {
+    "cuda": "install vit-edge[gpu] in an environment without vit-edge[cpu]; on a Jetson, NVIDIA's own wheel",
+    "tensorrt": "install vit-edge[gpu] in an environment without vit-edge[cpu], and TensorRT",
+    "openvino": "install vit-edge[openvino] in an environment without vit-edge[cpu]",
+    "coreml": "use vit-edge[cpu] on macOS",
+}
+"""For a build of onnxruntime without the provider."""
+_HOW_TO_RUN: Final[dict[str, str]] = {
+    "cuda": "see that the driver works (nvidia-smi) and CUDA is there: pip install 'onnxruntime-gpu[cuda,cudnn]'",
+    "tensorrt": "see that the driver works (nvidia-smi) and that TensorRT's libraries are installed",
+}
+"""For a provider that is compiled in and does not run; for the others there is the CPU."""
+# TF32 would round fp32 products to 10 bits of mantissa: not the answers of the reference.
+_OPTIONS: Final[dict[str, dict[str, str]]] = {"cuda": {"use_tf32": "0"}}
+_NUMBERED: Final = ("cuda", "tensorrt")
+"""Providers of devices that have numbers."""
+_EXACT: Final = "this processor has no VNNI: exact but slower int8 kernels"
+_MOST_THREADS: Final = 1024
+LOG_NOTHING: Final = 4
+"""Severity "fatal": whatever onnxruntime would print also comes as an exception, which becomes one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedSession:
+    """A session, and what it really runs on."""
+
+    session: ort.InferenceSession
+    provider: str
+    """onnxruntime's name of the execution provider that computes the graph."""
+    threads: int | None
+    """Processor cores that it uses; None for an accelerator, which schedules itself."""
+    note: str
+    """Why `auto` did not take an accelerator that is compiled in; empty where there is nothing to say."""
+
+
+def open_session(
+    path: Path,
+    *,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    int8: bool = False,
+    device: int | None = None,
+    provider_options: Mapping[str, str] | None = None,
+    session_options: Mapping[str, str] | None = None,
+) -> OpenedSession:
+    """Loads an ONNX file.
+
+    Args:
+        path: the file; weights in a file of their own lie beside it.
+        provider: an execution provider by name, or "auto": CUDA where it works, else the CPU.
+        threads: how many processor cores to use on the CPU; None for the physical performance cores.
+        int8: whether it multiplies integers: then processors whose fast kernels saturate get exact ones.
+        device: number of the GPU, for CUDA and TensorRT; None is onnxruntime's choice, the first.
+        provider_options: onnxruntime's options of a provider that is named, besides those that are set here.
+        session_options: onnxruntime's configuration entries of a session, besides those that are set here.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+        UsageError: the number of threads is below 1, or the provider takes none, or no device or options.
+        ProviderError: the provider is unknown, not compiled in, or cannot run this file on this machine.
+        ArtifactError: onnxruntime cannot load the file.
+    """
+    entries = text_by_text("session_options", session_options)
+    opening = _Opening(runtime=import_onnxruntime(), path=path, entries=entries)
+    if provider not in PROVIDERS:
+        raise ProviderError(f"provider '{provider}'", "unknown", f"choose one of {', '.join(PROVIDERS)}")
+    _check_threads(threads, provider)
+    own = _own_options(provider, device, provider_options)
+    if provider == "auto":
+        return _open_auto(opening, threads, int8=int8)
+    if provider == "cpu":
+        return _open_cpu(opening, threads, own, int8=int8)
+    return _open_accelerator(opening, provider, own)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opening:
+    """What all ways to open a session have in common."""
+
+    runtime: Any
+    """The onnxruntime module."""
+    path: Path
+    entries: dict[str, str]
+    """The caller's configuration entries."""
+
+
+def _check_threads(threads: int | None, provider: Provider) -> None:
+    if threads is None:
+        return
+    whole_number("threads", threads, least=1, most=_MOST_THREADS)
+    if provider not in ("auto", "cpu"):
+        raise UsageError(option("threads"), f"cannot be set for {provider}, which schedules itself", "leave it out")
+
+
+def _own_options(provider: Provider, device: int | None, options: Mapping[str, str] | None) -> dict[str, str]:
+    """The provider's options: ours, and over them the caller's."""
+    if options and provider == "auto":
+        raise UsageError(option("provider_options"), "are for one provider", f"name it with {option('provider')}")
+    number: dict[str, str] = {}
+    if device is not None:
+        if provider not in _NUMBERED:
+            raise UsageError(option("device"), f"is for {' and '.join(_NUMBERED)}", f"add {option('provider', 'cuda')}")
+        number = {"device_id": str(whole_number("device", device, least=0))}
+    return {**_OPTIONS.get(provider, {}), **number, **text_by_text("provider_options", options)}
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime module; imported late, so that `import vit_runtime` is quick and works without it.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+        ProviderError: the one that is installed does not load.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        if error.name != "onnxruntime":
+            raise ProviderError("onnxruntime", f"does not load ({error})", "install it again") from error
+        raise MissingDependencyError("onnxruntime", "vit-edge[cpu]") from None
+    return onnxruntime
+
+
+def silence_onnxruntime() -> None:
+    """Makes onnxruntime print nothing in this process; for programs alone, since others in it may use onnxruntime too.
+
+    What it prints beside its exceptions and outside of sessions has no other switch.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+    """
+    import_onnxruntime().set_default_logger_severity(LOG_NOTHING)
+
+
+def _open_auto(opening: _Opening, threads: int | None, *, int8: bool) -> OpenedSession:
+    note = ""
+    if _EXECUTION_PROVIDERS["cuda"] in opening.runtime.get_available_providers():
+        try:
+            opened = _open_accelerator(opening, "cuda", _OPTIONS["cuda"])
+            return replace(opened, note="" if threads is None else "threads are for the CPU: not used")
+        except ProviderError as error:
+            note = f"CUDA is compiled in but not used: {error.what}"
+    opened = _open_cpu(opening, threads, {}, int8=int8)
+    return replace(opened, note="; ".join(filter(None, (note, opened.note))))
+
+
+def _open_cpu(opening: _Opening, threads: int | None, own: dict[str, str], *, int8: bool) -> OpenedSession:
+    threads = threads or default_threads()
+    exact = int8 and int8_products_saturate()
+    session = _create(opening, "cpu", own, session_options(threads, exact_int8=exact))
+    return OpenedSession(session=session, provider=CPU_PROVIDER, threads=threads, note=_EXACT if exact else "")
+
+
+def _open_accelerator(opening: _Opening, provider: Provider, own: dict[str, str]) -> OpenedSession:
+    runtime, execution_provider = opening.runtime, _EXECUTION_PROVIDERS[provider]
+    available = runtime.get_available_providers()
+    if execution_provider not in available:
+        built_for = ", ".join(name for name, full in _EXECUTION_PROVIDERS.items() if full in available)
+        raise ProviderError(
+            f"provider '{provider}'",
+            f"not in this build of onnxruntime {runtime.__version__} (it has: {built_for})",
+            _HOW_TO_GET[provider],
+        )
+    if cause := load_failure(runtime, provider):
+        raise ProviderError(f"provider '{provider}'", f"does not load ({cause})", _how_to_run(provider))
+    options = session_options(default_threads())
+    # The written graph holds no shape arithmetic: every node can run on an accelerator, so none may fall back.
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    session = _create(opening, provider, own, options)
+    if session.get_providers()[0] != execution_provider:
+        raise ProviderError(f"provider '{provider}'", "onnxruntime would not start it", _how_to_run(provider))
+    return OpenedSession(session=session, provider=execution_provider, threads=None, note="")
+
+
+def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOptions:
+    """How sessions are set up here: so many threads, silent, and quiet between pictures.
+
+    Args:
+        threads: processor cores, at least 1.
+        exact_int8: whether to take slower int8 kernels that do not saturate.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+    """
+    options: ort.SessionOptions = import_onnxruntime().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = LOG_NOTHING
+    # Workers may spin while a picture is computed, for speed, but leave the processor alone between pictures.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if exact_int8:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def _create(
+    opening: _Opening, provider: Provider, own: dict[str, str], options: ort.SessionOptions
+) -> ort.InferenceSession:
+    runtime, path = opening.runtime, opening.path
+    providers = [(_EXECUTION_PROVIDERS[provider], own)]
+    try:
+        for key, value in opening.entries.items():
+            options.add_session_config_entry(key, value)
+        # Without enable_fallback=0 the Python wrapper prints the cause and tries again on the CPU.
+        session = runtime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        reason = one_line(error)
+        if provider == "cpu":
+            raise ArtifactError(path, f"onnxruntime {runtime.__version__} cannot load it: {reason}") from error
+        raise ProviderError(f"provider '{provider}'", f"cannot run {path}: {reason}", _how_to_run(provider)) from error
+    release_freed_memory()
+    return session
+
+
+def _how_to_run(provider: str) -> str:
+    """What to do about a provider that is compiled in and does not run."""
+    return _HOW_TO_RUN.get(provider, f"try {option('provider', 'cpu')}")

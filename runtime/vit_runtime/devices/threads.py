@@ -1,0 +1,68 @@
+"""How many threads a model should get: the physical performance cores that this process may use.
+
+onnxruntime's own default counts every core of the machine: on a container it ignores the quota, on a phone-like
+processor it adds the slow cores, which then hold the fast ones up at every barrier.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from vit_runtime.devices.cgroups import processor_limit
+from vit_runtime.devices.kernel_files import parse_list, parse_number, read_text
+from vit_runtime.devices.macos import macos_cores
+from vit_runtime.devices.windows import windows_cores
+
+_ROOT: Final = Path("/")
+_CPUS: Final = "sys/devices/system/cpu"
+_HYBRID_INTEL: Final = "sys/devices/cpu_core/cpus"
+_FAST: Final = 0.7
+"""Share of the fastest core's capacity from which a core helps: keeps a phone's prime and big cores, not its little."""
+
+
+def default_threads() -> int:
+    """Physical performance cores open to this process, at least 1; logical ones where the system does not tell.
+
+    Linux: those of its affinity, and no more than the quota of its control groups. Windows: those of its affinity.
+    macOS knows no affinity. The ways on macOS and Windows follow their makers' documentation, and are tested on
+    records made by hand, not on these systems. Raises nothing: what cannot be found out is left out.
+    """
+    if sys.platform == "darwin":
+        cores = macos_cores()
+    elif sys.platform == "win32":
+        cores = windows_cores()
+    else:
+        cores = _linux_cores()
+    return max(1, cores or os.cpu_count() or 1)
+
+
+def _linux_cores() -> int:
+    """Also for other systems: without Linux's files every processor is a core."""
+    cores = len({_core_of(cpu) for cpu in _fastest(_allowed())})
+    limit = processor_limit(_ROOT)
+    return cores if limit is None else min(cores, limit)
+
+
+def _allowed() -> set[int]:
+    """The logical processors of this process's affinity; all of them where the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):
+        try:
+            return set(os.sched_getaffinity(0))
+        except OSError:
+            pass  # A sandbox may forbid the question.
+    return set(range(os.cpu_count() or 1))
+
+
+def _fastest(cpus: set[int]) -> set[int]:
+    """Keeps the fast kind of a big.LITTLE (`cpu_capacity`) or hybrid Intel (`cpu_core`) processor."""
+    capacities = {cpu: parse_number(read_text(_ROOT / _CPUS / f"cpu{cpu}/cpu_capacity")) for cpu in cpus}
+    fast = {cpu for cpu in cpus if capacities[cpu] >= _FAST * max(capacities.values())}
+    return (fast & parse_list(read_text(_ROOT / _HYBRID_INTEL))) or fast
+
+
+def _core_of(cpu: int) -> str:
+    """A name shared by the hardware threads of one core."""
+    return read_text(_ROOT / _CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu)
