@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from vit_export import read as sources
+from vit_export.read import finding as sources
 from vit_export.checks import checked
 from vit_export.errors import CheckpointError, VerificationError
 from vit_export.int8 import model as int8

@@ -205,7 +205,7 @@ MEASURED = """
 import resource, sys, tracemalloc
 from vit_export import ExportRequest, VitEdgeError
 from vit_export.progress import Silent
-from vit_export.read import load
+from vit_export.read.finding import load
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     load(ExportRequest(model=sys.argv[1]), Silent())

@@ -15,7 +15,7 @@ from torchvision.models import WeightsEnum, get_model, get_model_weights
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_export import read as sources
+from vit_export.read import finding as sources
 from vit_export.errors import CheckpointError
 from vit_export.progress import Silent
 from vit_export.read import torchvision as source

@@ -19,7 +19,7 @@ import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_export.errors import CheckpointError
 from vit_export.progress import Silent
-from vit_export.read import load
+from vit_export.read.finding import load
 
 from .timm_models import answers, config_of, one_thread, photos, prepared, save, small  # noqa: F401 - one_thread is a fixture
 

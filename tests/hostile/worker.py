@@ -103,7 +103,7 @@ def checkpoints() -> Act:
     import torch
 
     from vit_export import ExportRequest
-    from vit_export import read as sources
+    from vit_export.read import finding as sources
     from vit_export.progress import Silent
 
     torch.set_num_threads(1)

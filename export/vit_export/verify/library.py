@@ -19,7 +19,7 @@ from typing import Any, Final
 import torch
 from PIL import Image
 
-from vit_export import read as sources
+from vit_export.read import finding as sources
 from vit_export.errors import CheckpointError, VerificationError
 from vit_export.progress import Progress
 from vit_export.read.loaded import LoadedModel
