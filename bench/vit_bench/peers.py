@@ -86,8 +86,8 @@ def _make_weights(recipe: Recipe, artifact: Artifact, target: Path) -> None:
 
 def _own_weights(checkpoint: str | None, artifact: Artifact) -> StateDict | None:
     """The weights that an artifact was exported from; None where they are not at hand."""
-    from vit_export.read import finding as sources
     from vit_export.progress import Silent
+    from vit_export.read import finding as sources
     from vit_export.read.torchvision import MODELS
     from vit_export.request import RANDOM_WEIGHTS, ExportRequest
 

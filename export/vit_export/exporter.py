@@ -9,13 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from vit_export.read import finding as sources
 from vit_export.checks import checked
 from vit_export.errors import CheckpointError, VerificationError
 from vit_export.int8 import model as int8
 from vit_export.int8.calibration_pictures import CalibrationPictures, read_calibration
 from vit_export.int8.keep_float import fewest
 from vit_export.progress import Progress, Silent
+from vit_export.read import finding as sources
 from vit_export.read.labels import check_labels, read_labels
 from vit_export.read.loaded import LoadedModel
 from vit_export.request import ExportRequest

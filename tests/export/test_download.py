@@ -20,9 +20,9 @@ import pytest
 import torch
 from torchvision.models import get_model, get_model_weights
 
-from vit_export.read import finding as sources
 from vit_export.errors import DownloadError
 from vit_export.progress import Silent
+from vit_export.read import finding as sources
 from vit_export.read import torchvision as source
 from vit_export.request import ExportRequest
 

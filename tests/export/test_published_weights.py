@@ -15,9 +15,9 @@ from torchvision.models import WeightsEnum, get_model, get_model_weights
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_export.read import finding as sources
 from vit_export.errors import CheckpointError
 from vit_export.progress import Silent
+from vit_export.read import finding as sources
 from vit_export.read import torchvision as source
 from vit_runtime.artifact import read_artifact
 from vit_runtime.pictures.preprocess import load_pixels

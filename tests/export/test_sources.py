@@ -15,9 +15,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from vit_export import ExportRequest, export
-from vit_export.read import finding as sources
 from vit_export.errors import CheckpointError, DownloadError, UnknownModelError
 from vit_export.progress import Silent
+from vit_export.read import finding as sources
 from vit_runtime.errors import UsageError, VitEdgeError
 
 from .timm_models import config_of, save, small

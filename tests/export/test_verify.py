@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 import vit_export.write.graph
 import vit_runtime as vit
-from vit_export.read import finding as sources
 from vit_export.errors import VerificationError
 from vit_export.progress import Silent
+from vit_export.read import finding as sources
 from vit_export.request import ExportRequest
 from vit_export.verify import comparison as verify
 from vit_export.write.builder import GraphBuilder

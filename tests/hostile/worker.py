@@ -103,8 +103,8 @@ def checkpoints() -> Act:
     import torch
 
     from vit_export import ExportRequest
-    from vit_export.read import finding as sources
     from vit_export.progress import Silent
+    from vit_export.read import finding as sources
 
     torch.set_num_threads(1)
 

@@ -19,9 +19,9 @@ from typing import Any, Final
 import torch
 from PIL import Image
 
-from vit_export.read import finding as sources
 from vit_export.errors import CheckpointError, VerificationError
 from vit_export.progress import Progress
+from vit_export.read import finding as sources
 from vit_export.read.loaded import LoadedModel
 from vit_export.read.processor_config import FILE as PROCESSOR
 from vit_export.read.repository import CONFIG, Folder, read_json
