@@ -21,12 +21,8 @@ import vit_export.cli
 import vit_runtime.cli
 from vit_export import ExportRequest, export
 from vit_export.read.torchvision_state import random_state
-from vit_runtime.artifact import Architecture
 
-TINY = Architecture(
-    image_size=32, patch_size=8, layers=2, heads=2, width=128, mlp_width=256, classes=7, layer_norm_eps=1e-6
-)
-"""Small enough for a test to export it in a moment."""
+from .tiny import TINY
 
 Run = Callable[..., Result]
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 tomllib = pytest.importorskip("tomllib", reason="the standard library reads TOML from Python 3.11 on")
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+CONSTRAINTS = PYPROJECT.parent / ".ci/constraints-3.11.txt"
+NOT_IN_CI = {"onnxruntime-gpu", "onnxruntime-openvino"}
+"""Its environment holds one build of onnxruntime, since they exclude each other."""
 
 FIRST_WITHOUT = {
     "huggingface-hub": ("1.26", "pull request 4540: file names of a repository lead out of the folder"),
@@ -66,3 +71,33 @@ def test_the_onnxruntime_that_dies_on_a_raspberry_pi_4_is_not_taken():
 
 def test_everything_has_a_minimum():
     assert not [str(needed) for needed in requirements() if ">=" not in str(needed.specifier)]
+
+
+@pytest.mark.parametrize("package", ["mypy", "ruff"])
+def test_what_finds_new_faults_in_old_code_is_held_at_a_minor_version(package: str):
+    (needed,) = (needed for needed in requirements() if needed.name == package)
+    major, minor = minimum(package, "3.11").release[:2]
+    assert needed.specifier.contains(f"{major}.{minor}.99")
+    assert not needed.specifier.contains(f"{major}.{minor + 1}.0")
+
+
+def constraints() -> list[str]:
+    """The lines of the file that CI installs with."""
+    return [line for line in CONSTRAINTS.read_text().splitlines() if not line.startswith("# ")]
+
+
+def test_constraints_name_versions_and_no_place():
+    """No index, path, hash or build: whoever has packages from elsewhere, or for another platform, can use them."""
+    assert constraints()
+    assert not [line for line in constraints() if not re.fullmatch(r"[\w.-]+==\d[\da-z.]*", line)]
+
+
+def test_constraints_fit_pyproject():
+    """Whoever adds a package or raises a minimum writes its line as well, or all of them anew by `make constraints`."""
+    held = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in constraints())}
+    for needed in requirements():
+        if needed.name not in NOT_IN_CI and (
+            needed.marker is None or needed.marker.evaluate({"python_version": "3.11"})
+        ):
+            assert canonicalize_name(needed.name) in held
+            assert needed.specifier.contains(held[canonicalize_name(needed.name)]), needed

@@ -6,7 +6,6 @@ What depends on the model is checked by whoever has read it. Nothing here import
 from __future__ import annotations
 
 import math
-import operator
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -14,8 +13,10 @@ from functools import partial
 from numbers import Real
 from typing import Any, Final, TypeVar, get_args
 
+from vit_export.channels import Channels, three_numbers
 from vit_export.request import RANDOM_WEIGHTS, ExportRequest, PreprocessingOptions
 from vit_runtime.artifact import LARGEST_EDGE, LARGEST_IMAGE, HeadFusion, Interpolation, Precision, Rollout, Target
+from vit_runtime.checks import as_whole_number
 from vit_runtime.errors import UsageError, option
 
 _SHOWN: Final = 60
@@ -139,7 +140,7 @@ def _flag(name: str, value: object) -> bool:
 
 
 def _whole(name: str, value: object, *, least: int, what: str, remedy: str, most: int | None = None) -> int:
-    number = _as_int(value)
+    number = as_whole_number(value)
     if number is None or number < least or (most is not None and number > most):
         raise UsageError(option(name), f"{_shown(value)} is no {what}", remedy)
     return number
@@ -153,7 +154,7 @@ def _share(name: str, value: object, *, below: int, remedy: str) -> float:
 
 
 def _resize(name: str, value: object) -> int | tuple[int, int]:
-    sizes = [_as_int(size) for size in (value if isinstance(value, (tuple, list)) else (value,))]
+    sizes = [as_whole_number(size) for size in (value if isinstance(value, (tuple, list)) else (value,))]
     pixels = [size for size in sizes if size is not None and 1 <= size <= LARGEST_EDGE]
     if len(pixels) != len(sizes) or len(sizes) not in (1, 2) or (isinstance(value, (tuple, list)) and len(sizes) == 1):
         remedy = f"give the shortest edge, or height and width, from 1 to {LARGEST_EDGE} pixels"
@@ -161,15 +162,14 @@ def _resize(name: str, value: object) -> int | tuple[int, int]:
     return pixels[0] if len(pixels) == 1 else (pixels[0], pixels[1])
 
 
-def _channels(name: str, value: object) -> tuple[float, float, float]:
-    numbers = [_as_float(number) for number in value] if isinstance(value, (tuple, list)) else []
-    finite = [number for number in numbers if number is not None and math.isfinite(number)]
-    if len(numbers) != 3 or len(finite) != 3:
+def _channels(name: str, value: object) -> Channels:
+    channels = three_numbers(value)
+    if channels is None:
         remedy = "give one for red, green and blue, on a scale of 0 to 1"
         raise UsageError(option(name), f"{_shown(value)} is not three finite numbers", remedy)
-    if name == "std" and min(finite) <= 0:
+    if name == "std" and min(channels) <= 0:
         raise UsageError(option(name), f"{_shown(value)} should be above zero")
-    return finite[0], finite[1], finite[2]
+    return channels
 
 
 def _keep_float(name: str, value: object) -> int | tuple[str, ...]:
@@ -194,16 +194,6 @@ def _preprocessing(name: str, value: object) -> PreprocessingOptions:
     if not isinstance(value, PreprocessingOptions):
         raise UsageError(option(name), f"{_shown(value)} is no PreprocessingOptions", "give vit_export's")
     return _plain(value)
-
-
-def _as_int(value: object) -> int | None:
-    """A whole number of Python's or NumPy's; None for anything else, a bool too."""
-    if isinstance(value, bool):
-        return None
-    try:
-        return operator.index(value)  # type: ignore[arg-type]  # what is no number raises
-    except TypeError:
-        return None
 
 
 def _as_float(value: object) -> float | None:

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from vit_runtime.terminal import printable
+from vit_runtime.command_line.terminal import printable
 
 
 class ConsoleProgress:

@@ -14,7 +14,8 @@ VitEdgeError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 from vit_runtime.errors import EXIT_VERIFICATION, VitEdgeError
@@ -53,6 +54,21 @@ class CheckpointError(VitEdgeError, ValueError):
         }
         parts = [f"{len(names)} {kind} ({_some(names)})" for kind, names in groups.items() if names]
         return cls(where, f"does not fit {model}: {', '.join(parts)}", "give the whole state dict of that model")
+
+
+@contextmanager
+def refused_sizes(where: object, remedy: str, about: str = "") -> Iterator[None]:
+    """Sizes that no Vision Transformer has, or no picture can have, become an error about the checkpoint.
+
+    Raises:
+        CheckpointError: in place of the schema's `ValueError`, with `about` in front of what it says.
+    """
+    try:
+        yield
+    except VitEdgeError:
+        raise
+    except (ValueError, OverflowError) as error:  # a whole number of JSON's may be larger than any float
+        raise CheckpointError(where, f"{about}{error}", remedy) from error
 
 
 class LabelsError(VitEdgeError, ValueError):

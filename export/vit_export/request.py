@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from vit_export.channels import Channels
 from vit_runtime.artifact import Interpolation, Precision, Rollout, Target
 
 RANDOM_WEIGHTS: Final = "random"
@@ -21,8 +22,8 @@ class PreprocessingOptions:
     resize: int | tuple[int, int] | None = None
     """Length of the shortest edge, or exact (height, width)."""
     interpolation: Interpolation | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

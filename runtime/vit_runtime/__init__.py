@@ -6,7 +6,7 @@
 """
 
 from vit_runtime.artifact import Artifact, read_artifact
-from vit_runtime.devices.session import Provider
+from vit_runtime.devices.providers import Provider
 from vit_runtime.errors import (
     ArtifactError,
     ImageError,
@@ -17,14 +17,16 @@ from vit_runtime.errors import (
     VitEdgeError,
 )
 from vit_runtime.heatmap import AttentionMap
+from vit_runtime.many import Answer
 from vit_runtime.model import Prediction, ViT, load
-from vit_runtime.pictures.images import ImageSource
 from vit_runtime.pictures.preprocess import load_pixels
+from vit_runtime.pictures.reading import ImageSource
 from vit_runtime.selftest import SelfTestResult, check
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "Artifact",
     "ArtifactError",
     "AttentionMap",

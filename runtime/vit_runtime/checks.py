@@ -8,16 +8,21 @@ from collections.abc import Mapping
 from vit_runtime.errors import UsageError, option
 
 
+def as_whole_number(value: object) -> int | None:
+    """A whole number of Python's or NumPy's; None for anything else, a bool too."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # what is none raises
+    except TypeError:
+        return None
+
+
 def whole_number(name: str, value: object, *, least: int, most: int | None = None) -> int:
-    """A whole number of Python's or NumPy's in range; a bool is none.
+    """A whole number in range.
 
     Raises:
         UsageError: it is something else.
     """
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # what is none raises
-    except TypeError:
-        number = None
+    number = as_whole_number(value)
     if number is None:
         raise UsageError(option(name), f"{str(value)[:40]!r} is no whole number", f"give at least {least}")
     if number < least:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,18 +11,16 @@ import numpy as np
 import typer
 
 from vit_runtime import __version__, selftest, vectors
-from vit_runtime.arrays import FloatArray, UInt8Array
-from vit_runtime.artifact import Output, codec, read_artifact
-from vit_runtime.console import answer, complain, note, report_errors, set_up
-from vit_runtime.devices.memory import reuse_large_blocks
-from vit_runtime.devices.session import Provider, silence_onnxruntime
-from vit_runtime.errors import EXIT_INPUT, EXIT_VERIFICATION, ImageError, UsageError
-from vit_runtime.heatmap import overlay_paths, save_overlay
-from vit_runtime.model import DEFAULT_BATCH_SIZE, ViT, load, normalized
+from vit_runtime.artifact import codec, read_artifact
+from vit_runtime.command_line.console import answer, note, report_errors, set_up
+from vit_runtime.command_line.places import check_vector_file, overlay_paths
+from vit_runtime.command_line.running import Failures, answers_of, embeddings_of, load_model
+from vit_runtime.command_line.summary import describe, describe_check
+from vit_runtime.devices.providers import Provider
+from vit_runtime.errors import EXIT_VERIFICATION, ImageError, UsageError
+from vit_runtime.heatmap import save_overlay
+from vit_runtime.many import DEFAULT_BATCH_SIZE
 from vit_runtime.pictures.finding import find_pictures
-from vit_runtime.pictures.images import read_rgb
-from vit_runtime.pictures.preprocess import load_pixels
-from vit_runtime.summary import describe, describe_check
 
 app = typer.Typer(
     name="vit-run",
@@ -76,9 +73,9 @@ def classify(
 ) -> None:
     """Print the likeliest classes of each picture."""
     with report_errors():
-        vit = _load(model, provider, threads, device, "logits")
-        failed = _Failures()
-        for path, logits in _answers(vit, "logits", images, batch, failed):
+        vit = load_model(model, provider, threads, device, "logits")
+        failed = Failures()
+        for path, logits in answers_of(vit, "logits", images, batch, failed):
             predictions = vit.top(logits, top_k=top)
             if as_json:
                 _print_json({"image": str(path), "predictions": [vars(prediction) for prediction in predictions]})
@@ -113,10 +110,10 @@ def embed(
     """Print the embedding of each picture (the class token after the final LayerNorm) as JSON lines."""
     with report_errors():
         if output is not None:
-            vectors.check_vector_file(output, force=force)
-        vit = _load(model, provider, threads, device, "embedding")
-        failed = _Failures()
-        answers = _embeddings(vit, images, batch, failed, normalize=normalize)
+            check_vector_file(output, force=force)
+        vit = load_model(model, provider, threads, device, "embedding")
+        failed = Failures()
+        answers = embeddings_of(vit, images, batch, failed, normalize=normalize)
         if output is None:
             for path, embedding in answers:
                 typer.echo(vectors.json_line(path, embedding))
@@ -147,12 +144,12 @@ def similar(
 ) -> None:
     """List the pictures that are most like one picture, by the cosine of their embeddings."""
     with report_errors():
-        vit = _load(model, provider, threads, device, "embedding")
+        vit = load_model(model, provider, threads, device, "embedding")
         (wanted,) = vit.embed(query, normalize=True)
-        failed = _Failures()
+        failed = Failures()
         others = [
             (path, embedding)
-            for path, embedding in _embeddings(vit, images, batch, failed, normalize=True)
+            for path, embedding in embeddings_of(vit, images, batch, failed, normalize=True)
             if not path.samefile(query)
         ]
         if others:
@@ -193,20 +190,16 @@ def attend(
             raise UsageError("--json", "prints maps, and --output is for pictures", "leave one of them out")
         paths = find_pictures(images)
         targets = [] if as_json else overlay_paths(paths, output, force=force)
-        vit = _load(model, provider, threads, device, "rollout")
-        failed = _Failures()
-        for position, path in enumerate(paths):
-            try:
-                seen = vit.attend(read_rgb(path))
-            except ImageError as error:
-                failed.add(error)
-                continue
-            if as_json:
+        vit = load_model(model, provider, threads, device, "rollout")
+        failed = Failures()
+        if as_json:
+            for path, seen in failed.without(paths, vit.maps(paths)):
                 rollout = [[float(f"{value:.9g}") for value in row] for row in seen.values]
                 _print_json({"image": str(path), "rollout": rollout})
-                continue
-            save_overlay(seen.overlay(), targets[position])
-            answer(targets[position])
+        else:
+            for target, seen in failed.without(targets, vit.maps(paths)):
+                save_overlay(seen.overlay(), target)
+                answer(target)
         failed.exit_if_any()
 
 
@@ -221,7 +214,7 @@ def check(
 ) -> None:
     """Replay the stored self-test on this machine: does it answer as the verified file did?"""
     with report_errors():
-        vit = _load(model, provider, threads, device)
+        vit = load_model(model, provider, threads, device)
         result = selftest.check(vit)
         if as_json:
             outputs = {
@@ -251,61 +244,6 @@ def info(model: ModelArgument, *, as_json: JsonOption = False) -> None:
             _print_json(codec.encode(artifact))
         else:
             typer.echo(describe(artifact, model))
-
-
-class _Failures:
-    """Pictures that could not be read: named at once, counted, and an exit status at the end."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self, error: ImageError) -> None:
-        self.count += 1
-        complain(error)
-
-    def exit_if_any(self) -> None:
-        if self.count:
-            raise typer.Exit(EXIT_INPUT)
-
-
-def _load(path: Path, provider: Provider, threads: int | None, device: int | None, wanted: Output | None = None) -> ViT:
-    """Loads a model, which has to have an output that is wanted."""
-    silence_onnxruntime()
-    vit = load(path, provider=provider, threads=threads, device=device)
-    reuse_large_blocks()
-    if wanted is not None:
-        vit.require(wanted)
-    threads_used = "" if vit.threads is None else f", {vit.threads} threads"
-    note(f"{vit.artifact.model} {vit.artifact.precision} on {vit.provider}{threads_used}")
-    if vit.note:
-        note(vit.note)
-    if vit.artifact.source.is_random:
-        note("warning: this model has random weights: it was never trained, and its answers mean nothing")
-    return vit
-
-
-def _answers(
-    vit: ViT, output: Output, images: Sequence[Path], batch_size: int, failed: _Failures
-) -> Iterator[tuple[Path, FloatArray]]:
-    """Runs readable pictures in batches and yields each one's answer in order; names the others on stderr."""
-    batch: list[tuple[Path, UInt8Array]] = []
-    paths = find_pictures(images)
-    for position, path in enumerate(paths, start=1):
-        try:
-            batch.append((path, load_pixels(path, vit.artifact.preprocessing)))
-        except ImageError as error:
-            failed.add(error)
-        if batch and (len(batch) == batch_size or position == len(paths)):
-            (rows,) = vit.run(np.stack([pixels for _, pixels in batch]), [output])
-            yield from zip((path for path, _ in batch), rows, strict=True)
-            batch = []
-
-
-def _embeddings(
-    vit: ViT, images: Sequence[Path], batch_size: int, failed: _Failures, *, normalize: bool
-) -> Iterator[tuple[Path, FloatArray]]:
-    for path, embedding in _answers(vit, "embedding", images, batch_size, failed):
-        yield path, normalized(embedding[None])[0] if normalize else embedding
 
 
 def _finite(value: float) -> float | None:

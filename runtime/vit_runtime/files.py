@@ -1,4 +1,4 @@
-"""Results that appear complete or not at all, and replace nothing unless that is wanted."""
+"""Results that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -10,23 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from vit_runtime.errors import OutputFileError, option
+from vit_runtime.errors import OutputFileError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-
-def refuse_existing(path: Path, *, force: bool) -> None:
-    """Sees to it that a result replaces nothing unless that is wanted.
-
-    Raises:
-        OutputFileError: the file is there already.
-    """
-    with blame(path, "choose another place"):
-        exists = path.exists()
-    if exists and not force:
-        remedy = f"add {option('force', value=True)} to replace it, or choose another {option('output')}"
-        raise OutputFileError(path, "exists already", remedy)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,11 +12,10 @@ from PIL import Image
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.errors import OutputFileError, UsageError, option
-from vit_runtime.files import atomic_write, blame, refuse_existing
-from vit_runtime.pictures.finding import OVERLAY_ENDING
-from vit_runtime.pictures.images import ImageSource, read_rgb
+from vit_runtime.errors import UsageError
+from vit_runtime.files import atomic_write, blame
 from vit_runtime.pictures.preprocess import crop_box
+from vit_runtime.pictures.reading import ImageSource, read_rgb
 
 _MAGMA: Final = bytes.fromhex(
     "000004 090720 1a1042 311165 4a1079 621980 792282 912b81 aa337d"
@@ -25,7 +23,8 @@ _MAGMA: Final = bytes.fromhex(
 )
 """Every 15th of the 256 colours of matplotlib's magma, perceptually even (van der Walt and Smith 2015, CC0)."""
 _OPACITY: Final = 0.6
-_WRITTEN: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+OVERLAY_FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""Pillow's names of the formats that an overlay is written in, by the suffix of the file."""
 _QUALITY: Final = 90
 """Of JPEG and WebP; PNG loses nothing."""
 
@@ -83,39 +82,6 @@ def keep(source: ImageSource) -> ImageSource:
     return read_rgb(source) if hasattr(source, "read") else source
 
 
-def overlay_paths(photos: Sequence[Path], output: Path | None, *, force: bool = False) -> list[Path]:
-    """Where the overlay of each photo goes: into this folder, a folder that is named, or for one photo a file.
-
-    Photos of the same name get a number.
-
-    Raises:
-        UsageError: a file is named for several photos, or one whose format Pillow cannot write.
-        OutputFileError: the place does not exist, or a file is there already and `force` does not say to replace it.
-    """
-    with blame(Path() if output is None else output, "choose another place"):
-        paths = _overlay_paths(photos, output)
-    for path in paths:
-        refuse_existing(path, force=force)
-    return paths
-
-
-def _overlay_paths(photos: Sequence[Path], output: Path | None) -> list[Path]:
-    folder = output or Path()
-    if output is not None and output.suffix and not output.is_dir():
-        if output.suffix.lower() not in _WRITTEN:
-            raise UsageError(option("output"), f"'{output}' names no picture", f"end it in {', '.join(_WRITTEN)}")
-        if len(photos) > 1:
-            raise UsageError(option("output"), f"'{output}' is one file for {len(photos)} photos", "name a folder")
-        if not output.parent.is_dir():
-            raise OutputFileError(output, "cannot be written (No such file or directory)", "choose another place")
-        return [output]
-    names: dict[str, None] = {}
-    for photo in photos:
-        spellings = (photo.stem, *(f"{photo.stem}-{number}" for number in range(2, len(photos) + 2)))
-        names[next(name for name in spellings if name not in names)] = None
-    return [folder / f"{name}{OVERLAY_ENDING}.png" for name in names]
-
-
 def save_overlay(picture: Image.Image, path: Path) -> None:
     """Writes a picture in the format that its name ends in, complete or not at all; makes the folder.
 
@@ -125,7 +91,7 @@ def save_overlay(picture: Image.Image, path: Path) -> None:
     with blame(path, "choose another place"):
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
-        picture.save(file, _WRITTEN[path.suffix.lower()], quality=_QUALITY)
+        picture.save(file, OVERLAY_FORMATS[path.suffix.lower()], quality=_QUALITY)
 
 
 def _whole_pixels(start: float, end: float, size: int) -> tuple[int, int]:

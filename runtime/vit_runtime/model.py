@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, cast, overload
+from typing import Final, TypeVar, overload
 
 import numpy as np
-from PIL import Image
 
-from vit_runtime.arrays import FloatArray, UInt8Array
+from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Artifact, Output, as_path, read_artifact
-from vit_runtime.artifact.signature import check_answers, check_signature, empty_answer
+from vit_runtime.artifact.signature import check_signature, empty_answer
 from vit_runtime.checks import whole_number
-from vit_runtime.devices.session import CPU_PROVIDER, OpenedSession, Provider, open_session
-from vit_runtime.errors import ArtifactError, ImageError, ProviderError, UsageError, one_line, option
+from vit_runtime.devices.providers import CPU_PROVIDER, Provider
+from vit_runtime.devices.session import OpenedSession, open_session
+from vit_runtime.errors import ArtifactError, ImageError, option
+from vit_runtime.graph import Graph
 from vit_runtime.heatmap import AttentionMap, keep
-from vit_runtime.pictures.images import ImageSource
-from vit_runtime.pictures.preprocess import load_pixels
+from vit_runtime.many import (
+    DEFAULT_BATCH_SIZE,
+    Answer,
+    ImageSources,
+    Picture,
+    answer_each,
+    is_one,
+    read_each,
+    read_picture,
+    sources_of,
+)
+from vit_runtime.pictures.reading import ImageSource, read_rgb
+from vit_runtime.vectors import normalized
 
-if TYPE_CHECKING:
-    from typing import TypeGuard
-
-    import onnxruntime as ort
-
-ImageSources: TypeAlias = "ImageSource | Iterable[ImageSource]"
-
-DEFAULT_BATCH_SIZE = 8
-"""Pictures in one run: larger batches gain nothing on a few CPU cores and cost memory."""
+_Error = TypeVar("_Error", bound=ImageError)
 _PORTABLE_ON_CPU: Final = (
     "this file is for TensorRT and OpenVINO; here, on x86 processors, one exported with {} is faster"
 )
@@ -37,11 +41,6 @@ _FP16_ON_CPU: Final = (
     "this file is fp16, for a GPU; on the CPU onnxruntime computes it slowly, on some ARM builds wrongly: see that its "
     "self-test passes (vit-run check), or export it in fp32 or int8"
 )
-_WITHOUT: Final[dict[Output, tuple[str, str]]] = {
-    "logits": ("has no classification head, so it cannot classify", "take its embeddings"),
-    "embedding": ("gives no embeddings", "export it again"),
-    "rollout": ("gives no attention maps", "export it with {}"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,44 +114,22 @@ def _unfit(artifact: Artifact, provider: str) -> str:
     return ""
 
 
-class ViT:
+class ViT(Graph):
     """A Vision Transformer in an onnxruntime session.
 
     Every method takes one picture, or any number of them in a list, tuple, generator or other iterable (see
-    `ImageSource`), and raises `ImageError` for what is no picture. Several run as batches; none give an empty answer
-    of the right shape. Safe to use from several threads. `close`, or a `with` block, gives its memory back.
+    `ImageSource`), and raises `ImageError` for what is no picture; `answers` and `maps` give it in the answer's place.
+    Several run as batches; none give an empty answer of the right shape. Safe to use from several threads. `close`, or
+    a `with` block, gives its memory back.
 
     It cannot be pickled: with `multiprocessing`, load it in each process, in the pool's `initializer`, for example.
     """
 
-    def __init__(self, artifact: Artifact, opened: OpenedSession, path: Path | None = None) -> None:
+    def __init__(self, artifact: Artifact, opened: OpenedSession, path: Path) -> None:
+        super().__init__(artifact, opened)
         self.artifact = artifact
         self.path = path
-        """The file that it was loaded from; None while an export verifies a graph without a finished file."""
-        self.provider = opened.provider
-        self.threads = opened.threads
-        self.note = opened.note
-        self._session: ort.InferenceSession | None = opened.session
-
-    def __repr__(self) -> str:
-        closed = ", closed" if self._session is None else ""
-        return f"ViT({self.artifact.model}, {self.artifact.precision}, {self.provider}, threads={self.threads}{closed})"
-
-    def __enter__(self) -> ViT:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a ViT cannot be pickled: load it in each process, for example with "
-            "multiprocessing.Pool(initializer=...), and send pictures and answers between them"
-        )
-
-    def close(self) -> None:
-        """Gives the session and its memory back; a second call does nothing, and answers are no longer to be had."""
-        self._session = None
+        """The file that it was loaded from."""
 
     # To a type checker a str is a sequence of str; here it is one picture.
     @overload
@@ -168,7 +145,7 @@ class ViT:
         top_k = whole_number("top_k", top_k, least=1)
         logits = self.logits(images, batch_size=batch_size)
         predictions = [self.top(row, top_k=top_k) for row in logits]
-        return predictions[0] if _is_one(images) else predictions
+        return predictions[0] if is_one(images) else predictions
 
     def logits(self, images: ImageSources, *, batch_size: int = DEFAULT_BATCH_SIZE) -> FloatArray:
         """The scores before the softmax: float32 (N, classes); N is 1 for one picture."""
@@ -197,64 +174,40 @@ class ViT:
         Raises:
             ArtifactError: the model was exported without attention maps.
         """
-        photos = [keep(source) for source in _each(images)]
-        maps = [
-            AttentionMap(values, photo, self.artifact.preprocessing)
-            for values, photo in zip(self._compute("rollout", photos, batch_size), photos, strict=True)
-        ]
-        return maps[0] if _is_one(images) else maps
+        preprocessing = self.artifact.preprocessing
+        photos = (read_picture(source, preprocessing, keep) for source in sources_of(images))
+        answers = self._answer_each(photos, "rollout", batch_size)
+        maps = [AttentionMap(answer.values, answer.source, preprocessing) for answer in answers]
+        return maps[0] if is_one(images) else maps
 
-    def require(self, output: Output) -> None:
-        """Sees to it that the model has an output.
+    def answers(
+        self, images: ImageSources, output: Output, *, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> Iterator[Answer | ImageError]:
+        """One output for each picture as it comes, in order; of what is no picture the error, and the others go on.
 
-        Raises:
-            ArtifactError: it has none; says how to get it.
-        """
-        if output not in self.artifact.outputs:
-            known = f"known are {', '.join(self.artifact.outputs)}"
-            problem, remedy = _WITHOUT.get(output, (f"has no output '{output}'", known))
-            raise ArtifactError(self.artifact.model, problem, remedy.format(option("rollout")))
-
-    def run(self, pixels: UInt8Array, outputs: Sequence[Output] | None = None) -> list[FloatArray]:
-        """Runs the graph on pixels that are preprocessed already.
-
-        Args:
-            pixels: uint8 RGB (N, H, W, 3), H and W those of the artifact's crop, N at least 1.
-            outputs: which outputs to return, in this order; None is all that `artifact.outputs` lists. Each is
-                float32 (N, ...).
+        Takes the next pictures when their answers are wanted, so that there may be any number: memory stays flat.
 
         Raises:
-            ImageError: the pixels have another shape or dtype.
-            ArtifactError: the artifact has no such output, or the graph gives something else under its name.
-            ProviderError: the provider failed, most often for want of memory.
-            UsageError: the model is closed.
+            ArtifactError: the model has no such output.
         """
-        outputs = self.artifact.outputs if outputs is None else tuple(outputs)
-        if not outputs:
-            raise UsageError("outputs", "an empty list", f"choose among {', '.join(self.artifact.outputs)}")
-        for output in outputs:
-            self.require(output)
-        expected = (*self.artifact.preprocessing.crop_hw, 3)
-        array = isinstance(pixels, np.ndarray)
-        if not array or pixels.dtype != np.uint8 or pixels.shape[1:] != expected or len(pixels) == 0:
-            raise ImageError(
-                f"pixels of shape {pixels.shape} and dtype {pixels.dtype}" if array else type(pixels).__name__,
-                f"not what {self.artifact.model} takes",
-                f"give uint8 of shape (N, {', '.join(map(str, expected))})",
-            )
-        session = self._session
-        if session is None:
-            raise UsageError(self.artifact.model, "is closed", "load it again")
-        try:
-            answers = session.run(list(outputs), {"pixels": pixels})
-        except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            raise ProviderError(
-                self.provider,
-                f"could not compute {len(pixels)} pictures ({one_line(error)})",
-                "where memory is short, give fewer pictures at a time, or use a smaller model",
-            ) from error
-        check_answers(answers, outputs, self.artifact, len(pixels))
-        return cast("list[FloatArray]", answers)
+        pictures = read_each(sources_of(images), self.artifact.preprocessing)
+        return self._answer_each(pictures, output, batch_size)
+
+    def maps(self, images: ImageSources, *, batch_size: int = 1) -> Iterator[AttentionMap | ImageError]:
+        """As `attend`, but each map as it comes, or the error of what is no picture, in order.
+
+        A map holds its photo, decoded, for as long as it is held itself: the file is read once, a pipe too.
+
+        Raises:
+            ArtifactError: the model was exported without attention maps.
+        """
+        preprocessing = self.artifact.preprocessing
+        photos = read_each(sources_of(images), preprocessing, read_rgb)
+        answers = self._answer_each(photos, "rollout", batch_size)
+        return (
+            AttentionMap(answer.values, answer.source, preprocessing) if isinstance(answer, Answer) else answer
+            for answer in answers
+        )
 
     def top(self, logits: FloatArray, *, top_k: int = 5) -> list[Prediction]:
         """The likeliest classes of one picture's logits (classes,), best first; ties by lower index.
@@ -276,37 +229,16 @@ class ViT:
             for index in np.argsort(-logits, kind="stable")[:top_k]
         ]
 
-    def _compute(self, output: Output, images: ImageSources, batch_size: int) -> FloatArray:
+    def _answer_each(
+        self, pictures: Iterable[Picture | _Error], output: Output, batch_size: int
+    ) -> Iterator[Answer | _Error]:
         self.require(output)
         batch_size = whole_number("batch_size", batch_size, least=1)
-        pixels = (load_pixels(source, self.artifact.preprocessing) for source in _each(images))
-        answers = [self.run(batch, [output])[0] for batch in _batches(pixels, batch_size)]
-        return np.concatenate(answers) if answers else empty_answer(output, self.artifact)
+        return answer_each(pictures, lambda pixels: self.run(pixels, [output])[0], batch_size)
 
-
-def normalized(embeddings: FloatArray) -> FloatArray:
-    """Rows (N, width) scaled to length 1; a row of zeros stays as it is."""
-    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=-1, keepdims=True)
-    return np.asarray(embeddings / np.where(lengths > 0, lengths, 1), np.float32)
-
-
-def _is_one(images: ImageSources) -> TypeGuard[ImageSource]:
-    """Whether this is one picture: whatever can be one, and whatever nothing can be taken from."""
-    one = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, Image.Image))
-    return one or hasattr(images, "read") or not isinstance(images, Iterable)
-
-
-def _each(images: ImageSources) -> Iterable[ImageSource]:
-    return [images] if _is_one(images) else cast("Iterable[ImageSource]", images)
-
-
-def _batches(pixels: Iterable[UInt8Array], batch_size: int) -> Iterator[UInt8Array]:
-    """Stacks pictures (H, W, 3) to batches (n, H, W, 3), n at most `batch_size`, reading no further ahead."""
-    batch: list[UInt8Array] = []
-    for picture in pixels:
-        batch.append(picture)
-        if len(batch) == batch_size:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+    def _compute(self, output: Output, images: ImageSources, batch_size: int) -> FloatArray:
+        """All answers at once. The first picture that cannot be read raises, before the next one is taken."""
+        preprocessing = self.artifact.preprocessing
+        pictures = (read_picture(source, preprocessing) for source in sources_of(images))
+        rows = [answer.values for answer in self._answer_each(pictures, output, batch_size)]
+        return np.stack(rows) if rows else empty_answer(output, self.artifact)

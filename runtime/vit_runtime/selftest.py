@@ -16,7 +16,6 @@ from PIL import Image
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Output, Preprocessing
 from vit_runtime.artifact.digest import digest_problem
-from vit_runtime.errors import ArtifactError
 from vit_runtime.model import ViT
 from vit_runtime.pictures.preprocess import load_pixels
 
@@ -55,11 +54,9 @@ def check(model: ViT) -> SelfTestResult:
     """Reads the whole file again and compares it with its digest, and runs the stored self-test on this machine.
 
     Raises:
-        ArtifactError: the artifact holds no self-test, or its file cannot be read any more.
+        ArtifactError: its file cannot be read any more.
     """
     stored = model.artifact.self_test
-    if stored is None or model.path is None:
-        raise ArtifactError(model.artifact.model, "holds no self-test", "export it again")
     problem = digest_problem(model.path, model.artifact.external_data)
     preprocessing = model.artifact.preprocessing
     values = model.run(waves(preprocessing.crop_hw)[None], [answer.output for answer in stored.outputs])

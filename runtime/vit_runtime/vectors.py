@@ -10,27 +10,15 @@ from typing import Final
 import numpy as np
 
 from vit_runtime.arrays import FloatArray
-from vit_runtime.errors import OutputFileError, UsageError, option
-from vit_runtime.files import atomic_write, blame, refuse_existing
+from vit_runtime.files import atomic_write
 
 VECTOR_SUFFIXES: Final = (".npy", ".jsonl")
 
 
-def check_vector_file(path: Path, *, force: bool) -> None:
-    """Refuses a file that embeddings cannot be written to, before the work.
-
-    Raises:
-        UsageError: its name ends in no format that is known.
-        OutputFileError: there is no such folder, or the file is there already and `force` does not say to replace it.
-    """
-    if path.suffix.lower() not in VECTOR_SUFFIXES:
-        remedy = f"end it in {' or '.join(VECTOR_SUFFIXES)}"
-        raise UsageError(option("output"), f"'{path}' names no known format", remedy)
-    with blame(path, "choose another place"):
-        there = path.parent.is_dir()
-    if not there:
-        raise OutputFileError(path, "cannot be written (No such file or directory)", "choose another place")
-    refuse_existing(path, force=force)
+def normalized(embeddings: FloatArray) -> FloatArray:
+    """Rows (N, width) scaled to length 1; a row of zeros stays as it is."""
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=-1, keepdims=True)
+    return np.asarray(embeddings / np.where(lengths > 0, lengths, 1), np.float32)
 
 
 def json_line(path: Path, embedding: FloatArray) -> str:

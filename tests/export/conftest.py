@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
-from torchvision.models import VisionTransformer
+from tests.made_pictures import blots
+from tests.tiny import THREE_BLOCKS, TINY
+from torchvision.models import VisionTransformer, WeightsEnum
+from torchvision.models._api import BUILTIN_MODELS
 
 from vit_export import ExportRequest, export
 from vit_export.errors import CheckpointError
@@ -22,16 +24,16 @@ from vit_runtime.errors import VitEdgeError
 from vit_runtime.pictures.preprocess import load_pixels
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-TINY = {
-    "image_size": 32,
-    "patch_size": 8,
-    "num_layers": 2,
-    "num_heads": 2,
-    "hidden_dim": 128,
-    "mlp_dim": 256,
-    "num_classes": 7,
+TORCHVISION = {
+    "image_size": TINY.image_size,
+    "patch_size": TINY.patch_size,
+    "num_layers": TINY.layers,
+    "num_heads": TINY.heads,
+    "hidden_dim": TINY.width,
+    "mlp_dim": TINY.mlp_width,
+    "num_classes": TINY.classes,
 }
-"""The seeded tiny model of `tests/conftest.py`, as torchvision spells it."""
+"""The tiny model as torchvision spells it."""
 
 
 class PyTorch:
@@ -40,7 +42,7 @@ class PyTorch:
     @staticmethod
     def tiny_model(**sizes: int) -> VisionTransformer:
         """The tiny model as torchvision initialises it; `sizes` replace its own."""
-        return VisionTransformer(**(TINY | sizes)).eval()
+        return VisionTransformer(**(TORCHVISION | sizes)).eval()
 
     @staticmethod
     def tiny(state: Mapping[str, torch.Tensor], **sizes: int) -> VisionTransformer:
@@ -72,15 +74,30 @@ def pytorch() -> type[PyTorch]:
 
 
 @pytest.fixture
+def vit_b_16_is_tiny(monkeypatch) -> None:
+    """torchvision's `vit_b_16` is as small as the tiny model: one of its own size would take half a minute."""
+    monkeypatch.setitem(BUILTIN_MODELS, "vit_b_16", PyTorch.tiny_model)
+
+
+@pytest.fixture
+def publish(monkeypatch) -> Callable[[WeightsEnum, str], Path]:
+    """`publish(entry, digest)`: as if the entry's file had this SHA-256; returns where torch.hub's cache keeps it.
+
+    The address of a published file ends with the start of its digest.
+    """
+
+    def change(entry: WeightsEnum, digest: str) -> Path:
+        url = f"{entry.url.rpartition('-')[0]}-{digest[:8]}.pth"
+        monkeypatch.setattr(entry.value, "url", url)
+        return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+    return change
+
+
+@pytest.fixture
 def tiny_state(tiny_checkpoint) -> dict[str, torch.Tensor]:
     """The tiny model's weights; the test may change them."""
     return load_file(tiny_checkpoint)
-
-
-THREE_BLOCKS = Architecture(
-    image_size=32, patch_size=8, layers=3, heads=2, width=128, mlp_width=256, classes=7, layer_norm_eps=1e-6
-)
-"""The tiny model with a third block: int8 treats the first, the last and those between them differently."""
 
 
 @pytest.fixture(scope="session")
@@ -101,8 +118,7 @@ def calibration_folder(tmp_path_factory) -> Path:
     """A dozen seeded pictures: soft blots of colour, larger than the tiny model's input."""
     path = tmp_path_factory.mktemp("calibration")
     for index in range(12):
-        blots = np.random.default_rng(index).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        Image.fromarray(blots).resize((64, 48), Image.Resampling.BICUBIC).save(path / f"{index:02}.png")
+        blots(index).save(path / f"{index:02}.png")
     return path
 
 

@@ -13,7 +13,7 @@ import torch
 import transformers as hf
 from PIL import Image
 
-TINY = {
+SMALL = {
     "hidden_size": 64,
     "num_hidden_layers": 3,
     "num_attention_heads": 2,
@@ -24,7 +24,7 @@ LABELS = {index: f"kind {index}" for index in range(12)}
 """More than ten: in text "10" comes before "2"."""
 HEADLESS = {"ViTModel", "DeiTModel", "Dinov2Model", "Dinov2WithRegistersModel"}
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    # What transformers calls it, how its configuration differs from `TINY`, and what of it is particular to us.
+    # What transformers calls it, how its configuration differs from `SMALL`, and what of it is particular to us.
     "ViT": ("ViTForImageClassification", {}, {}),
     "ViT without head": ("ViTModel", {}, {"classes": 0}),  # DINO v1 too
     "ViT without bias": ("ViTForImageClassification", {"qkv_bias": False}, {}),
@@ -72,7 +72,7 @@ def make(case: str, *, seed: int = 1, **sizes: Any) -> hf.PreTrainedModel:
     """A model of transformers in which every parameter counts: none is left at the 0 or 1 that it starts with."""
     name, extras, _ = CASES[case]
     model_class = getattr(hf, name)
-    config = TINY | {"id2label": LABELS} | extras | sizes
+    config = SMALL | {"id2label": LABELS} | extras | sizes
     if not name.startswith("Dinov2"):
         config = {"intermediate_size": 128} | config
     model = model_class(model_class.config_class(**config))
@@ -124,7 +124,7 @@ CONFIG: dict[str, Any] = (
         "model_type": "vit",
         "id2label": {str(index): f"kind {index}" for index in range(7)},
     }
-    | TINY
+    | SMALL
     | {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
 )
 PROCESSOR: dict[str, Any] = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,23 +220,20 @@ def test_more_than_512_are_the_most():
 @pytest.mark.parametrize(
     ("count", "taken"),
     [
-        (10, range(10)),
-        (11, (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)),
-        (20, range(0, 20, 2)),
-        (25, (0, 2, 5, 7, 10, 12, 15, 17, 20, 22)),
-        (95, (0, 9, 19, 28, 38, 47, 57, 66, 76, 85)),
+        (512, range(512)),
+        (513, range(512)),
+        (768, sorted({*range(0, 768, 3), *range(1, 768, 3)})),
+        (1024, range(0, 1024, 2)),
     ],
 )
-def test_of_many_pictures_some_are_taken_evenly_spread(
-    count: int, taken: range | tuple[int, ...], photos, heard: Heard, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(calibration_pictures, "MOST", 10)
-    folder = photos(count)
+def test_of_many_pictures_some_are_taken_evenly_spread(count: int, taken: Sequence[int], photos, heard: Heard):
+    folder = photos(count, (32, 32))
+    names = sorted(path.name for path in folder.iterdir())
     pictures = read_calibration(folder, PREPROCESSING, heard)
-    assert pixels_of(pictures) == prepared([folder / f"{number:02}.png" for number in taken])
-    assert pictures.facts.pictures == heard.advanced == 10
-    note = f"{folder}: taking 10 of {count} pictures, evenly spread"
-    assert heard.notes == ([note] if count > 10 else [])
+    assert pixels_of(pictures) == prepared([folder / names[number] for number in taken])
+    assert pictures.facts.pictures == heard.advanced == 512
+    note = f"{folder}: taking 512 of {count} pictures, evenly spread"
+    assert heard.notes == ([note] if count > 512 else [])
 
 
 def test_the_digest_is_of_the_prepared_pixels_in_order(photos, heard: Heard):

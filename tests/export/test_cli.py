@@ -12,7 +12,6 @@ from torchvision.models import get_model_weights
 
 import vit_runtime as vit
 from vit_export.cli import app
-from vit_export.read import torchvision as source
 from vit_export.read.torchvision import MODELS
 from vit_runtime.artifact import read_artifact
 from vit_runtime.selftest import waves
@@ -170,10 +169,8 @@ def test_force_replaces_an_existing_output(vit_export_cli, tiny_checkpoint, here
     vit.load(here / "tiny.onnx")
 
 
-def test_random_weights_are_announced_and_their_seed_is_recorded(vit_export_cli, tiny_artifact, here, monkeypatch):
-    small = read_artifact(tiny_artifact).architecture  # a named model of its own size would take half a minute
-    monkeypatch.setattr(source, "_named_architecture", lambda _model: small)
-
+@pytest.mark.usefixtures("vit_b_16_is_tiny")
+def test_random_weights_are_announced_and_their_seed_is_recorded(vit_export_cli, here):
     def answers(*words):
         result = vit_export_cli("vit_b_16", "--weights", "random", *words, "-o", here, "--force")
         assert result.exit_code == 0, result.stderr

@@ -22,8 +22,7 @@ from torchvision.models import get_model, get_model_weights
 
 from vit_export.errors import DownloadError
 from vit_export.progress import Silent
-from vit_export.read import finding as sources
-from vit_export.read import torchvision as source
+from vit_export.read.prepare import read_and_prepare
 from vit_export.request import ExportRequest
 
 ENTRY = get_model_weights("vit_b_32").IMAGENET1K_V1
@@ -79,12 +78,13 @@ def test_without_a_network_one_line_says_what_to_do(words, entry, vit_export_cli
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_file_that_was_put_into_the_cache_by_hand_needs_no_network(hub, weights_file, monkeypatch):
-    path = hub / ENTRY.url.rpartition("/")[2]
-    path.parent.mkdir(parents=True)
+def test_a_file_that_was_put_into_the_cache_by_hand_needs_no_network(hub, weights_file, publish):
+    digest = hashlib.sha256(weights_file).hexdigest()
+    path = publish(ENTRY, digest)
+    assert path.parent == hub
+    hub.mkdir(parents=True)
     path.write_bytes(weights_file)
-    monkeypatch.setattr(source, "_hash_prefix", lambda _entry: source.sha256(path)[:8])
-    assert sources.load(ExportRequest(model="vit_b_32"), Silent()).source.sha256 == source.sha256(path)
+    assert read_and_prepare(ExportRequest(model="vit_b_32"), Silent()).source.sha256 == digest
 
 
 # A server that behaves, and servers that do not.
@@ -151,12 +151,13 @@ def reply(content: bytes, *, length: int | None = None, status: int = 200):
     return answer
 
 
-def test_a_download_is_kept_in_torch_hubs_cache(serve, hub, weights_file, monkeypatch):
-    monkeypatch.setattr(source, "_hash_prefix", lambda _entry: hashlib.sha256(weights_file).hexdigest()[:8])
+def test_a_download_is_kept_in_torch_hubs_cache(serve, hub, weights_file, publish):
+    digest = hashlib.sha256(weights_file).hexdigest()
+    publish(ENTRY, digest)
     serve(reply(weights_file))
-    loaded = sources.load(ExportRequest(model="vit_b_32"), Silent())
-    assert loaded.source.sha256 == hashlib.sha256(weights_file).hexdigest()
-    assert [path.name for path in hub.iterdir()] == ["vit_b_32-d86f8d99.pth"]
+    loaded = read_and_prepare(ExportRequest(model="vit_b_32"), Silent())
+    assert loaded.source.sha256 == digest
+    assert [path.name for path in hub.iterdir()] == [f"vit_b_32-{digest[:8]}.pth"]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_a_download_is_kept_in_torch_hubs_cache(serve, hub, weights_file, monkey
 def test_a_download_that_fails_says_so_and_leaves_nothing(answer, cause, serve, hub):
     serve(answer)
     with pytest.raises(DownloadError, match=cause) as caught:
-        sources.load(ExportRequest(model="vit_b_32"), Silent())
+        read_and_prepare(ExportRequest(model="vit_b_32"), Silent())
     message = str(caught.value)
     assert message.startswith(f"{ENTRY.url}: ")
     assert f"put it at {hub / 'vit_b_32-d86f8d99.pth'}" in message
@@ -182,7 +183,15 @@ def test_a_download_that_fails_says_so_and_leaves_nothing(answer, cause, serve, 
 
 @pytest.mark.parametrize("bytes_first", [0, 100])
 def test_a_server_that_falls_silent_is_given_up(bytes_first, serve, hub, monkeypatch):
-    monkeypatch.setattr(source, "_CONNECT_SECONDS", 0.3)
+    limit = socket.setdefaulttimeout
+    asked: list[float | None] = []
+
+    def sooner(seconds: float | None) -> None:
+        """A hundred times sooner, so that the test need not wait."""
+        asked.append(seconds)
+        limit(None if seconds is None else seconds / 100)
+
+    monkeypatch.setattr(socket, "setdefaulttimeout", sooner)
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         if bytes_first:
@@ -192,8 +201,9 @@ def test_a_server_that_falls_silent_is_given_up(bytes_first, serve, hub, monkeyp
     serve(answer)
     start = time.monotonic()
     with pytest.raises(DownloadError, match="timed out"):
-        sources.load(ExportRequest(model="vit_b_32"), Silent())
+        read_and_prepare(ExportRequest(model="vit_b_32"), Silent())
     assert time.monotonic() - start < 2.5
+    assert asked == [30, None]
     assert socket.getdefaulttimeout() is None
     assert list(hub.iterdir()) == []
 
@@ -202,4 +212,4 @@ def test_a_cache_that_cannot_be_written_is_named(folder, monkeypatch):
     (folder / "file").touch()
     monkeypatch.setenv("TORCH_HOME", str(folder / "file"))
     with pytest.raises(DownloadError, match=rf"cannot be kept at {re.escape(str(folder / 'file'))}"):
-        sources.load(ExportRequest(model="vit_b_32"), Silent())
+        read_and_prepare(ExportRequest(model="vit_b_32"), Silent())

@@ -41,7 +41,8 @@ def inputs(pytorch, random_pixels) -> torch.Tensor:
 
 
 def equalised(state: State, blocks: Mapping[str, BlockSpread]) -> State:
-    weights = EqualisedWeights(lambda name: state[name].numpy(), blocks)
+    weights = EqualisedWeights(lambda name: state[name].numpy())
+    weights.equalise(blocks)
     return {name: torch.from_numpy(weights(name)) for name in state}
 
 
@@ -133,7 +134,8 @@ def test_weights_outside_the_equalised_blocks_are_the_original_ones(state: State
 def test_the_original_weights_are_not_touched(state: State):
     """They are the checkpoint's own memory, and the float layers read them afterwards."""
     before = {name: tensor.clone() for name, tensor in state.items()}
-    weights = EqualisedWeights(lambda name: state[name].numpy(), random_spreads(1))
+    weights = EqualisedWeights(lambda name: state[name].numpy())
+    weights.equalise(random_spreads(1))
     once = {name: weights(name) for name in state}
     assert all(torch.equal(state[name], before[name]) for name in state)
     assert all(np.array_equal(weights(name), once[name]) for name in state)

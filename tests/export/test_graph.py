@@ -12,9 +12,10 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 import vit_runtime as vit
+from vit_export.write.blueprint import Blueprint
 from vit_export.write.graph import build_graph
 from vit_export.write.model_file import ModelFile
-from vit_export.write.tensors import Weights
+from vit_export.write.weights import finite_weights
 from vit_runtime.artifact import METADATA_KEY, read_artifact
 from vit_runtime.artifact.digest import DIGEST_KEY
 
@@ -149,7 +150,13 @@ def test_changing_any_weight_of_the_checkpoint_changes_the_answers(tiny_state, t
 
     def answers(state: dict[str, torch.Tensor]) -> np.ndarray:
         file = ModelFile(folder, "changed.onnx")
-        graph = build_graph(artifact.architecture, artifact.preprocessing, Weights(state, "changed"))
+        graph = build_graph(
+            Blueprint(
+                arch=artifact.architecture,
+                preprocessing=artifact.preprocessing,
+                weights=finite_weights(state, "changed"),
+            )
+        )
         file.write_graph(graph, written=lambda _bytes: None)
         file.write_metadata(artifact)
         return np.concatenate(vit.load(file.path).run(pixels), axis=1)

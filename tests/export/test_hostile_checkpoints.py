@@ -205,10 +205,10 @@ MEASURED = """
 import resource, sys, tracemalloc
 from vit_export import ExportRequest, VitEdgeError
 from vit_export.progress import Silent
-from vit_export.read.finding import load
+from vit_export.read.prepare import read_and_prepare
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    load(ExportRequest(model=sys.argv[1]), Silent())
+    read_and_prepare(ExportRequest(model=sys.argv[1]), Silent())
 except VitEdgeError as error:
     print(str(error).replace(chr(10), " "))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base)
@@ -251,7 +251,7 @@ def test_sizes_of_a_configuration_are_checked_before_memory_is_taken(
     [
         ({"size": {"height": 1 << 31, "width": 1 << 31}}, "sizes should be at most 4096 pixels"),
         ({"size": {"height": 100_000, "width": 100_000}}, "sizes should be at most 4096 pixels"),
-        ({"image_mean": [float("nan")] * 3}, "should be finite"),
+        ({"image_mean": [float("nan")] * 3}, "is not three numbers"),
     ],
     ids=str,
 )

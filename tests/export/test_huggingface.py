@@ -21,7 +21,7 @@ from vit_export import ExportRequest, export
 from vit_runtime.artifact import Architecture, Artifact, Rollout
 from vit_runtime.pictures.preprocess import load_pixels
 
-from .hf_models import CASES, HEADLESS, LABELS, PHOTOS, TINY, answers, make, processor_for, refuse_network, save
+from .hf_models import CASES, HEADLESS, LABELS, PHOTOS, SMALL, answers, make, processor_for, refuse_network, save
 
 TOLERANCE = 2e-5
 """In fp32, below the 1e-4 that the export itself allows. Worst measured: 5.8e-6 of an embedding, 3.5e-6 of a logit."""
@@ -191,7 +191,7 @@ def test_attention_rollout_is_the_papers_on_transformers_attention(case, prefix,
     pixels = processor_for(model)(images=list(PHOTOS), return_tensors="pt")["pixel_values"]
     with torch.inference_mode():
         attentions = model(pixels, output_attentions=True).attentions
-    assert len(attentions) == TINY["num_hidden_layers"]
+    assert len(attentions) == SMALL["num_hidden_layers"]
     identity = np.eye(prefix + 16)
     product = identity
     for weights in attentions:

@@ -199,7 +199,7 @@ def test_the_command_line_refuses_in_one_line(files, given, problem, model, refu
 
 def test_configuration_and_processor_that_disagree_about_the_size(model, refused, vit_export_cli, folder):
     path = model(processor=PROCESSOR | {"size": 48})
-    problem = "config.json says pictures of 32 and preprocessor_config.json prepares 48"
+    problem = "is for pictures of 32, and preprocessor_config.json prepares 48"
     assert f"{problem}; say which with --image-size 32 or --image-size 48" in refused(1, path)
     for size in (32, 48):
         output = folder / f"{size}.onnx"
@@ -219,7 +219,7 @@ def test_without_a_processor_it_is_said_what_is_used(model, folder):
     exported = export(ExportRequest(model=str(path), output=folder / "out.onnx"), notes)
     used = exported.artifact.preprocessing
     assert (used.resize_hw, used.interpolation, used.mean, used.std) == ((32, 32), "bilinear", (0.5,) * 3, (0.5,) * 3)
-    assert notes.texts == [f"{path} has no preprocessor_config.json; using {used}"]
+    assert notes.texts == [f"there is no preprocessor_config.json; using {used}"]
 
 
 # Weights.

@@ -12,8 +12,9 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 import vit_runtime as vit
 from vit_export import ExportRequest, PreprocessingOptions, export
+from vit_export.channels import IMAGENET_MEAN, IMAGENET_STD
 from vit_export.errors import CheckpointError
-from vit_export.read.preparation import IMAGENET_MEAN, IMAGENET_STD, at_image_size
+from vit_export.read.picture_preparation import in_proportion
 from vit_runtime.artifact import Preprocessing
 from vit_runtime.errors import UsageError
 
@@ -75,7 +76,7 @@ def test_the_resize_keeps_its_proportion_to_the_crop(edge, trained_at, size, exp
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
-    after = at_image_size(before, size)
+    after = in_proportion(before, "preprocessor_config.json").at(size)
     assert (after.resize_shortest_edge, after.crop_hw) == (expected, (size, size))
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from vit_export import ExportRequest
 from vit_export.checks import checked
 from vit_export.errors import UnknownModelError
-from vit_export.int8.keep_float import fewest, layers_to_keep, parse_keep_float, worst_first
+from vit_export.int8.float_layers import fewest, layers_to_keep, worst_first
+from vit_export.options import parse_keep_float
 from vit_runtime.errors import UsageError
 
 LAYERS = (

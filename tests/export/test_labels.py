@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from torchvision.models import get_model_weights
 
-from vit_export import ExportRequest, export, labels
+from vit_export import ExportRequest, export
 from vit_export.errors import LabelsError
+from vit_export.read import labels
 from vit_runtime.artifact import read_artifact
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six")

@@ -9,13 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vit_export.int8.observe import FloatModel
+from vit_export.int8.equalise import EqualisedWeights
+from vit_export.int8.float_graph import FloatGraph
+from vit_export.int8.quantizer import Quantizer
 from vit_export.int8.rounding import Range
-from vit_export.int8.static import Quantizer
 from vit_export.progress import Silent
-from vit_export.read.preparation import imagenet_preset
-from vit_export.write.graph import linear_layers
-from vit_export.write.tensors import Weights
+from vit_export.read.picture_preparation import imagenet_preset
+from vit_export.write.blueprint import Blueprint
+from vit_export.write.weights import finite_weights
+from vit_runtime.artifact import Architecture
 
 PLACES = {
     "encoder/1/mlp/input": lambda model: model.encoder.layers[1].ln_2,
@@ -29,9 +31,13 @@ def state(three_blocks) -> dict[str, torch.Tensor]:
     return load_file(three_blocks)
 
 
+def blueprint(arch: Architecture, state: dict[str, torch.Tensor]) -> Blueprint:
+    return Blueprint(arch=arch, preprocessing=imagenet_preset(32), weights=finite_weights(state, "weights"))
+
+
 @pytest.fixture
-def float_model(state, folder, three_blocks_architecture) -> FloatModel:
-    return FloatModel(folder, three_blocks_architecture, imagenet_preset(32), Weights(state, "weights"))
+def float_model(state, folder, three_blocks_architecture) -> FloatGraph:
+    return FloatGraph(folder, blueprint(three_blocks_architecture, state))
 
 
 @pytest.fixture
@@ -74,7 +80,7 @@ def test_pixels_have_no_class_token(float_model, random_pixels):
 def test_averaged_patches_have_no_class_token_either(state, folder, three_blocks_architecture, random_pixels):
     arch = replace(three_blocks_architecture, class_token=False, pooling="patch_mean")
     patches = state | {"encoder.pos_embedding": state["encoder.pos_embedding"][:, 1:]}
-    model = FloatModel(folder, arch, imagenet_preset(32), Weights(patches, "weights"))
+    model = FloatGraph(folder, blueprint(arch, patches))
     (sites,) = model.groups()
     observed, _ = model.observe(sites, list(random_pixels(5, 32)), Silent())
     assert {place.weight for place in observed.values()} == {5 * 16}
@@ -108,7 +114,7 @@ def test_peaks_are_the_largest_sizes_of_each_channel(place, float_model, seen, r
 @pytest.mark.parametrize(
     ("largest", "narrowed"), [(3.0, False), (30.0, True)], ids=["an even spread", "one value ten times as large"]
 )
-def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narrowed, state, three_blocks_architecture):
+def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narrowed, state, float_model):
     def simulate(ranges):
         def on_a_grid(x, values):
             step = ranges[x.site].high / 255
@@ -116,11 +122,11 @@ def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narr
 
         return on_a_grid
 
-    model = (three_blocks_architecture, imagenet_preset(32), Weights(state, "weights"))
-    quantizer = Quantizer(*model, simulate, constant_scales=True)
+    equalised = EqualisedWeights(finite_weights(state, "weights"))
+    quantizer = Quantizer(equalised, float_model.layers, simulate, constant_scales=True)
     samples = np.random.default_rng(0).uniform(0, 3, (4000, 256)).astype(np.float32)
     samples[0, 0] = largest
-    (site,) = [layer.input for layer in linear_layers(*model) if layer.input.site == "encoder/1/mlp/gelu"]
+    (site,) = [layer.input for layer in float_model.layers if layer.input.site == "encoder/1/mlp/gelu"]
     quantizer.result.ranges[site.site] = Range(low=-0.17, high=largest)
     part = quantizer._least_loss(site, samples)
     assert part.low == -0.17

@@ -17,8 +17,9 @@ import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_export.errors import CheckpointError
 from vit_export.progress import Silent
-from vit_export.read import finding as sources
 from vit_export.read import torchvision as source
+from vit_export.read.prepare import read_and_prepare
+from vit_export.read.state_dict import sha256
 from vit_runtime.artifact import read_artifact
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.selftest import waves
@@ -27,7 +28,7 @@ ENTRIES = [(model, entry) for model in source.MODELS for entry in get_model_weig
 
 
 @pytest.fixture
-def hub(folder, monkeypatch):
+def hub(folder, monkeypatch, publish):
     """torch.hub's cache, empty; `hub(entry, state)` puts a state dict where the entry's file belongs.
 
     Published digests are of the published files. These hold other weights, so their own digest is what is expected.
@@ -38,9 +39,7 @@ def hub(folder, monkeypatch):
         path = Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]
         path.parent.mkdir(parents=True, exist_ok=True)
         save_sparse(state, path)
-        if expected_digest:
-            monkeypatch.setattr(source, "_hash_prefix", lambda _entry: source.sha256(path)[:8])
-        return path
+        return path.rename(publish(entry, sha256(path))) if expected_digest else path
 
     return put
 
@@ -85,7 +84,7 @@ def test_an_entry_brings_its_own_transforms_labels_and_sizes(name, entry, hub):
     size = entry.transforms().crop_size[0]
     path = hub(entry, with_published_names(empty_state(name, size)))
 
-    loaded = sources.load(ExportRequest(model=name, weights=entry.name), Silent())
+    loaded = read_and_prepare(ExportRequest(model=name, weights=entry.name), Silent())
 
     with torch.device("meta"):
         theirs = get_model(name, image_size=size)
@@ -95,7 +94,7 @@ def test_an_entry_brings_its_own_transforms_labels_and_sizes(name, entry, hub):
     assert loaded.architecture.layer_norm_eps == theirs.encoder.layers[0].ln_1.eps
     assert loaded.labels == tuple(entry.meta["categories"])
     assert loaded.source.weights == entry.name
-    assert loaded.source.sha256 == source.sha256(path)
+    assert loaded.source.sha256 == sha256(path)
     assert loaded.source.licence == entry.meta.get("license")
     assert not loaded.source.is_random
 
@@ -177,7 +176,7 @@ class TestOwnCheckpointForANamedModel:
         state["heads.head.bias"] = torch.zeros(10)
         save_sparse(state, folder / "tuned.pth")
 
-        loaded = sources.load(ExportRequest(model="vit_b_16", checkpoint=folder / "tuned.pth"), Silent())
+        loaded = read_and_prepare(ExportRequest(model="vit_b_16", checkpoint=folder / "tuned.pth"), Silent())
 
         assert (loaded.architecture.classes, loaded.architecture.image_size) == (10, 384)
         assert loaded.preprocessing.crop_hw == (384, 384)
@@ -185,10 +184,10 @@ class TestOwnCheckpointForANamedModel:
 
     def test_heads_are_those_of_the_name(self, folder):
         save_sparse(empty_state("vit_h_14", 224), folder / "huge.pth")
-        loaded = sources.load(ExportRequest(model="vit_h_14", checkpoint=folder / "huge.pth"), Silent())
+        loaded = read_and_prepare(ExportRequest(model="vit_h_14", checkpoint=folder / "huge.pth"), Silent())
         assert loaded.architecture.heads == 16  # not 1280 / 64 = 20
 
     def test_weights_of_another_model_are_refused(self, folder):
         save_sparse(empty_state("vit_b_32", 224), folder / "b32.pth")
         with pytest.raises(CheckpointError, match=r"does not fit vit_b_16: .*conv_proj\.weight"):
-            sources.load(ExportRequest(model="vit_b_16", checkpoint=folder / "b32.pth"), Silent())
+            read_and_prepare(ExportRequest(model="vit_b_16", checkpoint=folder / "b32.pth"), Silent())

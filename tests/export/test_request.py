@@ -119,7 +119,7 @@ def test_every_field_has_values_that_are_refused():
 def test_what_a_field_cannot_take_is_refused_by_its_name(name, value, folder, monkeypatch):
     """Before any work: what would come next is made to fail loudly."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("vit_export.exporter.import_onnxruntime", lambda: pytest.fail("work began"))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # it is looked for before anything else
     with pytest.raises(UsageError) as caught:
         export(request(name, value))
     message = str(caught.value)
@@ -197,10 +197,9 @@ def test_what_does_not_go_together_is_refused(options, message):
 # Paths.
 
 
+@pytest.mark.usefixtures("vit_b_16_is_tiny")
 @pytest.mark.parametrize("kind", [str, Path, Place])
-def test_every_path_may_be_a_str_a_path_or_what_has_one(
-    kind, tiny_checkpoint, calibration_folder, folder, files_in, monkeypatch
-):
+def test_every_path_may_be_a_str_a_path_or_what_has_one(kind, tiny_checkpoint, calibration_folder, folder, files_in):
     names = [f"class {n}" for n in "abcdefg"]
     (folder / "labels.txt").write_text("\n".join(names))
     path = export(
@@ -216,8 +215,6 @@ def test_every_path_may_be_a_str_a_path_or_what_has_one(
     assert (path, artifact.labels, artifact.model) == (folder / "a.onnx", tuple(names), "tiny")
     assert artifact.quantization.calibration.pictures == 12
 
-    small = artifact.architecture  # a named model of its own size would take half a minute
-    monkeypatch.setattr("vit_export.read.torchvision._named_architecture", lambda _model: small)
     named = export(ExportRequest(model=kind("vit_b_16"), checkpoint=kind(tiny_checkpoint), output=kind(folder / "b")))
     assert read_artifact(named.path).source.weights == tiny_checkpoint.name
     assert files_in(folder) == ["a.onnx", "b/vit_b_16.onnx", "labels.txt"]

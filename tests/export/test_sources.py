@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 
 import huggingface_hub
 import numpy as np
@@ -18,12 +18,14 @@ from vit_export import ExportRequest, export
 from vit_export.errors import CheckpointError, DownloadError, UnknownModelError
 from vit_export.progress import Silent
 from vit_export.read import finding as sources
+from vit_export.read.checkpoint import Checkpoint
+from vit_export.read.prepare import read_and_prepare
 from vit_runtime.errors import UsageError, VitEdgeError
 
 from .timm_models import config_of, save, small
 
 TIMM = {"architecture": "vit_tiny_patch16_224"}
-HUGGING_FACE = {"model_type": "vit"}
+HUGGING_FACE = {"model_type": "vit", "architectures": ["ViTModel"]}
 HUB_IDS = [
     ("google/vit-base-patch16-224", "google/vit-base-patch16-224", None),
     ("google/vit-base-patch16-224@main", "google/vit-base-patch16-224", "main"),
@@ -62,31 +64,23 @@ def asked(folder, monkeypatch) -> list[tuple[str, str, str | None]]:
     return requests
 
 
-@pytest.fixture
-def taken_for(monkeypatch) -> list[str]:
-    """Which loader was called; they load nothing."""
-    calls: list[str] = []
-
-    def record(module, name):
-        def loader(request, *args):
-            calls.append(f"{module.__name__.rpartition('.')[2]}.{name}")
-            return SimpleNamespace(request=request, args=args)
-
-        monkeypatch.setattr(module, name, loader)
-
-    for module, name in (
-        (sources.torchvision, "load_named"),
-        (sources.torchvision, "load_file"),
-        (sources.timm, "load"),
-        (sources.timm, "load_file"),
-        (sources.huggingface, "load"),
-    ):
-        record(module, name)
-    return calls
+@pytest.fixture(scope="module")
+def timm_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("timm") / "model"
+    model = small("vit_tiny_patch16_224", num_classes=7)
+    save(folder, model.state_dict(), config_of(model))
+    return folder
 
 
-def load(model: object, **options: object):
-    return sources.load(ExportRequest(model=str(model), **options), Silent())
+def load(model: object, **options: object) -> Checkpoint:
+    return sources.read_checkpoint(ExportRequest(model=str(model), **options), Silent())
+
+
+def family(checkpoint: Checkpoint) -> str:
+    """Whose reader it was, by what the readers alone say."""
+    if checkpoint.resizing == "corners":
+        return "torchvision"
+    return "huggingface" if checkpoint.heads_known_by == "config.json says how many there are" else "timm"
 
 
 def write_config(path: Path, config: object) -> Path:
@@ -96,44 +90,44 @@ def write_config(path: Path, config: object) -> Path:
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14"])
-def test_names_of_torchvision(name, taken_for, asked):
-    load(name)
-    assert taken_for == ["torchvision.load_named"]
+def test_names_of_torchvision(name, asked):
+    checkpoint = load(name)
+    assert (checkpoint.name, family(checkpoint)) == (name, "torchvision")
     assert asked == []
 
 
-def test_a_folder_of_that_name_does_not_hide_the_model(taken_for, folder):
-    write_config(folder / "vit_b_16", TIMM)
-    load("vit_b_16")
-    assert taken_for == ["torchvision.load_named"]
+def test_a_folder_of_that_name_does_not_hide_the_model(folder):
+    write_config(folder / "vit_b_16", HUGGING_FACE)
+    assert family(load("vit_b_16")) == "torchvision"
 
 
-@pytest.mark.parametrize(("config", "loader"), [(TIMM, "timm.load"), (HUGGING_FACE, "huggingface.load")])
+@pytest.mark.parametrize("kind", ["timm", "huggingface"])
 @pytest.mark.parametrize("name", ["model", "google/vit-base", "vit_tiny_patch16_224.tag", "with.dots", "weights.pth"])
-def test_folders_come_before_the_hub(name, config, loader, taken_for, asked, folder):
-    write_config(folder / name, config)
-    load(name)
-    load(folder / name)
-    load(f"./{name}/")
-    assert taken_for == [loader] * 3
+def test_folders_come_before_the_hub(name, kind, asked, folder, timm_folder):
+    if kind == "timm":
+        shutil.copytree(timm_folder, folder / name)
+    else:
+        write_config(folder / name, HUGGING_FACE)
+    assert [family(load(model)) for model in (name, folder / name, f"./{name}/")] == [kind] * 3
     assert asked == []
 
 
 @pytest.mark.parametrize(
-    ("state", "loader"),
+    ("weight", "refusal"),
     [
-        ({"patch_embed.proj.weight": 4}, "timm.load_file"),
-        ({"conv_proj.weight": 4}, "torchvision.load_file"),
-        ({"model.patch_embed.proj.weight": 4}, "timm.load_file"),
+        ("patch_embed.proj.weight", r"supported are plain ViT, .*\(vit_\*, deit\*\)"),
+        ("model.patch_embed.proj.weight", r"supported are plain ViT, .*\(vit_\*, deit\*\)"),
+        ("conv_proj.weight", r"give the state dict of a torchvision\.models\.VisionTransformer"),
     ],
 )
 @pytest.mark.parametrize("name", ["weights.safetensors", "owner/weights.pt", "vit_base_patch16_224.tag", "owner/name"])
-def test_files_come_before_the_hub(name, state, loader, taken_for, asked, folder):
+def test_files_come_before_the_hub(name, weight, refusal, asked, folder):
+    """Of one weight each family makes another complaint."""
     (folder / name).parent.mkdir(exist_ok=True)
-    tensors = {key: torch.zeros(size) for key, size in state.items()}
+    tensors = {weight: torch.zeros(4)}
     save_file(tensors, folder / name) if name.endswith(".safetensors") else torch.save(tensors, folder / name)
-    load(name)
-    assert taken_for == [loader]
+    with pytest.raises(CheckpointError, match=refusal):
+        load(name)
     assert asked == []
 
 
@@ -270,4 +264,4 @@ def test_options_that_belong_to_torchvision(name, option, value, folder, asked):
 def test_heads_stand_in_a_configuration_of_hugging_face(folder):
     write_config(folder / "model", HUGGING_FACE)
     with pytest.raises(UsageError, match=r"^heads: config\.json says how many there are; leave it out"):
-        load("model", heads=12)
+        read_and_prepare(ExportRequest(model="model", heads=12), Silent())

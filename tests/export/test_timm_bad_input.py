@@ -78,7 +78,7 @@ def test_a_configuration_of_another_model(pattern, config, refused):
         (r"input_size \[3, 64, 96\] is not supported; only .* squares", {"input_size": [3, 64, 96]}),
         (r"input_size \[1, 64, 64\] is not supported; only 3 channels", {"input_size": [1, 64, 64]}),
         ("interpolation random is not supported; only nearest", {"interpolation": "random"}),
-        ("pictures of 96, .* for 64; .*image_size=96 or image_size=64", {"input_size": [3, 96, 96]}),
+        ("for pictures of 64, .* prepares 96; .*image_size=64 or image_size=96", {"input_size": [3, 96, 96]}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -193,7 +193,7 @@ def test_one_mean_for_all_channels(folder):
 
 @pytest.mark.parametrize("heads", [5, 7, 384])
 def test_heads_that_do_not_divide_the_width(heads, refused, folder):
-    refused(f"heads: {heads} heads do not divide a width of 192; try 3", error=UsageError, heads=heads)
+    refused(f"heads: {heads} heads do not divide a width of 192; the usual number is 3", error=UsageError, heads=heads)
     save_file(STATE, folder / "weights.safetensors")
     with pytest.raises(UsageError, match=f"{heads} heads do not divide"):
         export(ExportRequest(model=str(folder / "weights.safetensors"), output=folder / "out", heads=heads))

@@ -19,7 +19,7 @@ import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_export.errors import CheckpointError
 from vit_export.progress import Silent
-from vit_export.read.finding import load
+from vit_export.read.prepare import read_and_prepare
 
 from .timm_models import answers, config_of, one_thread, photos, prepared, save, small  # noqa: F401 - one_thread is a fixture
 
@@ -193,7 +193,9 @@ def test_photos_at_another_size_are_prepared_as_timm_prepares_them(size, crop, f
     asked = timm.data.resolve_data_config({"img_size": size}, pretrained_cfg=config["pretrained_cfg"])
     resize = timm.data.create_transform(**asked).transforms[0].size
 
-    preprocessing = load(ExportRequest(model=str(folder / "model"), image_size=size), Silent()).preprocessing
+    preprocessing = read_and_prepare(
+        ExportRequest(model=str(folder / "model"), image_size=size), Silent()
+    ).preprocessing
 
     assert preprocessing.crop_hw == (size, size)
     assert (preprocessing.resize_hw or preprocessing.resize_shortest_edge) == resize
@@ -219,7 +221,7 @@ def test_configuration_and_weights_that_disagree_on_the_size(folder):
     model = small("vit_tiny_patch16_224", num_classes=7)
     config = config_of(model, input_size=[3, 96, 96], crop_pct=1.0)
     save(folder / "model", model.state_dict(), config)
-    with pytest.raises(CheckpointError, match=r"pictures of 96, .* is for 64; .*image_size=96 or image_size=64"):
+    with pytest.raises(CheckpointError, match=r"for pictures of 64, .* prepares 96; .*image_size=64 or image_size=96"):
         export(ExportRequest(model=str(folder / "model"), output=folder))
     weights = folder / "model" / "model.safetensors"
     for size in (64, 96):

@@ -27,10 +27,11 @@ from torchvision.transforms import CenterCrop, Normalize, Resize
 from vit_export.errors import CheckpointError
 from vit_export.progress import Silent
 from vit_export.read import timm as source
-from vit_export.read.loaded import LoadedModel
+from vit_export.read.prepare import Prepared, prepare
 from vit_export.read.repository import Folder
 from vit_export.read.timm_config import read_config
 from vit_export.request import ExportRequest
+from vit_export.verify.plain_vit import PlainViT
 from vit_runtime.errors import VitEdgeError
 
 from .timm_models import answers, config_of, one_thread, seeded  # noqa: F401 - one_thread is a fixture
@@ -90,7 +91,7 @@ def foreign_parts(model: nn.Module) -> list[str]:
     return found
 
 
-def difference(model: nn.Module, loaded: LoadedModel) -> dict[str, Any]:
+def difference(model: nn.Module, loaded: Prepared) -> dict[str, Any]:
     """What was read otherwise than timm has it; nothing where all is right."""
     if foreign := foreign_parts(model):
         return {"parts": foreign}
@@ -128,12 +129,16 @@ def read(monkeypatch):
     """`read(config, state)` and `read(None, state)`: as from a folder, and as from a file of weights alone."""
     monkeypatch.setattr(source, "sha256", lambda *_: "0" * 64)
 
-    def run(config: Mapping[str, Any] | None, state: Mapping[str, torch.Tensor], progress=None) -> LoadedModel:
+    def run(config: Mapping[str, Any] | None, state: Mapping[str, torch.Tensor], progress=None) -> Prepared:
         request, state, progress = ExportRequest(model="weights.pth"), dict(state), progress or Silent()
         if config is None:
-            return source.load_file(request, Path("weights.pth"), state, progress)
-        monkeypatch.setattr(source, "read_weights", lambda *_: (state, "0" * 64))
-        return source.load(request, Folder(Path("no README here")), json.loads(json.dumps(config)), progress)
+            checkpoint = source.read_file(Path("weights.pth"), state)
+        else:
+            monkeypatch.setattr(source, "read_weights", lambda *_: (state, "0" * 64))
+            checkpoint = source.read_repository(
+                Folder(Path("no README here")), json.loads(json.dumps(config)), progress
+            )
+        return prepare(checkpoint, request, None, progress)
 
     return run
 
@@ -281,7 +286,7 @@ def test_what_is_read_answers_as_timm_does(name, read):
     loaded = read(config_of(model), model.state_dict())
 
     with torch.inference_mode():
-        found = loaded.reference(pictures, attention=False)
+        found = PlainViT(loaded.architecture, loaded.state)(pictures, attention=False)
     worst = np.abs(found.embedding.numpy() - expected["embedding"]).max()
     if model.num_classes:
         worst = max(worst, np.abs(found.logits.numpy() - expected["logits"]).max())

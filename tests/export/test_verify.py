@@ -14,9 +14,11 @@ import vit_export.write.graph
 import vit_runtime as vit
 from vit_export.errors import VerificationError
 from vit_export.progress import Silent
-from vit_export.read import finding as sources
+from vit_export.read.prepare import read_and_prepare
 from vit_export.request import ExportRequest
 from vit_export.verify import comparison as verify
+from vit_export.verify import tolerances
+from vit_export.verify.torchvision_vit import TorchvisionViT, torchvision_model
 from vit_export.write.builder import GraphBuilder
 from vit_runtime.artifact import read_artifact
 from vit_runtime.pictures.preprocess import RESAMPLING
@@ -167,12 +169,12 @@ def test_the_self_tests_answers_are_pytorchs(tiny_artifact, tiny_state, pytorch)
 )
 @pytest.mark.parametrize("output", ["logits", "embedding"])
 def test_the_limit_grows_with_values_above_its_unit(output, values, limit):
-    tolerance = verify.TOLERANCES["fp32"][output]
+    tolerance = tolerances.TOLERANCES["fp32"][output]
     assert tolerance.limit(np.array(values, np.float32)) == pytest.approx(limit)
 
 
 def test_the_limit_of_attention_maps_is_for_shares_of_one():
-    tolerance = verify.TOLERANCES["fp32"]["rollout"]
+    tolerance = tolerances.TOLERANCES["fp32"]["rollout"]
     assert tolerance.limit(np.array([[0.25, 1.0], [0.0, 0.5]], np.float32)) == pytest.approx(1e-6)
 
 
@@ -188,8 +190,10 @@ def test_large_logits_are_measured_in_proportion(tiny_state, export_state):
 @pytest.fixture
 def question(tiny_checkpoint, tiny_artifact):
     """The tiny artifact, and PyTorch's answers to the verification's pictures."""
-    loaded = sources.load(ExportRequest(model=str(tiny_checkpoint)), Silent())
-    expected = verify.ask_reference(loaded.reference, loaded.architecture, loaded.preprocessing)
+    loaded = read_and_prepare(ExportRequest(model=str(tiny_checkpoint)), Silent())
+    expected = verify.ask_reference(
+        TorchvisionViT(torchvision_model(loaded.architecture, loaded.state)), loaded.architecture, loaded.preprocessing
+    )
     return vit.load(tiny_artifact), expected
 
 

@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_export.errors import CheckpointError
+from vit_export.write.blueprint import Blueprint
 from vit_export.write.builder import IR_VERSION, OPSET
 from vit_export.write.graph import build_graph
 from vit_export.write.model_file import PROTOBUF_LIMIT, ModelFile, new_model_file
-from vit_export.write.tensors import Weights
+from vit_export.write.weights import finite_weights
 from vit_runtime.artifact import METADATA_KEY, read_artifact
 from vit_runtime.artifact.digest import DIGEST_KEY
 from vit_runtime.errors import ArtifactError, OutputFileError
@@ -33,7 +34,13 @@ ALIGNMENT = 65536
 @pytest.fixture
 def graph(tiny_artifact, tiny_state):
     artifact = read_artifact(tiny_artifact)
-    return build_graph(artifact.architecture, artifact.preprocessing, Weights(tiny_state, "tiny"))
+    return build_graph(
+        Blueprint(
+            arch=artifact.architecture,
+            preprocessing=artifact.preprocessing,
+            weights=finite_weights(tiny_state, "tiny"),
+        )
+    )
 
 
 @pytest.fixture

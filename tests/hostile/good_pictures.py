@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
+from tests.made_pictures import blots
 
 SIZE_WH = (60, 40)
 ORIENTATION = 274
-BLOTS = np.random.default_rng(3).integers(0, 256, (5, 8, 3), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Good:
 
 
 def colour() -> Image.Image:
-    return Image.fromarray(BLOTS).resize(SIZE_WH, Image.Resampling.BICUBIC)
+    return blots(3, SIZE_WH, (5, 8))
 
 
 def frames() -> list[Image.Image]:

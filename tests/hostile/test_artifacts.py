@@ -13,9 +13,10 @@ import pytest
 from safetensors.torch import load_file
 
 from vit_export import ExportRequest, export
+from vit_export.write.blueprint import Blueprint
 from vit_export.write.graph import build_graph
 from vit_export.write.model_file import ModelFile
-from vit_export.write.tensors import Weights
+from vit_export.write.weights import finite_weights
 from vit_runtime.artifact import read_artifact
 
 from .artifact_mutants import artifact_mutants
@@ -48,7 +49,13 @@ def bases(tiny_checkpoint: Path, tiny_artifact: Path, tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("bases")
     int8 = export(ExportRequest(model=str(tiny_checkpoint), precision="int8", output=folder / "int8.onnx")).path
     artifact = read_artifact(tiny_artifact)
-    graph = build_graph(artifact.architecture, artifact.preprocessing, Weights(load_file(tiny_checkpoint), "tiny"))
+    graph = build_graph(
+        Blueprint(
+            arch=artifact.architecture,
+            preprocessing=artifact.preprocessing,
+            weights=finite_weights(load_file(tiny_checkpoint), "tiny"),
+        )
+    )
     file = ModelFile(folder, NAME)
     file.write_graph(graph, written=lambda _bytes: None, limit=SMALLEST_LIMIT)
     file.write_metadata(replace(artifact, external_data=file.external_data))

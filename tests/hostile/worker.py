@@ -104,13 +104,13 @@ def checkpoints() -> Act:
 
     from vit_export import ExportRequest
     from vit_export.progress import Silent
-    from vit_export.read import finding as sources
+    from vit_export.read.prepare import read_and_prepare
 
     torch.set_num_threads(1)
 
     def act(path: Path) -> str:
         (model,) = path.glob("model*")  # a file, or a folder with a configuration
-        sources.load(ExportRequest(model=model), Silent())
+        read_and_prepare(ExportRequest(model=model), Silent())
         return "answered"
 
     return act

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,22 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tests.tiny import TINY
+from torchvision.models import VisionTransformer
+from torchvision.transforms import Compose, Normalize, ToTensor
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_export.write.graph import build_graph
-from vit_export.write.model_file import ModelFile
-from vit_export.write.tensors import Weights
-from vit_runtime.arrays import UInt8Array
+from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import METADATA_KEY, Rollout
 
 Document = dict[str, Any]
 Encode = Callable[..., bytes]
 Edit = Callable[..., Path]
+AskPyTorch = Callable[[UInt8Array], tuple[FloatArray, FloatArray]]
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -36,6 +38,33 @@ LABELS = ("Samoyed", "tabby, cat", "café", "犬", "5", "six", "seven")
 def tiny(tiny_artifact: Path) -> vit.ViT:
     """The tiny model, without labels."""
     return vit.load(tiny_artifact, threads=1)
+
+
+@pytest.fixture(scope="session")
+def ask_pytorch(tiny: vit.ViT, tiny_checkpoint: Path) -> AskPyTorch:
+    """Logits and embeddings by torchvision's own model, of prepared pixels: uint8 (N, 32, 32, 3)."""
+    model = VisionTransformer(
+        image_size=TINY.image_size,
+        patch_size=TINY.patch_size,
+        num_layers=TINY.layers,
+        num_heads=TINY.heads,
+        hidden_dim=TINY.width,
+        mlp_dim=TINY.mlp_width,
+        num_classes=TINY.classes,
+    ).eval()
+    model.load_state_dict(load_file(tiny_checkpoint))
+    tokens: list[torch.Tensor] = []
+    model.encoder.register_forward_hook(lambda _module, _inputs, output: tokens.append(output))
+    prepare = Compose([ToTensor(), Normalize(tiny.artifact.preprocessing.mean, tiny.artifact.preprocessing.std)])
+
+    def ask(pixels: UInt8Array) -> tuple[FloatArray, FloatArray]:
+        pictures = [prepare(picture) for picture in pixels]
+        with torch.inference_mode():
+            logits = torch.cat([model(picture[None]) for picture in pictures])
+        embeddings = torch.cat([tokens.pop(0)[:, 0] for _ in pictures])
+        return logits.numpy(), embeddings.numpy()
+
+    return ask
 
 
 @pytest.fixture(scope="session")
@@ -112,15 +141,21 @@ def edit_artifact(tiny_artifact: Path, tmp_path: Path, seal: Callable[[bytes], b
 
 
 @pytest.fixture(scope="session")
-def large_artifact(tiny_artifact: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny artifact as one above 2 GB is written: `big.onnx`, and its weights in `big.onnx.data`."""
-    artifact = vit.read_artifact(tiny_artifact)
-    weights = Weights(load_file(tiny_checkpoint), "tiny")
-    file = ModelFile(tmp_path_factory.mktemp("large"), "big.onnx")
-    graph = build_graph(artifact.architecture, artifact.preprocessing, weights)
-    file.write_graph(graph, written=lambda _: None, limit=64 << 20)
-    file.write_metadata(replace(artifact, external_data=file.external_data))
-    return file.path
+def large_artifact(
+    tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory, seal: Callable[[bytes], bytes]
+) -> Path:
+    """The tiny artifact as one above 2 GB lies there: `big.onnx`, and its weights in `big.onnx.data`."""
+    path = tmp_path_factory.mktemp("large") / "big.onnx"
+    model = onnx.load(tiny_artifact)
+    onnx.save(model, path, save_as_external_data=True, location="big.onnx.data")  # weights from 1 kB on
+    weights = path.with_name("big.onnx.data").read_bytes()
+    facts = {"file": "big.onnx.data", "bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
+    model = onnx.load(path, load_external_data=False)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    document = json.loads(metadata[METADATA_KEY]) | {"external_data": facts}
+    onnx.helper.set_model_props(model, metadata | {METADATA_KEY: json.dumps(document)})
+    path.write_bytes(seal(model.SerializeToString()))
+    return path
 
 
 @pytest.fixture

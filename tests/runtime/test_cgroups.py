@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vit_runtime.devices import threads as processors
+from vit_runtime.devices.threads import default_threads
 
 Machine = Callable[[Mapping[str, str]], int]
 CORES = 8
@@ -36,8 +36,7 @@ def threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
             path.write_text(f"{text}\n", encoding="utf-8", errors="surrogateescape")
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(CORES)), raising=False)
         monkeypatch.setattr(sys, "platform", "linux")
-        monkeypatch.setattr(processors, "_ROOT", tmp_path)
-        return processors.default_threads()
+        return default_threads(tmp_path)
 
     return run
 

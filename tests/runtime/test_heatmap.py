@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_runtime.artifact import Preprocessing, Rollout
-from vit_runtime.heatmap import AttentionMap, _colours, overlay_paths
+from vit_runtime.heatmap import AttentionMap
 from vit_runtime.pictures.preprocess import load_pixels
 
 PREPARATION = Preprocessing(
@@ -28,6 +29,8 @@ PREPARATION = Preprocessing(
     std=(0.5, 0.5, 0.5),
 )
 GRID = 14
+MAGMA = np.rint(colormaps["magma"](np.arange(256))[:, :3] * 255).astype(np.uint8)
+"""The 256 colours that maps are drawn in, as matplotlib has them."""
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,7 @@ def test_the_map_lies_over_the_object(size_wh, centre, orientation, exact):
 
 def heat_of(overlay: np.ndarray) -> np.ndarray:
     """Values from 0 to 1 back from colours (H, W, 3); the black that the photos have elsewhere is nearest to 0."""
-    palette = _colours(np.linspace(0, 1, 256, dtype=np.float32)[None])[0].astype(int)
+    palette = MAGMA.astype(int)
     colours, where = np.unique(overlay.reshape(-1, 3), axis=0, return_inverse=True)
     indices = np.abs(colours[:, None].astype(int) - palette[None]).sum(axis=2).argmin(axis=1)
     return indices[where].reshape(overlay.shape[:2]) / 255.0
@@ -141,9 +144,23 @@ def test_an_even_map_divides_by_nothing(random_pictures):
     assert overlay.size == (photo.shape[1], photo.shape[0])
 
 
+def colours_of(values: np.ndarray) -> np.ndarray:
+    """The colours (n, 3) of values from 0 to 1: a photo with a pixel a patch, covered."""
+    whole = replace(PREPARATION, resize_shortest_edge=None, resize_hw=PREPARATION.crop_hw)
+    seen = AttentionMap(values[None], Image.new("RGB", (len(values), 1)), whole)
+    return np.asarray(seen.overlay(opacity=1.0))[0]
+
+
+def test_the_colours_are_magma():
+    colours = colours_of(np.linspace(0, 1, 256, dtype=np.float32))
+    # Every 15th of them is stored and the others are interpolated: 3 of 255 steps off at most.
+    assert np.abs(colours.astype(int) - MAGMA).max() <= 3
+    np.testing.assert_array_equal(colours[::15], MAGMA[::15])
+
+
 def test_the_colours_are_perceptually_even():
     """Equal steps look equal: CIEDE2000 between neighbours varies little, and lightness only rises."""
-    lab = rgb2lab(_colours(np.linspace(0, 1, 18, dtype=np.float32)[None])[0] / 255.0)
+    lab = rgb2lab(colours_of(np.linspace(0, 1, 18, dtype=np.float32)) / 255.0)
     assert (np.diff(lab[:, 0]) > 0).all()
     steps = deltaE_ciede2000(lab[:-1], lab[1:])
     assert steps.max() / steps.mean() < 1.6
@@ -176,12 +193,16 @@ class TestAttend:
         make = {
             "path": lambda: path,
             "bytes": path.read_bytes,
-            "file": lambda: io.BytesIO(path.read_bytes()),
+            "file": lambda: path.open("rb"),
             "image": lambda: Image.fromarray(picture),
             "array": lambda: picture,
         }
         expected = attending.attend(path).overlay()
-        np.testing.assert_array_equal(np.asarray(attending.attend(make[kind]()).overlay()), np.asarray(expected))
+        source = make[kind]()
+        seen = attending.attend(source)
+        if kind == "file":
+            source.close()  # what is drawn on was kept
+        np.testing.assert_array_equal(np.asarray(seen.overlay()), np.asarray(expected))
 
     def test_the_callers_picture_stays_as_it_is(self, attending, picture):
         image, before = Image.fromarray(picture), picture.copy()
@@ -219,6 +240,15 @@ class TestCommand:
             "a.attention.png",
             "b.attention.png",
         ]
+
+    def test_photos_of_one_name_get_numbers(self, attending_artifact, photos, tmp_path, vit_run):
+        (tmp_path / "more").mkdir()
+        for name in ("a.jpg", "a.png"):
+            (tmp_path / "more" / name).write_bytes((photos / "a.png").read_bytes())
+        result = vit_run("attend", attending_artifact, photos, tmp_path / "more", "-o", tmp_path / "maps")
+        names = ["a.attention.png", "b.attention.png", "a-2.attention.png", "a-3.attention.png"]
+        assert result.stdout.splitlines() == [str(tmp_path / "maps" / name) for name in names]
+        assert sorted(names) == sorted(path.name for path in (tmp_path / "maps").iterdir())
 
     def test_into_this_folder(self, attending_artifact, photos, tmp_path, vit_run, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -264,9 +294,3 @@ class TestCommand:
         assert result.exit_code == 1
         assert "gives no attention maps; export it with --attention" in result.stderr
         assert not (tmp_path / "maps").exists()
-
-
-def test_photos_of_one_name_get_numbers():
-    photos = [Path("a/dog.jpg"), Path("b/dog.png"), Path("cat.jpg")]
-    names = [str(path) for path in overlay_paths(photos, Path("maps"))]
-    assert names == ["maps/dog.attention.png", "maps/dog-2.attention.png", "maps/cat.attention.png"]

@@ -15,8 +15,8 @@ from PIL import Image, features
 from vit_runtime import ImageError, VitEdgeError
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.pictures.images import read_rgb
 from vit_runtime.pictures.preprocess import load_pixels
+from vit_runtime.pictures.reading import read_rgb
 
 Encode = Callable[..., bytes]
 

@@ -17,8 +17,8 @@ from PIL import Image
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Preprocessing
 from vit_runtime.errors import ImageError
-from vit_runtime.pictures.images import ImageSource, read_rgb
 from vit_runtime.pictures.preprocess import load_pixels
+from vit_runtime.pictures.reading import ImageSource, read_rgb
 
 Encode = Callable[..., bytes]
 

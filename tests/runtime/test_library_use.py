@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -17,6 +18,8 @@ import vit_bench
 import vit_export
 import vit_runtime as vit
 from vit_runtime.arrays import UInt8Array
+from vit_runtime.devices.libraries import load_failure
+from vit_runtime.devices.providers import CUDA, OPENVINO, TENSORRT, ExecutionProvider
 
 Edit = Callable[..., Path]
 
@@ -50,19 +53,25 @@ def test_a_map_is_shown_in_one_short_line(attention_artifact: Path, picture: UIn
     assert len(repr(seen)) < 40
 
 
-def test_options_of_a_session_reach_onnxruntime(tiny_artifact: Path):
-    wanted = {"session.intra_op.allow_spinning": "0"}
-    model = vit.load(tiny_artifact, threads=1, session_options=wanted)
-    options = model._session.get_session_options()
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[onnxruntime.InferenceSession]:
+    """Every session that onnxruntime opens from here on."""
+    found: list[onnxruntime.InferenceSession] = []
+
+    class Noted(onnxruntime.InferenceSession):
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options)
+            found.append(self)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Noted)
+    return found
+
+
+def test_options_of_a_session_reach_onnxruntime(tiny_artifact: Path, sessions: list[onnxruntime.InferenceSession]):
+    vit.load(tiny_artifact, threads=1, session_options={"session.intra_op.allow_spinning": "0"})
+    options = sessions[-1].get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
     assert options.get_session_config_entry("session.force_spinning_stop") == "1"  # ours stays
-
-
-def test_options_of_a_provider_reach_onnxruntime(tiny_artifact: Path):
-    model = vit.load(tiny_artifact, provider="cpu", provider_options={"use_arena": "0"})
-    assert model._session.get_provider_options() == {"CPUExecutionProvider": {"use_arena": "0"}} or (
-        "CPUExecutionProvider" in model._session.get_provider_options()
-    )
 
 
 @pytest.mark.parametrize(
@@ -114,10 +123,11 @@ def test_loading_a_model_does_not_silence_onnxruntime_for_others(
     assert done.stdout == ""
 
 
-def test_looking_for_cuda_leaves_the_streams_of_the_process_alone(capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("provider", [CUDA, TENSORRT], ids=lambda record: record.name)
+def test_looking_for_cuda_leaves_the_streams_of_the_process_alone(
+    provider: ExecutionProvider, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     """onnxruntime's own search prints what it does not find; what others print meanwhile is not lost."""
-    from vit_runtime.devices.libraries import _find_cuda
-
     before = sys.stdout
     seen: list[object] = []
 
@@ -125,11 +135,29 @@ def test_looking_for_cuda_leaves_the_streams_of_the_process_alone(capsys: pytest
         seen.append(sys.stdout)
         print("Failed to load libcudnn.so.9")  # noqa: T201
 
-    _find_cuda(search)
+    searches = [search, *filter(None, [getattr(onnxruntime, "preload_dlls", None)])]  # onnxruntime 1.20 has none
+    for find in searches:
+        assert load_failure(runtime_with(provider, tmp_path, find), provider)  # a library of no bytes does not load
+        assert sys.stdout is before
     assert seen == [before]
     assert capsys.readouterr().out == ""
-    _find_cuda(onnxruntime.preload_dlls)
-    assert sys.stdout is before
+
+
+def test_nobody_looks_for_cuda_without_need(tmp_path: Path):
+    def search() -> None:
+        pytest.fail("OpenVINO wants no CUDA")
+
+    assert load_failure(runtime_with(OPENVINO, tmp_path, search), OPENVINO)
+    assert load_failure(runtime_with(OPENVINO, tmp_path, search), CUDA) == ""  # none of its own: nothing to load
+
+
+def runtime_with(provider: ExecutionProvider, folder: Path, search: Callable[[], None]) -> SimpleNamespace:
+    """An onnxruntime that has a library for the provider, of no bytes, and a search for CUDA."""
+    (folder / "capi").mkdir(exist_ok=True)
+    for suffix in ("so", "dylib"):
+        (folder / f"capi/libonnxruntime_providers_{provider.name}.{suffix}").write_bytes(b"")
+    (folder / f"capi/onnxruntime_providers_{provider.name}.dll").write_bytes(b"")
+    return SimpleNamespace(__file__=str(folder / "__init__.py"), preload_dlls=search)
 
 
 class Broken:

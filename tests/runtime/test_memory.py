@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import subprocess
 import sys
 
 import pytest
 
 from vit_runtime.devices import memory
+
+glibc_only = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc: nothing to give back")
 
 # Frees blocks of 8 MB one by one: glibc then takes blocks of that size for small ones, and keeps them.
 KEEPS_FREED_BLOCKS = """
@@ -38,20 +42,20 @@ def resident_megabytes(setting: str) -> tuple[int, int]:
     return int(before), int(after)
 
 
-@pytest.mark.skipif(memory._glibc() is None, reason="not glibc: nothing to give back")
+@glibc_only
 def test_freed_memory_goes_back_when_asked():
     before, after = resident_megabytes("nothing")
     assert after < before - 40
 
 
-@pytest.mark.skipif(memory._glibc() is None, reason="not glibc: nothing to give back")
+@glibc_only
 def test_a_program_gives_large_blocks_back_at_once():
     kept, _ = resident_megabytes("nothing")
     returned, _ = resident_megabytes("return_large_blocks_at_once")
     assert returned < kept - 40
 
 
-@pytest.mark.skipif(memory._glibc() is None, reason="not glibc: nothing to give back")
+@glibc_only
 def test_a_program_can_keep_blocks_again():
     """As `vit-run` does once its model is loaded: the next photo's buffers are as large as the last one's."""
     returned, _ = resident_megabytes("return_large_blocks_at_once")
@@ -61,7 +65,7 @@ def test_a_program_can_keep_blocks_again():
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: pytest.fail("no C library should be touched"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: pytest.fail("no C library should be touched"))
     memory.release_freed_memory()
     memory.return_large_blocks_at_once()
     memory.reuse_large_blocks()

@@ -18,8 +18,8 @@ from transformers import image_transforms
 from vit_export.read.torchvision import MODELS, entry_preprocessing, weights_entries
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.pictures.images import read_rgb
 from vit_runtime.pictures.preprocess import RESAMPLING, crop_box, load_pixels
+from vit_runtime.pictures.reading import read_rgb
 
 ENTRIES: dict[Preprocessing, WeightsEnum] = {
     entry_preprocessing(entry): entry for model in MODELS for entry in weights_entries(model).values()

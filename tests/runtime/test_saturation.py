@@ -15,7 +15,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_runtime.devices import saturation
 from vit_runtime.devices.saturation import int8_products_saturate
 from vit_runtime.devices.session import open_session
 
@@ -58,9 +57,25 @@ def sums(
     return session.run(None if output is None else [output], feed)[0]
 
 
-def test_the_embedded_probe_is_the_model_that_it_is_said_to_be():
-    assert onnx.ModelProto.FromString(saturation._PROBE) == probe_by_its_description()
-    onnx.checker.check_model(saturation._PROBE, full_check=True)
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[bytes | str]:
+    """The models that onnxruntime opens from here on, as they are handed to it."""
+    models = []
+
+    class Noting(onnxruntime.InferenceSession):
+        def __init__(self, model: bytes | str, *args: object, **options: object) -> None:
+            models.append(model)
+            super().__init__(model, *args, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Noting)
+    return models
+
+
+def test_the_embedded_probe_is_the_model_that_it_is_said_to_be(opened: list[bytes | str]):
+    int8_products_saturate()
+    (probe,) = opened
+    assert onnx.ModelProto.FromString(probe) == probe_by_its_description()
+    onnx.checker.check_model(probe, full_check=True)
 
 
 def test_the_answer_is_what_the_processor_says_of_itself():
@@ -79,20 +94,12 @@ def test_the_answer_is_what_the_probe_computes():
 
 
 def test_the_exact_kernels_add_up_the_probe_rightly():
-    computed = sums(saturation._PROBE, {"a": np.full((2, 64), 255, np.uint8)}, exact=True)
+    computed = sums(probe_by_its_description().SerializeToString(), {"a": np.full((2, 64), 255, np.uint8)}, exact=True)
     assert computed.shape == (2, 16)
     assert (computed == LARGEST_SUM).all()
 
 
-def test_the_probe_runs_once(monkeypatch: pytest.MonkeyPatch):
-    opened = []
-    session = onnxruntime.InferenceSession
-
-    def count(*args: object, **options: object) -> onnxruntime.InferenceSession:
-        opened.append(args)
-        return session(*args, **options)
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", count)
+def test_the_probe_runs_once(opened: list[bytes | str]):
     assert int8_products_saturate() is int8_products_saturate()
     assert len(opened) == 1
 
@@ -148,8 +155,15 @@ def test_only_int8_files_get_the_exact_kernels(product: Path):
 def test_the_option_is_set_for_int8_where_products_saturate_and_nowhere_else(
     saturates: bool, int8: bool, product: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Both kinds of processor, whichever runs this test."""
-    monkeypatch.setattr("vit_runtime.devices.session.int8_products_saturate", lambda: saturates)
+    """Both kinds of processor, whichever runs this test: the sums of the probe are what tells them apart."""
+
+    class Processor(onnxruntime.InferenceSession):
+        def run(self, names: list[str] | None, feed: dict[str, np.ndarray], *rest: object) -> list[np.ndarray]:
+            if "a" not in feed:
+                return super().run(names, feed, *rest)
+            return [np.full((2, 16), LARGEST_SUM // 2 if saturates else LARGEST_SUM, np.int32)]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Processor)
     opened = open_session(product, provider="cpu", int8=int8)
     options = opened.session.get_session_options()
     # onnxruntime raises for an entry that was never set.

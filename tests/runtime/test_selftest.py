@@ -14,11 +14,10 @@ import pytest
 from onnx import numpy_helper
 
 import vit_runtime as vit
-from vit_export.read.state_dict import read_state_dict
-from vit_export.read.torchvision_state import reference_model
-from vit_export.verify import reference
+from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.selftest import SelfTestResult, waves
 
+AskPyTorch = Callable[[UInt8Array], tuple[FloatArray, FloatArray]]
 Edit = Callable[..., Path]
 Run = Callable[..., object]
 
@@ -54,16 +53,13 @@ def test_the_artifact_as_it_was_exported_passes(tiny: vit.ViT):
         assert 0 <= answer.difference < 1e-4
 
 
-def test_the_stored_answers_are_pytorchs(tiny: vit.ViT, tiny_checkpoint: Path):
-    artifact = tiny.artifact
-    arch = artifact.architecture
-    model = reference.TorchvisionReference(reference_model(arch, read_state_dict(tiny_checkpoint), "", "tiny"))
-    inputs = reference.normalise(waves((32, 32)), artifact.preprocessing)
-    answers = reference.answers(model, [inputs], arch, None)
-    stored = {answer.output: np.array(answer.values, np.float32) for answer in artifact.self_test.outputs}
-    assert list(stored) == list(answers) == ["logits", "embedding"]
-    for output, values in stored.items():
-        assert np.array_equal(values, answers[output][0])
+def test_the_stored_answers_are_pytorchs(tiny: vit.ViT, ask_pytorch: AskPyTorch):
+    logits, embedding = ask_pytorch(waves((32, 32))[None])
+    stored = {answer.output: np.array(answer.values, np.float32) for answer in tiny.artifact.self_test.outputs}
+    assert list(stored) == ["logits", "embedding"]
+    for values, expected in ((stored["logits"], logits[0]), (stored["embedding"], embedding[0])):
+        # torch's products round otherwise where weights lie otherwise in memory: 2.4e-7 here, on values of about 1.
+        np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("by", [1.01, np.nan, np.inf])

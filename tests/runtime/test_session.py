@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -14,10 +15,11 @@ import pytest
 
 import vit_runtime as vit
 from vit_runtime.arrays import UInt8Array
-from vit_runtime.devices.session import PROVIDERS, open_session
+from vit_runtime.devices.providers import CPU, CPU_PROVIDER, EXECUTION_PROVIDERS, PROVIDERS
+from vit_runtime.devices.session import open_session
 from vit_runtime.devices.threads import default_threads
 
-EXECUTION_PROVIDERS = {
+ACCELERATORS = {
     "cuda": ("CUDAExecutionProvider", "vit-edge[gpu]"),
     "tensorrt": ("TensorrtExecutionProvider", "vit-edge[gpu]"),
     "openvino": ("OpenVINOExecutionProvider", "vit-edge[openvino]"),
@@ -26,7 +28,15 @@ EXECUTION_PROVIDERS = {
 
 
 def test_every_provider_is_tested_here():
-    assert set(PROVIDERS) == {"auto", "cpu", *EXECUTION_PROVIDERS}
+    assert set(PROVIDERS) == {"auto", "cpu", *ACCELERATORS}
+
+
+def test_every_provider_that_can_be_named_has_its_record():
+    assert ("auto", *EXECUTION_PROVIDERS) == PROVIDERS
+    for name, record in EXECUTION_PROVIDERS.items():
+        assert record.name == name
+        assert record is CPU or record.how_to_get  # there is no build without the CPU's
+        assert record.full_name in onnxruntime.get_all_providers()
 
 
 @pytest.mark.parametrize("provider", ["cpu", "auto"])
@@ -58,9 +68,9 @@ def test_every_node_runs_on_the_cpu(tiny_artifact: Path, tmp_path: Path, monkeyp
     assert set(providers) == {"CPUExecutionProvider"}
 
 
-@pytest.mark.parametrize("provider", EXECUTION_PROVIDERS)
+@pytest.mark.parametrize("provider", ACCELERATORS)
 def test_a_provider_that_is_not_compiled_in_says_how_to_get_it(provider: str, tiny_artifact: Path):
-    execution_provider, remedy = EXECUTION_PROVIDERS[provider]
+    execution_provider, remedy = ACCELERATORS[provider]
     if execution_provider in onnxruntime.get_available_providers():
         pytest.skip(f"this onnxruntime has {execution_provider}")
     with pytest.raises(vit.ProviderError) as caught:
@@ -74,7 +84,7 @@ def test_a_provider_that_is_not_compiled_in_says_how_to_get_it(provider: str, ti
     assert len(message.splitlines()) == 1
 
 
-@pytest.mark.parametrize("provider", EXECUTION_PROVIDERS)
+@pytest.mark.parametrize("provider", ACCELERATORS)
 def test_an_accelerator_takes_no_number_of_threads(provider: str, tiny_artifact: Path):
     with pytest.raises(vit.UsageError, match=f"threads: cannot be set for {provider}"):
         vit.load(tiny_artifact, provider=provider, threads=2)
@@ -128,3 +138,95 @@ def test_a_graph_that_onnxruntime_cannot_load_is_an_artifact_error(
         vit.load(path)
     assert f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: " in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+class Started:
+    """A session that takes whatever provider it is asked for, and remembers how it was asked."""
+
+    failing: ClassVar[tuple[str, ...]] = ()
+    """Providers that are compiled in and do not run."""
+    elsewhere: ClassVar[bool] = False
+    """Whether it runs on the CPU without a word, as onnxruntime does."""
+
+    def __init__(self, _: str, options: onnxruntime.SessionOptions, **asked: Any) -> None:
+        ((self.provider, self.own),) = asked.pop("providers")
+        self.options, self.asked = options, asked
+        if self.provider in self.failing:
+            raise RuntimeError("no device\nis there")
+
+    def get_providers(self) -> list[str]:
+        return [CPU_PROVIDER] if self.elsewhere else [self.provider, CPU_PROVIDER]
+
+    def entry(self, key: str) -> str:
+        return self.options.get_session_config_entry(key)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> type[Started]:
+    """An onnxruntime with every provider compiled in; the class may be told what goes wrong."""
+    kind = type("Started", (Started,), {})
+    names = [record.full_name for record in EXECUTION_PROVIDERS.values()]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", kind)
+    return kind
+
+
+OWN_OPTIONS = {"cuda": {"use_tf32": "0"}, "tensorrt": {}, "openvino": {}, "coreml": {}}
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize("provider", OWN_OPTIONS)
+def test_an_accelerator_is_asked_for_alone(provider: str, tiny_artifact: Path):
+    """No node on the CPU, no second try there, and products that are not rounded to TF32."""
+    opened = open_session(tiny_artifact, provider=provider)
+    assert (opened.provider, opened.threads) == (ACCELERATORS[provider][0], None)
+    session: Any = opened.session
+    assert (session.provider, session.own) == (ACCELERATORS[provider][0], OWN_OPTIONS[provider])
+    assert session.asked == {"enable_fallback": 0}
+    assert session.entry("session.disable_cpu_ep_fallback") == "1"
+
+
+@pytest.mark.usefixtures("started")
+def test_options_of_a_provider_go_over_ours(tiny_artifact: Path):
+    session: Any = open_session(tiny_artifact, provider="cuda", device=1, provider_options={"a": "b"}).session
+    assert session.own == {"use_tf32": "0", "device_id": "1", "a": "b"}
+    session = open_session(tiny_artifact, provider="cuda", provider_options={"use_tf32": "1"}).session
+    assert session.own == {"use_tf32": "1"}
+    session = open_session(tiny_artifact, provider="tensorrt", device=0).session
+    assert session.own == {"device_id": "0"}
+    session = open_session(tiny_artifact, provider="cpu", provider_options={"use_arena": "0"}).session
+    assert (session.provider, session.own) == (CPU_PROVIDER, {"use_arena": "0"})
+
+
+@pytest.mark.parametrize("provider", ACCELERATORS)
+def test_what_runs_elsewhere_than_asked_is_an_error(provider: str, started: type[Started], tiny_artifact: Path):
+    started.elsewhere = True
+    with pytest.raises(vit.ProviderError, match=f"provider '{provider}': onnxruntime would not start it; "):
+        open_session(tiny_artifact, provider=provider)
+
+
+@pytest.mark.parametrize(
+    ("provider", "remedy"),
+    [
+        ("cuda", "see that the driver works (nvidia-smi) and CUDA is there"),
+        ("tensorrt", "see that the driver works (nvidia-smi) and that TensorRT's libraries are installed"),
+        ("openvino", "try provider='cpu'"),
+        ("coreml", "try provider='cpu'"),
+    ],
+)
+def test_what_does_not_start_says_what_to_do(provider: str, remedy: str, started: type[Started], tiny_artifact: Path):
+    started.failing = (ACCELERATORS[provider][0],)
+    with pytest.raises(vit.ProviderError) as caught:
+        open_session(tiny_artifact, provider=provider)
+    assert f"provider '{provider}': cannot run {tiny_artifact}: no device is there; {remedy}" in str(caught.value)
+
+
+def test_auto_takes_cuda_where_it_works_and_else_says_why_not(started: type[Started], tiny_artifact: Path):
+    opened = open_session(tiny_artifact, threads=3)
+    assert (opened.provider, opened.note) == ("CUDAExecutionProvider", "threads are for the CPU: not used")
+    session: Any = opened.session
+    assert (session.own, session.entry("session.disable_cpu_ep_fallback")) == ({"use_tf32": "0"}, "1")
+    started.failing = ("CUDAExecutionProvider",)
+    opened = open_session(tiny_artifact, threads=3)
+    assert (opened.provider, opened.threads) == (CPU_PROVIDER, 3)
+    assert opened.note == f"CUDA is compiled in but not used: cannot run {tiny_artifact}: no device is there"

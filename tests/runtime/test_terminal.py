@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from vit_runtime.arrays import UInt8Array
-from vit_runtime.terminal import printable, printable_lines
+from vit_runtime.command_line.terminal import printable, printable_lines
 
 Edit = Callable[..., Path]
 Encode = Callable[..., bytes]

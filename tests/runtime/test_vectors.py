@@ -11,8 +11,7 @@ from PIL import Image
 from sklearn.metrics.pairwise import cosine_similarity
 
 import vit_runtime as vit
-from vit_runtime.model import normalized
-from vit_runtime.vectors import nearest
+from vit_runtime.vectors import nearest, normalized
 
 
 @pytest.fixture

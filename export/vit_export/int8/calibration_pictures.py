@@ -14,8 +14,8 @@ from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Calibration, Preprocessing
 from vit_runtime.errors import ImageError
 from vit_runtime.pictures.finding import pictures_below
-from vit_runtime.pictures.images import read_rgb
 from vit_runtime.pictures.preprocess import fit
+from vit_runtime.pictures.reading import read_rgb
 
 LEAST: Final = 2
 """Ranges of a single picture are those of its subject."""

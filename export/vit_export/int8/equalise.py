@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from vit_export.write.linear import WeightSource
+from vit_export.write.weights import WeightSource
 from vit_runtime.arrays import FloatArray
 
 _SMALLEST_SHARE: Final = 0.1
@@ -65,18 +65,25 @@ class BlockSpread:
 
 
 class EqualisedWeights:
-    """The weights of an equivalent model, under the same names."""
+    """The weights of an equivalent model, under the same names.
 
-    def __init__(self, weights: WeightSource, blocks: Mapping[str, BlockSpread]) -> None:
-        """Takes the original weights, and spreads by the blocks' prefix `encoder.layers.encoder_layer_0`."""
+    Blocks are equalised one after the other. Layers that were recorded before have the new weights too: they ask for
+    them when they need them.
+    """
+
+    def __init__(self, weights: WeightSource) -> None:
+        """Takes the original weights, which it gives until a block is equalised."""
         self._weights = weights
         self._changed: dict[str, Callable[[], FloatArray]] = {}
+
+    def equalise(self, blocks: Mapping[str, BlockSpread]) -> None:
+        """Changes some blocks for good, by the prefix of their weights' names."""
         for key, spread in blocks.items():
             self._equalise_attention(key, spread.normalised, spread.mixed)
             self._equalise_mlp(key, spread.mlp)
 
     def __call__(self, name: str) -> FloatArray:
-        """One tensor as float32; see `Weights`."""
+        """One tensor as float32; see `WeightSource`."""
         changed = self._changed.get(name)
         return self._weights(name) if changed is None else np.asarray(changed(), np.float32)
 

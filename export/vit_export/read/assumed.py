@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Final
 
+from vit_export.read.picture_preparation import Preset
 from vit_export.request import PreprocessingOptions
 from vit_runtime.artifact import Assumption
 
@@ -21,8 +22,8 @@ def gelu(kind: str, basis: str) -> Assumption:
     return Assumption(subject="gelu", value=kind, basis=basis)
 
 
-def preprocessing(preset: str, options: PreprocessingOptions, basis: str) -> Assumption:
+def preprocessing(preset: Preset, options: PreprocessingOptions) -> Assumption:
     """How pictures are prepared: a preset by name, and what the user has asked for instead of parts of it."""
     asked = [field.name for field in fields(options) if getattr(options, field.name) is not None]
-    value = f"{preset}, but for {', '.join(asked)}, {_ASKED}" if asked else preset
-    return Assumption(subject="preprocessing", value=value, basis=basis)
+    value = f"{preset.name}, but for {', '.join(asked)}, {_ASKED}" if asked else preset.name
+    return Assumption(subject="preprocessing", value=value, basis=preset.why)

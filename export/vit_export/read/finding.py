@@ -1,4 +1,4 @@
-"""Where models come from: one file a family of checkpoints, and here what is what."""
+"""What a model is, a name of torchvision's, a file, a folder or a repository of the hub, and who reads it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from vit_export.errors import CheckpointError, UnknownModelError
-from vit_export.progress import Progress, Silent
+from vit_export.progress import Progress
 from vit_export.read import huggingface, timm, torchvision
-from vit_export.read.loaded import LoadedModel
+from vit_export.read.checkpoint import Checkpoint
+from vit_export.read.families import PATCH_PROJECTION
 from vit_export.read.repository import CONFIG, Folder, Hub, Repository, read_json
 from vit_export.read.state_dict import read_state_dict
 from vit_export.read.timm_config import ARCHITECTURE
-from vit_export.request import ExportRequest
+from vit_export.request import RANDOM_WEIGHTS, ExportRequest
 from vit_runtime.errors import UsageError, option
 
 _TIMM_NAME: Final = re.compile(rf"{ARCHITECTURE.pattern}(\.\w+)?")
@@ -22,11 +23,10 @@ _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _HUB_PREFIXES: Final = ("hf-hub:", "hf_hub:")
 """What timm puts in front of a repository's name."""
 _FILE_SUFFIXES: Final = (".pth", ".pt", ".bin", ".safetensors", ".ckpt")
-_HUGGING_FACE_NAME: Final = "embeddings.patch_embeddings.projection.weight"
 
 
-def load(request: ExportRequest, progress: Progress) -> LoadedModel:
-    """Finds out what `request.model` is, and loads it.
+def read_checkpoint(request: ExportRequest, progress: Progress) -> Checkpoint:
+    """Finds out what `request.model` is, and reads what its files say of it.
 
     torchvision's names, files and folders come before names that the hub might have.
 
@@ -35,7 +35,7 @@ def load(request: ExportRequest, progress: Progress) -> LoadedModel:
     """
     name = request.name
     if name in torchvision.MODELS:
-        return torchvision.load_named(request, progress)
+        return _of_torchvision(request, progress)
     path = Path(name)
     exists = os.path.exists(path)  # noqa: PTH110 - unlike Path.exists it takes names too long for a file
     repository = None if exists else _on_the_hub(name)
@@ -46,10 +46,10 @@ def load(request: ExportRequest, progress: Progress) -> LoadedModel:
         if value is not None:
             raise UsageError(option(field), f"does not go with {name}, which brings its weights", "leave it out")
     if exists and path.is_dir():
-        return _from_repository(request, Folder(path), progress)
+        return _of_repository(Folder(path), request.heads, progress)
     if repository:
-        return _from_repository(request, Hub(repository, progress), progress)
-    return _from_file(request, path, progress)
+        return _of_repository(Hub(repository, progress), request.heads, progress)
+    return _of_file(path, request.heads, progress)
 
 
 def model_name(model: str) -> str:
@@ -64,26 +64,6 @@ def model_name(model: str) -> str:
     if not exists and (repository := _on_the_hub(model)):
         return repository.partition("@")[0].rpartition("/")[2]
     return path.stem
-
-
-def files(model: str) -> Path:
-    """Where a model's files lie, after `load`: the file of weights, or the folder with `config.json`.
-
-    A repository of the hub is a folder of the hub's cache then, with what `load` has fetched.
-
-    Raises:
-        DownloadError: the cache has lost them in between, and they cannot be fetched again.
-        CheckpointError: it has no `config.json`.
-    """
-    path = Path(model)
-    exists = os.path.exists(path)  # noqa: PTH110 - as above
-    repository = None if exists else _on_the_hub(model)
-    if repository is None:
-        return path
-    config = Hub(repository, Silent()).find(CONFIG)
-    if config is None:
-        raise CheckpointError(repository, f"has no {CONFIG}", "fetch it again")
-    return config.parent
 
 
 def _on_the_hub(name: str) -> str | None:
@@ -113,18 +93,26 @@ def _on_the_hub(name: str) -> str | None:
     return name
 
 
-def _from_repository(request: ExportRequest, repository: Repository, progress: Progress) -> LoadedModel:
+def _of_torchvision(request: ExportRequest, progress: Progress) -> Checkpoint:
+    if request.checkpoint is not None:
+        path = Path(request.checkpoint)
+        progress.stage(f"reading {path.name}")
+        return torchvision.read_file(path, read_state_dict(path), model=request.name)
+    if request.weights == RANDOM_WEIGHTS:
+        return torchvision.read_random(request.name, request.seed or 0, progress)
+    return torchvision.read_published(request.name, request.weights, progress)
+
+
+def _of_repository(repository: Repository, heads: int | None, progress: Progress) -> Checkpoint:
     config = read_json(repository, CONFIG)
     if config is None:
         raise CheckpointError(
             repository.where, f"has no {CONFIG}", "give the folder that holds it, or the file of weights itself"
         )
     if "model_type" in config:
-        if request.heads is not None:
-            raise UsageError(option("heads"), f"{CONFIG} says how many there are", "leave it out")
-        return huggingface.load(request, repository, config, progress)
+        return huggingface.read_repository(repository, config, progress)
     if "architecture" in config:
-        return timm.load(request, repository, config, progress)
+        return timm.read_repository(repository, config, progress, heads=heads)
     raise CheckpointError(
         f"{repository.where}/{CONFIG}",
         "is neither Hugging Face's (model_type) nor timm's (architecture)",
@@ -132,13 +120,13 @@ def _from_repository(request: ExportRequest, repository: Repository, progress: P
     )
 
 
-def _from_file(request: ExportRequest, path: Path, progress: Progress) -> LoadedModel:
+def _of_file(path: Path, heads: int | None, progress: Progress) -> Checkpoint:
     progress.stage(f"reading {path.name}")
     state = read_state_dict(path)
-    if timm.SIGN in state:
-        return timm.load_file(request, path, state, progress)
-    if any(name.endswith(_HUGGING_FACE_NAME) for name in state):
+    if PATCH_PROJECTION["timm"] in state:
+        return timm.read_file(path, state, heads=heads)
+    if any(name.endswith(PATCH_PROJECTION["huggingface"]) for name in state):
         raise CheckpointError(
             path, "has Hugging Face's names, which need their config.json", "give the folder with both"
         )
-    return torchvision.load_file(request, path, state, progress)
+    return torchvision.read_file(path, state, heads=heads)

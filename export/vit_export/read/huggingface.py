@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import torch
 
-from vit_export.errors import CheckpointError
+from vit_export.errors import CheckpointError, refused_sizes
 from vit_export.progress import Progress
-from vit_export.read import assumed
-from vit_export.read.canonical import StateReader, mean_of_heads, on_paper, positions, scaled_rows
-from vit_export.read.loaded import LoadedModel
-from vit_export.read.preparation import at_image_size, check_image_size, with_options
+from vit_export.read.canonical import block, mean_of_heads, named, on_paper, scaled_rows
+from vit_export.read.checkpoint import Checkpoint, Contents
+from vit_export.read.picture_preparation import Preparation, Preset, in_proportion
+from vit_export.read.positions import POSITIONS, all_tokens
 from vit_export.read.processor_config import FILE as PROCESSOR
 from vit_export.read.processor_config import preset, read_processor
-from vit_export.read.repository import CONFIG, Repository, licence, read_json, read_weights
+from vit_export.read.repository import CONFIG, Repository, folder_of, licence, read_json, read_weights
 from vit_export.read.state_dict import StateDict
-from vit_export.request import ExportRequest
-from vit_export.verify.plain_vit import PlainViT
-from vit_runtime.artifact import Architecture, Assumption, Pooling, Preprocessing, Source
-from vit_runtime.errors import option
+from vit_export.read.state_reader import StateReader
+from vit_runtime.artifact import Architecture, Pooling, Source
 
 _Head = Literal["none", "one", "two"]
 
@@ -85,8 +84,8 @@ _TODAY: Final = (
 )
 
 
-def load(request: ExportRequest, repository: Repository, config: Mapping[str, Any], progress: Progress) -> LoadedModel:
-    """Reads a model from its files.
+def read_repository(repository: Repository, config: Mapping[str, Any], progress: Progress) -> Checkpoint:
+    """A model as its files describe it.
 
     Raises:
         VitEdgeError: of `vit_export.errors`, for whatever is missing, contradicts itself, or is not supported.
@@ -94,39 +93,52 @@ def load(request: ExportRequest, repository: Repository, config: Mapping[str, An
     where = f"{repository.where}/{CONFIG}"
     family, head = _kind(config, where)
     classes, labels = _classes(config, where) if head != "none" else (0, None)
-    native = _architecture(config, family, head, classes, where)
-    document = read_json(repository, PROCESSOR)
-    assumptions: tuple[Assumption, ...] = ()
-    if document is None:
-        preprocessing = preset(config["model_type"], native.image_size, where)
-        basis = f"there is no {PROCESSOR}"
-        assumptions = (assumed.preprocessing("the family's usual preparation", request.preprocessing, basis),)
-        progress.note(f"{repository.where} has no {PROCESSOR}; using {preprocessing}")
-    else:
-        preprocessing = read_processor(document, config["model_type"], f"{repository.where}/{PROCESSOR}")
-    arch, preprocessing = _sized(request, native, preprocessing, family, repository.where)
-    state, digest = read_weights(repository, progress)
-    qkv_bias = bool(config.get("qkv_bias", True))
-    _canonical(on_paper(state), native, arch, family, head, repository.where, qkv_bias=qkv_bias)
-    canonical = _canonical(state, native, arch, family, head, repository.where, qkv_bias=qkv_bias)
-    if labels is None and arch.classes and request.labels is None:
-        progress.note(f"{repository.where} names no classes; give {option('labels')}, or they go by number")
+    arch = _architecture(config, family, head, classes, where)
+    preparation = _preparation(repository, config["model_type"], arch.image_size)
     if config.get("problem_type") == "multi_label_classification":
         progress.note(
             "trained for several labels at once: its probabilities should be sigmoids, `classify` gives a softmax"
         )
-    return LoadedModel(
-        name=repository.name,
-        source=Source(
+
+    def read() -> Contents:
+        state, digest = read_weights(repository, progress)
+        convert = partial(
+            _canonical,
+            arch=arch,
+            family=family,
+            head=head,
+            where=repository.where,
+            qkv_bias=bool(config.get("qkv_bias", True)),
+        )
+        convert(on_paper(state))
+        source = Source(
             family="huggingface", weights=repository.source, sha256=digest, licence=licence(repository), seed=None
-        ),
+        )
+        return Contents(source=source, files=folder_of(repository), state=convert(state))
+
+    return Checkpoint(
+        name=repository.name,
+        where=repository.where,
         architecture=arch,
-        preprocessing=with_options(preprocessing, request.preprocessing),
-        assumptions=assumptions,
+        preparation=preparation,
+        assumptions=(),
         labels=labels,
-        state=canonical,
-        reference=PlainViT(arch, canonical),
+        usually_labelled=True,
+        heads_known_by=f"{CONFIG} says how many there are",
+        takes_any_size=family.dinov2,
+        resizing="antialiased" if family.antialias else "centres",
+        read=read,
     )
+
+
+def _preparation(repository: Repository, model_type: str, image_size: int) -> Preparation:
+    """What the image processor's file says, or the family's usual preparation."""
+    document = read_json(repository, PROCESSOR)
+    if document is not None:
+        stated = read_processor(document, model_type, f"{repository.where}/{PROCESSOR}")
+        return in_proportion(stated, PROCESSOR)
+    usual = Preset(name="the family's usual preparation", why=f"there is no {PROCESSOR}")
+    return in_proportion(preset(model_type, image_size, repository.where), PROCESSOR, usual)
 
 
 def _kind(config: Mapping[str, Any], where: str) -> tuple[_Family, _Head]:
@@ -183,7 +195,7 @@ def _architecture(config: Mapping[str, Any], family: _Family, head: _Head, class
     elif head == "two":
         pooling = "class_and_distillation_token"
     width = number("hidden_size", 768)
-    try:
+    with refused_sizes(where, "fetch it again"):
         return Architecture(
             image_size=number("image_size", 224),
             patch_size=number("patch_size", family.patch_size),
@@ -198,10 +210,6 @@ def _architecture(config: Mapping[str, Any], family: _Family, head: _Head, class
             registers=number("num_register_tokens", family.registers) if family.registers else 0,
             pooling=pooling,
         )
-    except CheckpointError:
-        raise
-    except ValueError as error:
-        raise CheckpointError(where, str(error), "fetch it again") from error
 
 
 def _eps(config: Mapping[str, Any], family: _Family, where: str) -> float:
@@ -220,100 +228,50 @@ def _gelu(config: Mapping[str, Any], where: str) -> Literal["erf", "tanh"]:
     return _GELU[gelu]
 
 
-def _sized(
-    request: ExportRequest, native: Architecture, preprocessing: Preprocessing, family: _Family, where: str
-) -> tuple[Architecture, Preprocessing]:
-    """The picture size to export for, and preparation for it."""
-    prepared = preprocessing.crop_hw[0]
-    if request.image_size is not None:
-        check_image_size(request.image_size, native.patch_size)
-        return replace(native, image_size=request.image_size), at_image_size(preprocessing, request.image_size)
-    if prepared != native.image_size and not family.dinov2:
-        raise CheckpointError(
-            where,
-            f"{CONFIG} says pictures of {native.image_size} and {PROCESSOR} prepares {prepared}",
-            f"say which with {option('image_size', native.image_size)} or {option('image_size', prepared)}",
-        )
-    check_image_size(prepared, native.patch_size)
-    try:
-        return replace(native, image_size=prepared), preprocessing
-    except ValueError as error:
-        raise CheckpointError(where, f"{PROCESSOR}: {error}", "fetch it again") from error
-
-
 def _canonical(
-    state: StateDict,
-    native: Architecture,
-    arch: Architecture,
-    family: _Family,
-    head: _Head,
-    where: str,
-    *,
-    qkv_bias: bool,
+    state: StateDict, *, arch: Architecture, family: _Family, head: _Head, where: str, qkv_bias: bool
 ) -> StateDict:
-    """The weights under the graph's names; `native` has the picture size of the checkpoint, `arch` the one wanted."""
+    """The weights under the graph's names."""
     width = arch.width
     reader = StateReader(_files_names(state, family), where, f"the model that its {CONFIG} describes")
     reader.drop(r"pooler\.dense\.(weight|bias)|embeddings\.mask_token")
     first = 1 + family.distillation_token
-    table = reader.take("embeddings.position_embeddings", 1, first + native.grid**2, width)
-    canonical: StateDict = {
-        "class_token": reader.take("embeddings.cls_token", 1, 1, width),
-        "conv_proj.weight": reader.take(
-            "embeddings.patch_embeddings.projection.weight", width, 3, arch.patch_size, arch.patch_size
-        ),
-        "conv_proj.bias": reader.take("embeddings.patch_embeddings.projection.bias", width),
-    }
+    table = reader.take("embeddings.position_embeddings", 1, first + arch.grid**2, width)
+    canonical: StateDict = {"class_token": reader.take("embeddings.cls_token", 1, 1, width)}
+    projection = reader.take_pair("embeddings.patch_embeddings.projection", width, 3, arch.patch_size, arch.patch_size)
+    canonical |= named("conv_proj", projection)
     if family.distillation_token:
         canonical["distillation_token"] = reader.take("embeddings.distillation_token", 1, 1, width)
     if arch.registers:
         canonical["register_tokens"] = reader.take("embeddings.register_tokens", 1, arch.registers, width)
     for layer in range(arch.layers):
         canonical |= _block(reader, layer, arch, family, qkv_bias=qkv_bias)
-    canonical["encoder.ln.weight"], canonical["encoder.ln.bias"] = reader.norm("layernorm", width)
+    canonical |= named("encoder.ln", reader.take_pair("layernorm", width))
     if head == "two":
-        heads = (reader.linear(f"{name}_classifier", arch.classes, width) for name in ("cls", "distillation"))
-        canonical["heads.head.weight"], canonical["heads.head.bias"] = mean_of_heads(*heads)
+        heads = (reader.take_pair(f"{name}_classifier", arch.classes, width) for name in ("cls", "distillation"))
+        canonical |= named("heads.head", mean_of_heads(*heads))
     elif arch.classes:
-        weight, bias = reader.linear("classifier", arch.classes, arch.head_width)
-        canonical["heads.head.weight"], canonical["heads.head.bias"] = weight, bias
+        canonical |= named("heads.head", reader.take_pair("classifier", arch.classes, arch.head_width))
     reader.finish()
-    canonical["encoder.pos_embedding"] = positions(
-        table, first=first, prefix=arch.prefix, grid=arch.grid, antialias=family.antialias
-    )
+    canonical[POSITIONS] = all_tokens(table, first=first, prefix=arch.prefix)
     return canonical
 
 
 def _block(reader: StateReader, layer: int, arch: Architecture, family: _Family, *, qkv_bias: bool) -> StateDict:
-    ours, theirs = f"encoder.layers.encoder_layer_{layer}", f"encoder.layer.{layer}"
+    theirs, width = f"encoder.layer.{layer}", arch.width
     norms = ("norm1", "norm2") if family.dinov2 else ("layernorm_before", "layernorm_after")
     mlp = ("mlp.fc1", "mlp.fc2") if family.dinov2 else ("intermediate.dense", "output.dense")
-    width, attention = arch.width, f"{theirs}.attention.attention"
-    qkv = [f"{attention}.{name}" for name in ("query", "key", "value")]
-    output = reader.linear(f"{theirs}.attention.output.dense", width, width)
-    hidden = reader.linear(f"{theirs}.{mlp[0]}", arch.mlp_width, width)
-    last = reader.linear(f"{theirs}.{mlp[1]}", width, arch.mlp_width)
+    output = reader.take_pair(f"{theirs}.attention.output.dense", width, width)
+    hidden = reader.take_pair(f"{theirs}.{mlp[0]}", arch.mlp_width, width)
+    last = reader.take_pair(f"{theirs}.{mlp[1]}", width, arch.mlp_width)
     if family.dinov2:
-        output = scaled_rows(*output, reader.take(f"{theirs}.layer_scale1.lambda1", width))
-        last = scaled_rows(*last, reader.take(f"{theirs}.layer_scale2.lambda1", width))
-    pairs = {
-        "ln_1": reader.norm(f"{theirs}.{norms[0]}", width),
-        "self_attention.out_proj": output,
-        "ln_2": reader.norm(f"{theirs}.{norms[1]}", width),
-        "mlp.0": hidden,
-        "mlp.3": last,
-    }
-    block = {
-        f"{ours}.self_attention.in_proj_weight": torch.cat(
-            [reader.take(f"{name}.weight", width, width) for name in qkv]
-        ),
-        f"{ours}.self_attention.in_proj_bias": torch.cat([reader.take(f"{name}.bias", width) for name in qkv])
-        if qkv_bias
-        else torch.zeros(3 * width),
-    }
-    for name, (weight, bias) in pairs.items():
-        block[f"{ours}.{name}.weight"], block[f"{ours}.{name}.bias"] = weight, bias
-    return block
+        output = scaled_rows(output, reader.take(f"{theirs}.layer_scale1.lambda1", width))
+        last = scaled_rows(last, reader.take(f"{theirs}.layer_scale2.lambda1", width))
+    before, after = (reader.take_pair(f"{theirs}.{name}", width) for name in norms)
+    qkv = [f"{theirs}.attention.attention.{name}" for name in ("query", "key", "value")]
+    weight = torch.cat([reader.take(f"{name}.weight", width, width) for name in qkv])
+    bias = torch.cat([reader.take(f"{name}.bias", width) for name in qkv]) if qkv_bias else torch.zeros(3 * width)
+    return block(layer, norms=(before, after), qkv=(weight, bias), output=output, mlp=(hidden, last))
 
 
 def _files_names(state: StateDict, family: _Family) -> StateDict:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from vit_export.errors import CheckpointError
+from vit_export.channels import IMAGENET_MEAN, IMAGENET_STD, Channels, three_numbers
+from vit_export.errors import CheckpointError, refused_sizes
 from vit_runtime.artifact import Interpolation, Preprocessing
 from vit_runtime.errors import option
 
@@ -17,10 +18,7 @@ FILE: Final = "preprocessor_config.json"
 _RESAMPLING: Final[Mapping[int, Interpolation]] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers; its 4 (box) and 5 (hamming) prepare no published Vision Transformer."""
 _REFUSED: Final = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
-_MOST: Final = 1e30
-"""Above, a whole number of JSON's may be too large for a float."""
 _HALF: Final = (0.5, 0.5, 0.5)
-_IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP: Final = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
@@ -33,8 +31,8 @@ class _Processor:
     size: int
     crop: int | None
     resample: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
 
 
 _VIT: Final = _Processor(square=True, size=224, crop=None, resample=2, mean=_HALF, std=_HALF)
@@ -64,12 +62,13 @@ def preset(model_type: str, image_size: int, where: str) -> Preprocessing:
     Raises:
         CheckpointError: no picture can be prepared for that size.
     """
+    size_hw = (image_size, image_size)
     if model_type in ("dinov2", "dinov2_with_registers"):
-        return _preprocessing((round(224 * 8 / 7), None), (224, 224), "bicubic", *_IMAGENET, where)
+        return _preprocessing((round(224 * 8 / 7), None), (224, 224), "bicubic", IMAGENET_MEAN, IMAGENET_STD, where)
     if model_type == "deit":
         edge = round(image_size * 8 / 7)
-        return _preprocessing((None, (edge, edge)), (image_size, image_size), "bicubic", *_IMAGENET, where)
-    return _preprocessing((None, (image_size, image_size)), (image_size, image_size), "bilinear", _HALF, _HALF, where)
+        return _preprocessing((None, (edge, edge)), size_hw, "bicubic", IMAGENET_MEAN, IMAGENET_STD, where)
+    return _preprocessing((None, size_hw), size_hw, "bilinear", _HALF, _HALF, where)
 
 
 def read_processor(document: Mapping[str, Any], model_type: str, where: str) -> Preprocessing:
@@ -120,11 +119,11 @@ def _preprocessing(
     resize: tuple[int | None, tuple[int, int] | None],
     crop_hw: tuple[int, int],
     interpolation: Interpolation,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: Channels,
+    std: Channels,
     where: str,
 ) -> Preprocessing:
-    try:
+    with refused_sizes(where, "fetch it again", "prepares pictures as nothing can: "):
         return Preprocessing(
             resize_shortest_edge=resize[0],
             resize_hw=resize[1],
@@ -134,8 +133,6 @@ def _preprocessing(
             mean=mean,
             std=std,
         )
-    except ValueError as error:
-        raise CheckpointError(where, f"prepares pictures as nothing can: {error}", "fetch it again") from error
 
 
 def _resize(size: object, processor: _Processor, where: str) -> tuple[int | None, tuple[int, int] | None]:
@@ -165,15 +162,11 @@ def _is_size(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _channels(
-    document: Mapping[str, Any], key: str, default: tuple[float, float, float], where: str
-) -> tuple[float, float, float]:
+def _channels(document: Mapping[str, Any], key: str, default: Channels, where: str) -> Channels:
     values = document.get(f"image_{key}", default)
-    if not isinstance(values, (list, tuple)):
-        values = [values] * 3
-    if len(values) != 3 or not all(isinstance(value, (int, float)) and not abs(value) > _MOST for value in values):
+    channels = three_numbers(values if isinstance(values, (list, tuple)) else [values] * 3)
+    if channels is None:
         raise CheckpointError(where, f"image_{key} {values} is not three numbers", "fetch it again")
-    red, green, blue = map(float, values)
-    if key == "std" and min(red, green, blue) <= 0:
+    if key == "std" and min(channels) <= 0:
         raise CheckpointError(where, f"image_std {values} is not above zero", "fetch it again")
-    return red, green, blue
+    return channels

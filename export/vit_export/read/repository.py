@@ -169,6 +169,12 @@ def read_json(repository: Repository, file: str) -> dict[str, Any] | None:
     return document
 
 
+def folder_of(repository: Repository) -> Path | None:
+    """The local folder that its `config.json` lies in, for a hub's repository one of the hub's cache."""
+    config = repository.find(CONFIG)
+    return None if config is None else config.parent
+
+
 def read_weights(repository: Repository, progress: Progress) -> tuple[StateDict, str]:
     """All weights, of one file or of several shards, and the SHA-256 of these files.
 

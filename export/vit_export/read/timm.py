@@ -10,31 +10,28 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from vit_export.errors import CheckpointError
+from vit_export.errors import CheckpointError, refused_sizes
 from vit_export.progress import Progress
 from vit_export.read import assumed
-from vit_export.read.canonical import StateReader, mean_of_heads, on_paper, positions, scaled_rows
-from vit_export.read.loaded import LoadedModel
-from vit_export.read.preparation import check_image_size, with_options
-from vit_export.read.repository import CONFIG, Repository, licence, read_weights
+from vit_export.read.canonical import block, mean_of_heads, named, on_paper, scaled_rows
+from vit_export.read.checkpoint import Checkpoint, Contents
+from vit_export.read.families import PATCH_PROJECTION
+from vit_export.read.heads import heads_of
+from vit_export.read.picture_preparation import Preparation, Preset
+from vit_export.read.positions import POSITIONS, all_tokens
+from vit_export.read.repository import CONFIG, Repository, folder_of, licence, read_weights
 from vit_export.read.state_dict import StateDict, sha256
+from vit_export.read.state_reader import StateReader
 from vit_export.read.timm_config import ARCHITECTURE, SUPPORTED, TimmConfig, read_config, refuse_others
-from vit_export.request import IMAGENET_LABELS, ExportRequest
-from vit_export.verify.plain_vit import PlainViT
-from vit_runtime.artifact import Architecture, Pooling, Preprocessing, Source
-from vit_runtime.errors import UsageError, option
+from vit_runtime.artifact import Architecture, Pooling, Source
 
-SIGN: Final = "patch_embed.proj.weight"
-"""A weight that every checkpoint with timm's names has, and no other family's."""
 _EPS: Final = 1e-6
 """timm's for every Vision Transformer that is supported here."""
-_HEAD_WIDTH: Final = 64
 _HEADS_BY_WIDTH: Final = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 """So400m, ViT-H, ViT-g and ViT-G, whose heads are wider."""
 _HEADS_BY_NAME: Final = {"vit_base_patch16_gap_224": 16, "vit_giantopt_patch16_siglip_gap": 16}
@@ -60,100 +57,94 @@ _FOREIGN: Final = (
 )
 
 
-def load_file(request: ExportRequest, path: Path, state: StateDict, progress: Progress) -> LoadedModel:
+def read_file(path: Path, state: StateDict, *, heads: int | None = None) -> Checkpoint:
     """A file of weights by itself: what it does not say is guessed as timm would, and named.
+
+    Args:
+        path: where it was read from.
+        state: what `read_state_dict` gave.
+        heads: attention heads; None is the usual number.
 
     Raises:
         VitEdgeError: of `vit_export.errors`, for what is not supported.
     """
-    source = Source(family="timm", weights=path.name, sha256=sha256(path), licence=None, seed=None)
     # A file is commonly called as its architecture, whose name tells what weights do not.
-    named = path.stem.partition(".")[0]
-    known = ARCHITECTURE.fullmatch(named) is not None
+    architecture = path.stem.partition(".")[0]
+    known = ARCHITECTURE.fullmatch(architecture) is not None
     if known:
-        refuse_others(named, str(path))
-    loaded = _load(request, path.stem, source, state, TimmConfig(architecture=named if known else ""), str(path))
-    arch = loaded.architecture
-    if request.heads is None:
-        progress.note(f"a checkpoint does not say how many attention heads it has; using {arch.heads}")
-    progress.note(f"a checkpoint does not say how pictures were prepared; using {loaded.preprocessing}")
-    by_name = f"the file is called as timm's {named}" if known else "the usual kind"
-    assumptions = (
-        assumed.heads(arch.heads, asked=request.heads is not None, rule=by_name if known else _HEADS_RULE),
-        assumed.gelu(arch.gelu, by_name),
-        assumed.preprocessing(_PRESET, request.preprocessing, "a checkpoint does not say how pictures were prepared"),
+        refuse_others(architecture, str(path))
+    facts = TimmConfig(architecture=architecture if known else "")
+    state, arch = _described(state, facts, heads, str(path))
+    why = f"the file is called as timm's {architecture}" if known else "the usual kind"
+    unstated = Preset(name=_PRESET, why="a checkpoint does not say how pictures were prepared")
+
+    def read() -> Contents:
+        source = Source(family="timm", weights=path.name, sha256=sha256(path), licence=None, seed=None)
+        return Contents(source=source, files=path, state=_canonical(state, arch, str(path)))
+
+    return Checkpoint(
+        name=path.stem,
+        where=str(path),
+        architecture=arch,
+        preparation=_preparation(facts, arch.image_size, unstated),
+        assumptions=(
+            assumed.heads(arch.heads, asked=heads is not None, rule=why if known else _HEADS_RULE),
+            assumed.gelu(arch.gelu, why),
+        ),
+        labels=None,
+        resizing="antialiased",
+        read=read,
     )
-    return replace(loaded, assumptions=assumptions)
 
 
-def load(request: ExportRequest, repository: Repository, config: Mapping[str, Any], progress: Progress) -> LoadedModel:
-    """Reads a model from its files.
+def read_repository(
+    repository: Repository, config: Mapping[str, Any], progress: Progress, *, heads: int | None = None
+) -> Checkpoint:
+    """A model as its files describe it; `heads` overrules what timm gives an architecture of its name.
 
     Raises:
         VitEdgeError: of `vit_export.errors`, for whatever is missing, contradicts itself, or is not supported.
     """
     facts = read_config(config, f"{repository.where}/{CONFIG}")
     state, digest = read_weights(repository, progress)
-    source = Source(
-        family="timm",
-        weights=repository.source,
-        sha256=digest,
-        licence=facts.licence or licence(repository),
-        seed=None,
+    state, arch = _described(state, facts, heads, repository.where)
+    unstated = Preset(name=_PRESET, why=f"{CONFIG} does not say how pictures were prepared")
+
+    def read() -> Contents:
+        terms = facts.licence or licence(repository)
+        source = Source(family="timm", weights=repository.source, sha256=digest, licence=terms, seed=None)
+        return Contents(source=source, files=folder_of(repository), state=_canonical(state, arch, repository.where))
+
+    return Checkpoint(
+        name=repository.name,
+        where=repository.where,
+        architecture=arch,
+        preparation=_preparation(facts, arch.image_size, unstated),
+        assumptions=() if heads is None else (assumed.heads(heads, asked=True, rule=""),),
+        labels=facts.labels if facts.labels and len(facts.labels) == arch.classes else None,
+        usually_labelled=True,
+        resizing="antialiased",
+        read=read,
     )
-    loaded = _load(request, repository.name, source, state, facts, repository.where)
-    if request.heads is not None:
-        asked = assumed.heads(request.heads, asked=True, rule="")
-        loaded = replace(loaded, assumptions=(*loaded.assumptions, asked))
-    if facts.image_size is None:
-        basis = f"{CONFIG} does not say how pictures were prepared"
-        taken = assumed.preprocessing(_PRESET, request.preprocessing, basis)
-        loaded = replace(loaded, assumptions=(*loaded.assumptions, taken))
-        progress.note(f"{CONFIG} does not say how pictures were prepared; using {loaded.preprocessing}")
-    if loaded.labels is None and loaded.architecture.classes and request.labels is None:
-        imagenet = f" ({option('labels', IMAGENET_LABELS)} for ImageNet-1k's)"
-        hint = imagenet if loaded.architecture.classes == 1000 else ""
-        progress.note(f"{repository.where} names no classes; give {option('labels')}{hint}, or they go by number")
-    return loaded
 
 
-def _load(
-    request: ExportRequest, name: str, source: Source, state: StateDict, facts: TimmConfig, where: str
-) -> LoadedModel:
+def _described(state: StateDict, facts: TimmConfig, heads: int | None, where: str) -> tuple[StateDict, Architecture]:
+    """The weights under timm's names of today, and the architecture that they and the configuration describe."""
     state = _todays_names(state)
     _refuse_foreign(state, where)
-    native = _architecture(state, facts, request.heads, where)
-    arch = native
-    if request.image_size is not None:
-        check_image_size(request.image_size, native.patch_size)
-        arch = replace(native, image_size=request.image_size)
-    elif facts.image_size not in (None, native.image_size):
-        raise CheckpointError(
-            where,
-            f"{CONFIG} says pictures of {facts.image_size}, and the position embedding is for {native.image_size}",
-            f"say which with {option('image_size', facts.image_size)} or {option('image_size', native.image_size)}",
-        )
-    _canonical(on_paper(state), native, arch, where)
-    canonical = _canonical(state, native, arch, where)
-    return LoadedModel(
-        name=name,
-        source=source,
-        architecture=arch,
-        preprocessing=with_options(_prepared(facts, arch.image_size, where), request.preprocessing),
-        assumptions=(),
-        labels=facts.labels if facts.labels and len(facts.labels) == arch.classes else None,
-        state=canonical,
-        reference=PlainViT(arch, canonical),
+    arch = _architecture(state, facts, heads, where)
+    _canonical(on_paper(state), arch, where)
+    return state, arch
+
+
+def _preparation(facts: TimmConfig, image_size: int, unstated: Preset) -> Preparation:
+    """What the configuration says; `unstated` where it says nothing, then for pictures of the weights' own size."""
+    return Preparation(
+        image_size=facts.image_size or image_size,
+        stated_in=CONFIG,
+        at=facts.preprocessing,
+        preset=unstated if facts.image_size is None else None,
     )
-
-
-def _prepared(facts: TimmConfig, image_size: int, where: str) -> Preprocessing:
-    try:
-        return facts.preprocessing(image_size)
-    except ValueError as error:
-        raise CheckpointError(
-            where, f"{CONFIG} prepares pictures in no way that is possible: {error}", "fetch it again"
-        ) from error
 
 
 def _todays_names(state: StateDict) -> StateDict:
@@ -186,7 +177,7 @@ def _architecture(state: StateDict, facts: TimmConfig, heads: int | None, where:
             raise CheckpointError(where, f"{name} has shape {found}, where {axes} axes belong", SUPPORTED)
         return found
 
-    width, channels, patch, _ = shape(SIGN, 4)
+    width, channels, patch, _ = shape(PATCH_PROJECTION["timm"], 4)
     if channels != 3:
         raise CheckpointError(where, f"reads pictures of {channels} channels", "only 3 are supported")
     layers = {int(match.group(1)) for name in state if (match := re.match(r"blocks\.(\d+)\.", name))}
@@ -200,8 +191,9 @@ def _architecture(state: StateDict, facts: TimmConfig, heads: int | None, where:
     tokens = shape("pos_embed", 3)[1]
     first = _positioned(tokens, class_token + distillation_token, registers, where)
     pooling, after = _pooling(state, facts.global_pool, where)
-    heads = _heads(heads, facts.architecture, width)
-    try:
+    by_name = next((count for name, count in _HEADS_BY_NAME.items() if facts.architecture.startswith(name)), None)
+    heads = heads_of(width, asked=heads or by_name, exceptions=_HEADS_BY_WIDTH)
+    with refused_sizes(where, SUPPORTED):
         return Architecture(
             image_size=math.isqrt(tokens - first) * patch,
             patch_size=patch,
@@ -218,23 +210,6 @@ def _architecture(state: StateDict, facts: TimmConfig, heads: int | None, where:
             pooling=pooling,
             norm_after_pooling=after,
         )
-    except CheckpointError:
-        raise
-    except ValueError as error:
-        raise CheckpointError(where, str(error), SUPPORTED) from error
-
-
-def _heads(asked: int | None, architecture: str, width: int) -> int:
-    known = next((heads for name, heads in _HEADS_BY_NAME.items() if architecture.startswith(name)), None)
-    known = asked or known or _HEADS_BY_WIDTH.get(width)
-    if known is None and width % _HEAD_WIDTH:
-        what = f"needed: a width of {width} is no multiple of {_HEAD_WIDTH}"
-        raise UsageError(option("heads"), what, "name the number")
-    heads = known or width // _HEAD_WIDTH
-    if width % heads:
-        what = f"{heads} heads do not divide a width of {width}"
-        raise UsageError(option("heads"), what, f"try {width // _HEAD_WIDTH}")
-    return heads
 
 
 def _positioned(tokens: int, known: int, registers: int, where: str) -> int:
@@ -259,15 +234,12 @@ def _pooling(state: StateDict, global_pool: str | None, where: str) -> tuple[Poo
     return ("class_and_distillation_token" if distilled else "class_token"), False
 
 
-def _canonical(state: StateDict, native: Architecture, arch: Architecture, where: str) -> StateDict:
-    """The weights under the graph's names; `native` has the picture size of the checkpoint, `arch` the one wanted."""
+def _canonical(state: StateDict, arch: Architecture, where: str) -> StateDict:
+    """The weights under the graph's names."""
     width, reader = arch.width, StateReader(state, where, "timm's Vision Transformer of its sizes")
     tokens = state["pos_embed"].shape[1]
     table = reader.take("pos_embed", 1, tokens, width)
-    canonical: StateDict = {
-        "conv_proj.weight": reader.take(SIGN, width, 3, arch.patch_size, arch.patch_size),
-        "conv_proj.bias": reader.take("patch_embed.proj.bias", width),
-    }
+    canonical = named("conv_proj", reader.take_pair("patch_embed.proj", width, 3, arch.patch_size, arch.patch_size))
     if arch.class_token:
         canonical["class_token"] = reader.take("cls_token", 1, 1, width)
     if arch.distillation_token:
@@ -278,39 +250,27 @@ def _canonical(state: StateDict, native: Architecture, arch: Architecture, where
     layer_scale = any(re.match(r"blocks\.\d+\.ls[12]\.", name) for name in state)
     for layer in range(arch.layers):
         canonical |= _block(reader, layer, arch, qkv_bias=qkv_bias, layer_scale=layer_scale)
-    norm = "fc_norm" if arch.norm_after_pooling else "norm"
-    canonical["encoder.ln.weight"], canonical["encoder.ln.bias"] = reader.norm(norm, width)
+    canonical |= named("encoder.ln", reader.take_pair("fc_norm" if arch.norm_after_pooling else "norm", width))
     if arch.classes:
-        head = reader.linear("head", arch.classes, width)
+        head = reader.take_pair("head", arch.classes, width)
         if arch.pooling == "class_and_distillation_token":
-            head = mean_of_heads(head, reader.linear("head_dist", arch.classes, width))
-        canonical["heads.head.weight"], canonical["heads.head.bias"] = head
+            head = mean_of_heads(head, reader.take_pair("head_dist", arch.classes, width))
+        canonical |= named("heads.head", head)
     reader.finish()
-    canonical["encoder.pos_embedding"] = positions(
-        table, first=tokens - native.grid**2, prefix=arch.prefix, grid=arch.grid, antialias=True
-    )
+    canonical[POSITIONS] = all_tokens(table, first=tokens - arch.grid**2, prefix=arch.prefix)
     return canonical
 
 
 def _block(reader: StateReader, layer: int, arch: Architecture, *, qkv_bias: bool, layer_scale: bool) -> StateDict:
-    ours, theirs = f"encoder.layers.encoder_layer_{layer}", f"blocks.{layer}"
-    width = arch.width
-    output = reader.linear(f"{theirs}.attn.proj", width, width)
-    hidden = reader.linear(f"{theirs}.mlp.fc1", arch.mlp_width, width)
-    last = reader.linear(f"{theirs}.mlp.fc2", width, arch.mlp_width)
+    theirs, width = f"blocks.{layer}", arch.width
+    output = reader.take_pair(f"{theirs}.attn.proj", width, width)
+    hidden = reader.take_pair(f"{theirs}.mlp.fc1", arch.mlp_width, width)
+    last = reader.take_pair(f"{theirs}.mlp.fc2", width, arch.mlp_width)
     if layer_scale:
-        output = scaled_rows(*output, reader.take(f"{theirs}.ls1.gamma", width))
-        last = scaled_rows(*last, reader.take(f"{theirs}.ls2.gamma", width))
+        output = scaled_rows(output, reader.take(f"{theirs}.ls1.gamma", width))
+        last = scaled_rows(last, reader.take(f"{theirs}.ls2.gamma", width))
     packed = f"{theirs}.attn.qkv"
-    block = {
-        f"{ours}.self_attention.in_proj_weight": reader.take(f"{packed}.weight", 3 * width, width),
-        f"{ours}.self_attention.in_proj_bias": reader.take(f"{packed}.bias", 3 * width)
-        if qkv_bias
-        else torch.zeros(3 * width),
-    }
-    pairs = {"self_attention.out_proj": output, "mlp.0": hidden, "mlp.3": last}
-    for number in (1, 2):
-        pairs[f"ln_{number}"] = reader.norm(f"{theirs}.norm{number}", width)
-    for name, (weight, bias) in pairs.items():
-        block[f"{ours}.{name}.weight"], block[f"{ours}.{name}.bias"] = weight, bias
-    return block
+    weight = reader.take(f"{packed}.weight", 3 * width, width)
+    bias = reader.take(f"{packed}.bias", 3 * width) if qkv_bias else torch.zeros(3 * width)
+    before, after = (reader.take_pair(f"{theirs}.norm{number}", width) for number in (1, 2))
+    return block(layer, norms=(before, after), qkv=(weight, bias), output=output, mlp=(hidden, last))

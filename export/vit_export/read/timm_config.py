@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, get_args
 
+from vit_export.channels import IMAGENET_MEAN, IMAGENET_STD, Channels, three_numbers
 from vit_export.errors import CheckpointError
-from vit_export.read.preparation import IMAGENET_MEAN, IMAGENET_STD
 from vit_runtime.artifact import Interpolation, Preprocessing
 
 SUPPORTED: Final = "supported are plain ViT, DeiT, DeiT III, AugReg, DINO and DINOv2 models (vit_*, deit*)"
@@ -20,8 +20,6 @@ ARCHITECTURE: Final = re.compile(r"(vit|deit3?)_\w+_patch\d+\w*")
 _DEFAULT_CROP: Final = 0.875
 _LEAVES_ITS_TRACE: Final = {"img_size", "num_classes", "global_pool", "dynamic_img_size", "in_chans", "fc_norm"}
 """Arguments that weights or other entries tell as well."""
-_MOST: Final = 1e30
-"""Above, a whole number of JSON's may be too large for a float."""
 _AGAIN: Final = "fetch it again"
 
 
@@ -39,8 +37,8 @@ class TimmConfig:
     squash: bool = False
     """Whether the picture is resized to a square, whatever its proportions."""
     interpolation: Interpolation = "bicubic"
-    mean: tuple[float, float, float] = field(default=IMAGENET_MEAN)
-    std: tuple[float, float, float] = field(default=IMAGENET_STD)
+    mean: Channels = IMAGENET_MEAN
+    std: Channels = IMAGENET_STD
 
     def preprocessing(self, size: int) -> Preprocessing:
         """As `timm.data.create_transform` prepares pictures of a size for evaluation."""
@@ -123,18 +121,12 @@ def _image_size(cfg: Mapping[str, Any], arguments: Mapping[str, Any], where: str
     return int(height)
 
 
-def _channels(
-    cfg: Mapping[str, Any], key: str, default: tuple[float, float, float], where: str
-) -> tuple[float, float, float]:
+def _channels(cfg: Mapping[str, Any], key: str, default: Channels, where: str) -> Channels:
     """One value a channel; one alone is for all three."""
     values = cfg.get(key) or default
-    if isinstance(values, list) and len(values) == 1:
-        values = values * 3
-    if not isinstance(values, (list, tuple)) or len(values) != 3:
+    channels = three_numbers(values * 3 if isinstance(values, list) and len(values) == 1 else values)
+    if channels is None:
         raise CheckpointError(where, f"{key} {values} is not three numbers", _AGAIN)
-    if not all(isinstance(value, (int, float)) and abs(value) < _MOST for value in values):
-        raise CheckpointError(where, f"{key} {values} is not three numbers", _AGAIN)
-    if key == "std" and min(values) <= 0:
+    if key == "std" and min(channels) <= 0:
         raise CheckpointError(where, f"{key} {values} is not supported", _AGAIN)
-    red, green, blue = map(float, values)
-    return red, green, blue
+    return channels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,28 +14,25 @@ import torch
 from torchvision.models import WeightsEnum, get_model, get_model_weights
 from torchvision.transforms import InterpolationMode
 
-from vit_export.errors import CheckpointError, DownloadError, UnknownModelError
+from vit_export.errors import CheckpointError, DownloadError, UnknownModelError, refused_sizes
 from vit_export.progress import Progress
 from vit_export.read import assumed
-from vit_export.read.loaded import LoadedModel
-from vit_export.read.preparation import at_image_size, check_image_size, imagenet_preset, with_options
+from vit_export.read.checkpoint import Checkpoint, Contents
+from vit_export.read.families import refuse_other_families
+from vit_export.read.picture_preparation import Preparation, Preset, imagenet_preset, in_proportion
 from vit_export.read.state_dict import StateDict, read_state_dict, sha256
 from vit_export.read.torchvision_state import (
+    WHAT_IS_SUPPORTED,
     canonical_names,
     check_fit,
     grid_of,
     random_state,
     read_architecture,
-    reference_model,
-    refuse_other_families,
-    refused_sizes,
-    resize_positions,
     shape_of,
 )
-from vit_export.request import RANDOM_WEIGHTS, ExportRequest
-from vit_export.verify.reference import TorchvisionReference
+from vit_export.request import RANDOM_WEIGHTS
 from vit_runtime.artifact import Architecture, Preprocessing, Source
-from vit_runtime.errors import UsageError, one_line, option
+from vit_runtime.errors import one_line, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,55 +58,6 @@ def default_entry(model: str) -> str:
     return str(get_model_weights(model).DEFAULT.name)
 
 
-def load_named(request: ExportRequest, progress: Progress) -> LoadedModel:
-    """One of `MODELS`: finds weights, architecture, preprocessing and labels for a request.
-
-    Raises:
-        VitEdgeError: of `vit_export.errors`, for whatever cannot be found or does not fit.
-    """
-    if request.image_size is not None:
-        check_image_size(request.image_size, _named_architecture(request.name).patch_size)
-    if request.heads is not None:
-        raise UsageError(option("heads"), f"{request.name} has its own number of heads", "leave it out")
-    if request.checkpoint is not None:
-        path = Path(request.checkpoint)
-        progress.stage(f"reading {path.name}")
-        return load_file(request, path, read_state_dict(path), progress)
-    if request.weights == RANDOM_WEIGHTS:
-        return _from_seed(request, progress)
-    return _from_entry(request, progress)
-
-
-def _from_entry(request: ExportRequest, progress: Progress) -> LoadedModel:
-    """A published entry of the model's weights, downloaded to torch.hub's cache if it is not there."""
-    entries = weights_entries(request.name)
-    name = request.weights or default_entry(request.name)
-    if name not in entries:
-        if owners := [model for model in MODELS if name in weights_entries(model)]:
-            raise CheckpointError(f"weights '{name}'", f"are for {', '.join(owners)}, not {request.name}", _SEE_LIST)
-        raise UnknownModelError(f"weights of {request.name}", name, [*entries, RANDOM_WEIGHTS], _SEE_LIST)
-    entry = entries[name]
-    path = _cached_file(request.name, entry, progress)
-    progress.stage(f"reading {path.name}")
-    digest = sha256(path)
-    if not digest.startswith(_hash_prefix(entry)):
-        raise CheckpointError(path, f"damaged: its SHA-256 starts with {digest[:8]}", "delete it and run again")
-    return _finish(
-        request,
-        canonical_names(read_state_dict(path)),
-        where=path,
-        name=request.name,
-        architecture=replace(
-            _named_architecture(request.name),
-            image_size=entry.meta["min_size"][0],
-            classes=len(entry.meta["categories"]),
-        ),
-        preprocessing=entry_preprocessing(entry),
-        source=Source(family="torchvision", weights=name, sha256=digest, licence=entry.meta.get("license"), seed=None),
-        labels=tuple(entry.meta["categories"]),
-    )
-
-
 def entry_preprocessing(entry: WeightsEnum) -> Preprocessing:
     """The transforms that were used to measure a published entry's accuracy."""
     transforms = entry.transforms()
@@ -124,85 +72,113 @@ def entry_preprocessing(entry: WeightsEnum) -> Preprocessing:
     )
 
 
-def load_file(request: ExportRequest, path: Path, state: StateDict, progress: Progress) -> LoadedModel:
-    """A user's own state dict: for a named model, or by itself.
+def read_published(model: str, weights: str | None, progress: Progress) -> Checkpoint:
+    """A published entry of one of `MODELS`, downloaded to torch.hub's cache when its weights are read.
+
+    Args:
+        model: one of `MODELS`.
+        weights: the entry's name; None is torchvision's default.
+        progress: told of a download.
+
+    Raises:
+        VitEdgeError: of `vit_export.errors`: there is no such entry.
+    """
+    entries = weights_entries(model)
+    name = weights or default_entry(model)
+    if name not in entries:
+        if owners := [other for other in MODELS if name in weights_entries(other)]:
+            raise CheckpointError(f"weights '{name}'", f"are for {', '.join(owners)}, not {model}", _SEE_LIST)
+        raise UnknownModelError(f"weights of {model}", name, [*entries, RANDOM_WEIGHTS], _SEE_LIST)
+    entry = entries[name]
+    categories = tuple(entry.meta["categories"])
+    arch = replace(_named_architecture(model), image_size=entry.meta["min_size"][0], classes=len(categories))
+
+    def read() -> Contents:
+        path = _cached_file(model, entry, progress)
+        progress.stage(f"reading {path.name}")
+        digest = sha256(path)
+        if not digest.startswith(_hash_prefix(entry)):
+            raise CheckpointError(path, f"damaged: its SHA-256 starts with {digest[:8]}", "delete it and run again")
+        licence = entry.meta.get("license")
+        source = Source(family="torchvision", weights=name, sha256=digest, licence=licence, seed=None)
+        state = _fitting(arch, canonical_names(read_state_dict(path)), path, model)
+        return Contents(source=source, files=None, state=state)
+
+    preparation = in_proportion(entry_preprocessing(entry), name)
+    return replace(_of_model(model, entry.url, arch, preparation, read), labels=categories)
+
+
+def read_random(model: str, seed: int, progress: Progress) -> Checkpoint:
+    """One of `MODELS` with seeded random weights."""
+    arch = _named_architecture(model)
+
+    def read() -> Contents:
+        progress.stage("making random weights")
+        source = Source(family="torchvision", weights=RANDOM_WEIGHTS, sha256=None, licence=None, seed=seed)
+        return Contents(source=source, files=None, state=random_state(arch, seed))
+
+    preparation = in_proportion(imagenet_preset(arch.image_size), "torchvision's ImageNet preset")
+    return _of_model(model, "random weights", arch, preparation, read)
+
+
+def read_file(path: Path, state: StateDict, *, model: str | None = None, heads: int | None = None) -> Checkpoint:
+    """A user's own state dict: for one of `MODELS`, or by itself, where its sizes are read off its shapes.
+
+    Args:
+        path: where it was read from.
+        state: what `read_state_dict` gave.
+        model: one of `MODELS`, or None.
+        heads: attention heads of a state dict by itself; None is the usual number.
 
     Raises:
         VitEdgeError: of `vit_export.errors`, for what does not fit.
     """
     state = canonical_names(state)
-    if request.name in MODELS:
-        name, architecture = request.name, _fitted_to(state, _named_architecture(request.name), path)
-    else:
-        name, architecture = path.stem, read_architecture(state, path, heads=request.heads)
-    loaded = _finish(
-        request,
-        state,
-        where=path,
-        name=name,
-        architecture=architecture,
-        preprocessing=imagenet_preset(architecture.image_size),
-        source=Source(family="torchvision", weights=path.name, sha256=sha256(path), licence=None, seed=None),
-        labels=None,
-    )
-    basis = "a checkpoint does not say how pictures were prepared"
-    assumptions = [assumed.preprocessing("torchvision's ImageNet preset", request.preprocessing, basis)]
-    if request.name not in MODELS:
-        rule = "width / 64, as most have, or ViT-H's 16"
-        assumptions.insert(0, assumed.heads(architecture.heads, asked=request.heads is not None, rule=rule))
-        if request.heads is None:
-            progress.note(f"a checkpoint does not say how many attention heads it has; using {architecture.heads}")
-    progress.note(f"{basis}; using {loaded.preprocessing}")
-    return replace(loaded, assumptions=tuple(assumptions))
+    arch = read_architecture(state, path, heads=heads) if model is None else _fitted_to(state, model, path)
 
+    def read() -> Contents:
+        source = Source(family="torchvision", weights=path.name, sha256=sha256(path), licence=None, seed=None)
+        fits = model or "torchvision's VisionTransformer of its sizes"
+        return Contents(source=source, files=None, state=_fitting(arch, state, path, fits))
 
-def _from_seed(request: ExportRequest, progress: Progress) -> LoadedModel:
-    progress.stage("making random weights")
-    architecture = _named_architecture(request.name)
-    seed = request.seed or 0
-    return _finish(
-        request,
-        random_state(architecture, seed),
-        where="random weights",
-        name=request.name,
-        architecture=architecture,
-        preprocessing=imagenet_preset(architecture.image_size),
-        source=Source(family="torchvision", weights=RANDOM_WEIGHTS, sha256=None, licence=None, seed=seed),
+    preset = Preset(name="torchvision's ImageNet preset", why="a checkpoint does not say how pictures were prepared")
+    preparation = in_proportion(imagenet_preset(arch.image_size), preset.name, preset)
+    if model is not None:
+        return _of_model(model, str(path), arch, preparation, read)
+    rule = "width / 64, as most have, or ViT-H's 16"
+    return Checkpoint(
+        name=path.stem,
+        where=str(path),
+        architecture=arch,
+        preparation=preparation,
+        assumptions=(assumed.heads(arch.heads, asked=heads is not None, rule=rule),),
         labels=None,
+        resizing="corners",
+        read=read,
     )
 
 
-def _finish(
-    request: ExportRequest,
-    state: StateDict,
-    *,
-    where: object,
-    name: str,
-    architecture: Architecture,
-    preprocessing: Preprocessing,
-    source: Source,
-    labels: tuple[str, ...] | None,
-) -> LoadedModel:
-    """Applies what the user wants otherwise, and puts the weights into PyTorch's own model."""
-    fits = name if request.name in MODELS else "torchvision's VisionTransformer of its sizes"
-    if request.image_size is not None and request.image_size != architecture.image_size:
-        check_image_size(request.image_size, architecture.patch_size)
-        # Before the shapes are changed they have to be right: a message about them is about the file as it is.
-        check_fit(architecture, state, where, fits)
-        state = resize_positions(state, architecture, request.image_size)
-        architecture = replace(architecture, image_size=request.image_size)
-        preprocessing = at_image_size(preprocessing, request.image_size)
-    model = reference_model(architecture, state, where, fits)
-    return LoadedModel(
-        name=name,
-        source=source,
-        architecture=architecture,
-        preprocessing=with_options(preprocessing, request.preprocessing),
+def _of_model(
+    model: str, where: str, arch: Architecture, preparation: Preparation, read: Callable[[], Contents]
+) -> Checkpoint:
+    """What all weights of one of `MODELS` have in common."""
+    return Checkpoint(
+        name=model,
+        where=where,
+        architecture=arch,
+        preparation=preparation,
         assumptions=(),
-        labels=labels,
-        state=model.state_dict(),
-        reference=TorchvisionReference(model),
+        labels=None,
+        heads_known_by=f"{model} has its own number of heads",
+        resizing="corners",
+        read=read,
     )
+
+
+def _fitting(arch: Architecture, state: StateDict, where: object, model: str) -> StateDict:
+    """The weights in float32, shared as far as they are that already; they are the model's, and all of it."""
+    check_fit(arch, state, where, model)
+    return {name: tensor.float() for name, tensor in state.items()}
 
 
 def _named_architecture(model: str) -> Architecture:
@@ -221,15 +197,16 @@ def _named_architecture(model: str) -> Architecture:
     )
 
 
-def _fitted_to(state: StateDict, architecture: Architecture, where: object) -> Architecture:
-    """A named architecture with the number of classes and the image size that a checkpoint was trained with."""
-    refuse_other_families(state, where)
-    with refused_sizes(where):
+def _fitted_to(state: StateDict, model: str, where: object) -> Architecture:
+    """A model's architecture with the number of classes and the image size that a checkpoint was trained with."""
+    refuse_other_families(state, "torchvision", where)
+    arch = _named_architecture(model)
+    with refused_sizes(where, WHAT_IS_SUPPORTED):
         if "heads.head.weight" in state:
-            architecture = replace(architecture, classes=shape_of(state, "heads.head.weight", 2, where)[0])
+            arch = replace(arch, classes=shape_of(state, "heads.head.weight", 2, where)[0])
         if "encoder.pos_embedding" in state:
-            architecture = replace(architecture, image_size=grid_of(state, where) * architecture.patch_size)
-    return architecture
+            arch = replace(arch, image_size=grid_of(state, where) * arch.patch_size)
+    return arch
 
 
 def _cached_file(model: str, entry: WeightsEnum, progress: Progress) -> Path:

@@ -1,11 +1,8 @@
-"""torchvision's `VisionTransformer`: names and shapes of its weights, and the model itself as reference."""
+"""torchvision's `VisionTransformer`: names and shapes of its weights, the model without weights, and random ones."""
 
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import isqrt
 from typing import Final
 
@@ -13,20 +10,19 @@ import numpy as np
 import torch
 from torch import nn
 from torchvision.models import VisionTransformer
-from torchvision.models.vision_transformer import interpolate_embeddings
 
-from vit_export.errors import CheckpointError
+from vit_export.errors import CheckpointError, refused_sizes
+from vit_export.read.families import refuse_other_families
+from vit_export.read.heads import heads_of
 from vit_export.read.state_dict import StateDict, described
 from vit_runtime.artifact import Architecture
-from vit_runtime.errors import UsageError, VitEdgeError, option
 
 LAYER_NORM_EPS: Final = 1e-6
 """torchvision's default for every Vision Transformer; it is not stored in a checkpoint."""
-HEAD_WIDTH: Final = 64
-"""Width of an attention head in every published plain Vision Transformer but ViT-H."""
-VIT_H_WIDTH, VIT_H_HEADS = 1280, 16
+HEADS_BY_WIDTH: Final = {1280: 16}
+"""ViT-H, whose heads are wider than those of other published plain Vision Transformers."""
 
-_WHAT_IS_SUPPORTED: Final = "give the state dict of a torchvision.models.VisionTransformer"
+WHAT_IS_SUPPORTED: Final = "give the state dict of a torchvision.models.VisionTransformer"
 _LAYER: Final = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
 _RENAMED: Final = (
     # torchvision's own weights carry the names of its first release (MLPBlock version 1).
@@ -35,10 +31,6 @@ _RENAMED: Final = (
     # Replacing the head for fine-tuning: `model.heads = nn.Linear(...)`, or in an nn.Sequential.
     (re.compile(r"^heads(\.0)?\.(weight|bias)$"), r"heads.head.\2"),
 )
-_OTHER_FAMILIES: Final = {
-    "patch_embed.proj.weight": "timm",
-    "embeddings.patch_embeddings.projection.weight": "Hugging Face",
-}
 
 
 def canonical_names(state: StateDict) -> StateDict:
@@ -63,49 +55,24 @@ def read_architecture(state: StateDict, where: object, *, heads: int | None = No
         CheckpointError: these are not the weights of a torchvision Vision Transformer with a linear head.
         UsageError: the heads cannot be guessed, or do not divide the width.
     """
-    refuse_other_families(state, where)
+    refuse_other_families(state, "torchvision", where)
     width, _, patch, _ = shape_of(state, "conv_proj.weight", 4, where)
     layers = {int(match.group(1)) for name in state if (match := _LAYER.match(name))}
     if not layers or layers != set(range(len(layers))):
         raise CheckpointError(where, "has no complete row of encoder layers", "save the whole state dict again")
-    if heads is None and width == VIT_H_WIDTH:
-        heads = VIT_H_HEADS
-    if heads is None and width % HEAD_WIDTH:
-        what = f"needed: a width of {width} is no multiple of {HEAD_WIDTH}"
-        raise UsageError(option("heads"), what, "name the number")
-    if heads is not None and (heads < 1 or width % heads):
-        raise UsageError(
-            option("heads"),
-            f"{heads} heads do not divide a width of {width}",
-            f"the usual number is {width // HEAD_WIDTH}",
-        )
+    heads = heads_of(width, asked=heads, exceptions=HEADS_BY_WIDTH)
     mlp_width = shape_of(state, "encoder.layers.encoder_layer_0.mlp.0.weight", 2, where)[0]
-    with refused_sizes(where):
+    with refused_sizes(where, WHAT_IS_SUPPORTED):
         return Architecture(
             image_size=grid_of(state, where) * patch,
             patch_size=patch,
             layers=len(layers),
-            heads=heads or width // HEAD_WIDTH,
+            heads=heads,
             width=width,
             mlp_width=mlp_width,
             classes=shape_of(state, "heads.head.weight", 2, where)[0],
             layer_norm_eps=LAYER_NORM_EPS,
         )
-
-
-@contextmanager
-def refused_sizes(where: object) -> Iterator[None]:
-    """Sizes that no Vision Transformer has become an error about the checkpoint.
-
-    Raises:
-        CheckpointError: in place of the schema's `ValueError`.
-    """
-    try:
-        yield
-    except VitEdgeError:
-        raise
-    except ValueError as error:
-        raise CheckpointError(where, str(error), _WHAT_IS_SUPPORTED) from error
 
 
 def grid_of(state: StateDict, where: object) -> int:
@@ -118,7 +85,7 @@ def grid_of(state: StateDict, where: object) -> int:
     grid = isqrt(tokens - 1)
     if grid < 1 or grid * grid + 1 != tokens:
         raise CheckpointError(
-            where, f"its position embedding of {tokens} is of no square picture with a class token", _WHAT_IS_SUPPORTED
+            where, f"its position embedding of {tokens} is of no square picture with a class token", WHAT_IS_SUPPORTED
         )
     return grid
 
@@ -131,26 +98,14 @@ def shape_of(state: StateDict, name: str, axes: int, where: object) -> tuple[int
     """
     if name not in state:
         raise CheckpointError(
-            where, f"is no torchvision Vision Transformer with a linear head: it has no {name}", _WHAT_IS_SUPPORTED
+            where, f"is no torchvision Vision Transformer with a linear head: it has no {name}", WHAT_IS_SUPPORTED
         )
     shape = tuple(state[name].shape)
     if len(shape) != axes or 0 in shape:
         raise CheckpointError(
-            where, f"{name} has shape {shape}, where {axes} axes belong, none of them empty", _WHAT_IS_SUPPORTED
+            where, f"{name} has shape {shape}, where {axes} axes belong, none of them empty", WHAT_IS_SUPPORTED
         )
     return shape
-
-
-def refuse_other_families(state: StateDict, where: object) -> None:
-    """Names the library whose Vision Transformer this is, where it is not torchvision's.
-
-    Raises:
-        CheckpointError: it is another library's.
-    """
-    for name in state:
-        for suffix, family in _OTHER_FAMILIES.items():
-            if name.endswith(suffix):
-                raise CheckpointError(where, f"has {family}'s names, not torchvision's", "give it as MODEL, by itself")
 
 
 def empty_model(arch: Architecture) -> VisionTransformer:
@@ -185,25 +140,6 @@ def check_fit(arch: Architecture, state: StateDict, where: object, name: str) ->
     ]
     if missing or unexpected or reshaped:
         raise CheckpointError.mismatch(where, name, missing=missing, unexpected=unexpected, reshaped=reshaped)
-
-
-def reference_model(arch: Architecture, state: StateDict, where: object, name: str) -> VisionTransformer:
-    """The model of torchvision on the given weights, which it shares, not copies, as far as they are float32.
-
-    Raises:
-        CheckpointError: names or shapes do not fit.
-    """
-    check_fit(arch, state, where, name)
-    model = empty_model(arch)
-    model.load_state_dict({key: tensor.float() for key, tensor in state.items()}, assign=True)
-    return model.requires_grad_(requires_grad=False)
-
-
-def resize_positions(state: StateDict, arch: Architecture, image_size: int) -> StateDict:
-    """Interpolates the position embedding to another image size, with torchvision's own function."""
-    # In full precision: bicubic weights in half precision would be rounded before they are used.
-    full = OrderedDict((name, tensor.float()) for name, tensor in state.items())
-    return dict(interpolate_embeddings(image_size, arch.patch_size, full))
 
 
 def random_state(arch: Architecture, seed: int) -> StateDict:

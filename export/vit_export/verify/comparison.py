@@ -8,18 +8,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final
 
 import numpy as np
 import torch
 from PIL import Image
 
 from vit_export.errors import VerificationError
-from vit_export.verify import reference
+from vit_export.similarity import cosines
+from vit_export.verify.reference import ReferenceModel, answers
+from vit_export.verify.tolerances import (
+    SELF_TEST_SHARE,
+    SELF_TEST_SLACK,
+    SHARE_OF_DISCARDING,
+    Cosine,
+    Difference,
+    tolerance_of,
+)
+from vit_export.verify.transforms import normalise, prepare
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import (
     Architecture,
-    Artifact,
+    Description,
     Output,
     OutputCheck,
     Precision,
@@ -30,57 +40,12 @@ from vit_runtime.artifact import (
     StoredAnswer,
     Verification,
 )
+from vit_runtime.devices.providers import CPU_PROVIDER
 from vit_runtime.devices.session import import_onnxruntime
 from vit_runtime.errors import option
-from vit_runtime.model import ViT
+from vit_runtime.graph import Graph
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.selftest import largest_difference, pixels_sha256, waves
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """Largest difference from PyTorch that is accepted, for values up to `unit` in size; larger ones in proportion."""
-
-    most: float
-    unit: float
-
-    def limit(self, reference_values: FloatArray) -> float:
-        """The limit for values of the size that the reference has."""
-        return self.most * max(1.0, float(np.abs(reference_values).max()) / self.unit)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cosine:
-    """Smallest cosine with PyTorch's answer that is accepted, for the picture that comes out worst."""
-
-    least: float
-
-
-Tolerance = dict[Output, Difference | Cosine]
-
-TOLERANCES: Final[dict[Precision, Tolerance]] = {
-    # Worst measured: 6.8e-5 of a logit, DeiT-Tiny's real weights on 500 photos (docs/log.md, 2026-11-23). A rollout's
-    # values are shares: those of all tokens add up to 1.
-    "fp32": {
-        "logits": Difference(most=1e-4, unit=10.0),
-        "embedding": Difference(most=1e-4, unit=10.0),
-        "rollout": Difference(most=1e-6, unit=1.0),
-    },
-    # Worst measured on the formula pictures: docs/log.md, 2026-11-23, int8.
-    "int8": dict.fromkeys(get_args(Output), Cosine(least=0.95)),
-    "fp16": dict.fromkeys(get_args(Output), Cosine(least=0.999)),
-}
-_DISCARDING: Final = Cosine(least=0.999)
-"""Weights that are equal but for rounding may lie on either side of the smallest that stays. Measured: a difference of
-7e-5 where values go up to 0.02, ViT-B/16 with random weights, largest of heads, 90 % discarded."""
-SELF_TEST_SLACK: Final = 10.0
-"""Other processors add up in another order; a wrong kernel is off by a hundred times more than this."""
-SELF_TEST_SHARE: Final[dict[Precision, float]] = {"int8": 0.1, "fp16": 0.01}
-"""Limit of a self-test on the file's own answers, as a share of the largest: another order of adding up tips values
-over to the next step of a grid. Measured: docs/decisions/0007."""
-
-_SHARE_OF_DISCARDING: Final = 0.1
-"""The same for fp32 maps that leave out small weights, which are held to a cosine too."""
 
 _REMEDIES: Final[dict[Precision, str]] = {
     "fp32": "nothing was written; please report it with the model's name",
@@ -92,7 +57,7 @@ _PHOTOS_HW: Final = ((333, 517), (640, 427), (97, 64))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class Expected:
     """PyTorch's answers: first for the self-test's picture, then for the formula photos."""
 
     name: str
@@ -107,64 +72,57 @@ def photos() -> list[Image.Image]:
 
 
 def ask_reference(
-    model: reference.ReferenceModel, arch: Architecture, preprocessing: Preprocessing, rollout: Rollout | None = None
-) -> Reference:
+    model: ReferenceModel, arch: Architecture, preprocessing: Preprocessing, rollout: Rollout | None = None
+) -> Expected:
     """Runs a model in PyTorch and its transforms on the verification's pictures."""
-    test_picture = reference.normalise(waves(preprocessing.crop_hw), preprocessing)
-    inputs = (test_picture, *(reference.prepare(photo, preprocessing) for photo in photos()))
-    return Reference(
-        name=model.name, reading=model.reading, inputs=inputs, answers=reference.answers(model, inputs, arch, rollout)
+    test_picture = normalise(waves(preprocessing.crop_hw), preprocessing)
+    inputs = (test_picture, *(prepare(photo, preprocessing) for photo in photos()))
+    return Expected(
+        name=model.name, reading=model.reading, inputs=inputs, answers=answers(model, inputs, arch, rollout)
     )
 
 
-def verify(model: ViT, expected: Reference, *, remark: str = "") -> tuple[Verification, SelfTest]:
-    """Compares the file's answers with the reference's, at batch size 1 and at batch size 3.
+def verify(graph: Graph, expected: Expected) -> tuple[Verification, SelfTest]:
+    """Compares the graph's answers with the reference's, at batch size 1 and at batch size 3.
 
-    `remark` says what cannot be checked here. The self-test comes from the same answers.
+    The self-test comes from the same answers.
 
     Raises:
         VerificationError: a difference is above its tolerance, or preprocessing gives other bytes.
     """
-    preprocessing = model.artifact.preprocessing
+    description = graph.description
+    preprocessing = description.preprocessing
     pixels = [waves(preprocessing.crop_hw), *(load_pixels(photo, preprocessing) for photo in photos())]
     same_pixels = sum(
-        torch.equal(reference.normalise(ours, preprocessing), theirs)
+        torch.equal(normalise(ours, preprocessing), theirs)
         for ours, theirs in zip(pixels, expected.inputs, strict=True)
     )
-    outputs = model.artifact.outputs
-    batches = [model.run(np.stack(pixels[:1])), model.run(np.stack(pixels[1:]))]
-    answers = dict(zip(outputs, (np.concatenate(parts) for parts in zip(*batches, strict=True)), strict=True))
+    outputs = description.outputs
+    batches = [graph.run(np.stack(pixels[:1])), graph.run(np.stack(pixels[1:]))]
+    ours = dict(zip(outputs, (np.concatenate(parts) for parts in zip(*batches, strict=True)), strict=True))
     checks = tuple(
-        _check(output, answers[output], expected.answers[output], _tolerance(output, model.artifact))
-        for output in outputs
+        _check(output, ours[output], expected.answers[output], tolerance_of(output, description)) for output in outputs
     )
     result = Verification(
         reference=expected.name,
         reading=expected.reading,
-        runtime=f"onnxruntime {import_onnxruntime().__version__}, {model.provider}",
-        remark=remark,
+        runtime=f"onnxruntime {import_onnxruntime().__version__}, {graph.provider}",
+        remark=_not_checked(description, graph.provider),
         pictures=len(pixels),
-        same_top1=_same_top1(answers["logits"], expected.answers["logits"]) if "logits" in answers else None,
+        same_top1=_same_top1(ours["logits"], expected.answers["logits"]) if "logits" in ours else None,
         same_pixels=same_pixels,
         outputs=checks,
     )
     if not passed(result):
         differences = ", ".join(map(_describe, checks))
         raise VerificationError(
-            model.artifact.model,
+            description.model,
             f"differs from PyTorch: {differences}, "
             f"preparation of {result.pictures - same_pixels} of {result.pictures} pictures",
-            _REMEDIES[model.artifact.precision].format(option("keep_float")),
+            _REMEDIES[description.precision].format(option("keep_float")),
         )
-    stored = expected.answers if model.artifact.precision == "fp32" else answers
-    return result, self_test(stored, model.artifact, result)
-
-
-def _tolerance(output: Output, artifact: Artifact) -> Difference | Cosine:
-    """What an output is held to; maps that leave out small weights have no close limit of difference."""
-    tolerance = TOLERANCES[artifact.precision][output]
-    discards = output == "rollout" and artifact.rollout is not None and artifact.rollout.discard_ratio > 0
-    return _DISCARDING if discards and isinstance(tolerance, Difference) else tolerance
+    stored = expected.answers if description.precision == "fp32" else ours
+    return result, _self_test(stored, description, result)
 
 
 def _check(output: Output, ours: FloatArray, expected: FloatArray, tolerance: Difference | Cosine) -> OutputCheck:
@@ -188,14 +146,16 @@ def _describe(check: OutputCheck) -> str:
     )
 
 
-def cosines(ours: FloatArray, reference_values: FloatArray) -> FloatArray:
-    """The cosine of each picture's values (N, ...) with its counterpart: (N,); 1 where both are zero."""
-    a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (ours, reference_values))
-    both_zero = ~a.any(axis=1) & ~b.any(axis=1)
-    with np.errstate(invalid="ignore"):  # infinite answers give NaN, which passes no limit
-        norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        cosine = (a * b).sum(axis=1) / np.where(norms == 0, 1.0, norms)
-    return np.where(both_zero, 1.0, cosine).astype(np.float32)
+def _not_checked(description: Description, provider: str) -> str:
+    """What the verification on a provider says nothing about, in words; empty where it says it all."""
+    if provider != CPU_PROVIDER or description.target == "cpu":
+        return ""
+    emulated = ", where fp16 is computed in fp32 and rounded" if description.precision == "fp16" else ""
+    if description.target == "gpu":
+        return f"checked on the CPU{emulated}: no CUDA here"
+    if description.precision == "fp32":
+        return ""
+    return f"checked on the CPU{emulated}: not with TensorRT, OpenVINO or other runtimes"
 
 
 def passed(result: Verification) -> bool:
@@ -211,25 +171,25 @@ def _holds(check: OutputCheck) -> bool:
     )
 
 
-def self_test(answers: Mapping[Output, FloatArray], artifact: Artifact, verification: Verification) -> SelfTest:
+def _self_test(answers: Mapping[Output, FloatArray], description: Description, verification: Verification) -> SelfTest:
     """What an artifact stores so that any machine can check itself.
 
     In fp32 against PyTorch. A quantized file differs from PyTorch by more than a faulty kernel might, so it stores its
     own answers, which the verification has just compared with PyTorch's.
     """
-    share = SELF_TEST_SHARE.get(artifact.precision)
+    share = SELF_TEST_SHARE.get(description.precision)
 
     def stored(check: OutputCheck) -> StoredAnswer:
         values = answers[check.output][0]
         if check.tolerance is None:
-            limit = (share or _SHARE_OF_DISCARDING) * float(np.abs(values).max())
+            limit = (share or SHARE_OF_DISCARDING) * float(np.abs(values).max())
         else:
             limit = SELF_TEST_SLACK * check.tolerance
         return StoredAnswer(output=check.output, values=_exact(values.ravel()), tolerance=limit)
 
     return SelfTest(
         formula="waves",
-        pixels_sha256=pixels_sha256(artifact.preprocessing),
+        pixels_sha256=pixels_sha256(description.preprocessing),
         answers="reference" if share is None else "export",
         outputs=tuple(map(stored, verification.outputs)),
     )

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
 
-from vit_export.verify.reference import ReferenceAnswers, attention_weights
+from vit_export.names import block_name
+from vit_export.verify.reference import Answers, attention_weights
 from vit_runtime.artifact import Architecture, Reading
 
 
@@ -26,16 +27,16 @@ class PlainViT:
         self.arch = arch
         self._state = state
 
-    def __call__(self, pictures: torch.Tensor, *, attention: bool) -> ReferenceAnswers:
+    def __call__(self, pictures: torch.Tensor, *, attention: bool) -> Answers:
         """See `ReferenceModel`."""
         x = self._tokens(pictures)
         maps = []
         for layer in range(self.arch.layers):
-            x, weights = self._block(x, f"encoder.layers.encoder_layer_{layer}", attention=attention)
+            x, weights = self._block(x, block_name(layer), attention=attention)
             maps.append(weights)
         embedding, features = self._pooled(x)
         logits = self._linear(features, "heads.head") if self.arch.classes else None
-        return ReferenceAnswers(embedding=embedding, logits=logits, attention=maps if attention else [])
+        return Answers(embedding=embedding, logits=logits, attention=maps if attention else [])
 
     def _tokens(self, pictures: torch.Tensor) -> torch.Tensor:
         arch, state = self.arch, self._state

@@ -32,7 +32,7 @@ IR_VERSION: Final = 9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weight:
+class Initializer:
     """An initializer whose values are made when asked for."""
 
     name: str
@@ -61,7 +61,7 @@ class GraphBuilder:
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
-        self.weights: list[Weight] = []
+        self.weights: list[Initializer] = []
         self.inputs: list[ValueInfoProto] = []
         self.outputs: list[ValueInfoProto] = []
         self._scope: list[str] = []
@@ -101,7 +101,7 @@ class GraphBuilder:
         self, name: str, shape: tuple[int, ...], make: Callable[[], Array], dtype: DTypeLike = np.float32
     ) -> str:
         """Adds weights under a name of the checkpoint's; float32 unless told otherwise."""
-        self.weights.append(Weight(name=self._unique(name), dtype=np.dtype(dtype), shape=shape, make=make))
+        self.weights.append(Initializer(name=self._unique(name), dtype=np.dtype(dtype), shape=shape, make=make))
         return name
 
     def constant(self, name: str, values: Sequence[int] | float, dtype: DTypeLike = np.int64) -> str:
@@ -109,7 +109,7 @@ class GraphBuilder:
         array = np.array(values, dtype=dtype)
         if name not in self._constants:
             self._constants[self._unique(name)] = array
-            self.weights.append(Weight(name=name, dtype=array.dtype, shape=array.shape, make=lambda: array))
+            self.weights.append(Initializer(name=name, dtype=array.dtype, shape=array.shape, make=lambda: array))
         elif not np.array_equal(self._constants[name], array):
             raise AssertionError(f"the constant {name} has another value already")
         return name

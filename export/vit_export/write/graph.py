@@ -21,12 +21,15 @@ from typing import Final, Literal
 import numpy as np
 from onnx import TensorProto
 
+from vit_export.names import block_name
+from vit_export.write.blueprint import Blueprint
 from vit_export.write.builder import GraphBuilder
-from vit_export.write.linear import Linear, WeightSource, stored_linear
-from vit_export.write.lowering import Activation, Float32, LinearLayer, Lowering, Recorder
+from vit_export.write.linear import Linear
+from vit_export.write.lowering import Activation, Float32, Lowering
 from vit_export.write.rollout import RolloutRecorder
+from vit_export.write.weights import WeightSource
 from vit_runtime.arrays import FloatArray
-from vit_runtime.artifact import Architecture, Preprocessing, Rollout
+from vit_runtime.artifact import Architecture, Preprocessing
 
 PIXELS: Final = "pixels"
 PATCH_PROJECTION: Final = "patch_embed/projection"
@@ -38,28 +41,22 @@ _PACKED: Final = ("query", "key", "value")
 """Order of the thirds of PyTorch's packed input projection."""
 
 
-def build_graph(
-    arch: Architecture,
-    preprocessing: Preprocessing,
-    weights: WeightSource,
-    lowering: Lowering | None = None,
-    rollout: Rollout | None = None,
-) -> GraphBuilder:
+def build_graph(blueprint: Blueprint, lowering: Lowering | None = None) -> GraphBuilder:
     """Records the whole model: `pixels` uint8 (N, H, W, 3) to `logits` (N, C), `embedding` (N, D), `rollout` (N, G, G).
 
     The first only where there is a head, the last only where it is asked for.
     """
-    g = GraphBuilder()
-    watching = None if rollout is None else RolloutRecorder(arch, rollout)
-    model = _Model(g=g, arch=arch, weights=weights, lowering=lowering or Float32(), rollout=watching)
+    g, arch = GraphBuilder(), blueprint.arch
+    watching = None if blueprint.rollout is None else RolloutRecorder(arch, blueprint.rollout)
+    model = _Recording(g=g, arch=arch, weights=blueprint.weights, lowering=lowering or Float32(), rollout=watching)
     side = arch.image_size
     pixels = g.input(PIXELS, TensorProto.UINT8, ("N", side, side, _COLOURS))
-    x = patch_embed(model, pixels, preprocessing)
+    x = patch_embed(model, pixels, blueprint.preprocessing)
     for layer in range(arch.layers):
         with g.scope(f"encoder/{layer}"):
             # Only what the answer is read from leaves the encoder: the last block computes nothing else.
             rows = _answer_rows(arch) if layer == arch.layers - 1 else arch.tokens
-            x = block(model, x, f"encoder.layers.encoder_layer_{layer}", rows=rows)
+            x = block(model, x, block_name(layer), rows=rows)
     head(model, x)
     if arch.classes:
         g.output("logits", TensorProto.FLOAT, ("N", arch.classes))
@@ -75,16 +72,9 @@ def _answer_rows(arch: Architecture) -> int:
     return rows.get(arch.pooling, arch.tokens)
 
 
-def linear_layers(arch: Architecture, preprocessing: Preprocessing, weights: WeightSource) -> list[LinearLayer]:
-    """Every linear layer, in the order of the graph."""
-    recorder = Recorder()
-    build_graph(arch, preprocessing, weights, recorder)
-    return recorder.layers
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Model:
-    """What every part of the graph needs."""
+class _Recording:
+    """A graph while it is recorded: what every part of it needs."""
 
     g: GraphBuilder
     arch: Architecture
@@ -93,7 +83,7 @@ class _Model:
     rollout: RolloutRecorder | None
 
 
-def patch_embed(model: _Model, pixels: str, preprocessing: Preprocessing) -> str:
+def patch_embed(model: _Recording, pixels: str, preprocessing: Preprocessing) -> str:
     """Equation 1: z₀ = [x_class; x¹E; …; xᴺE] + E_pos, from raw pixels (N, G·P, G·P, 3) to (N, S, D)."""
     g, arch, weights = model.g, model.arch, model.weights
     grid, patch, width = arch.grid, arch.patch_size, arch.width
@@ -154,7 +144,7 @@ def patch_projection(shape: tuple[int, int], preprocessing: Preprocessing, weigh
     return Linear(key="conv_proj", shape=shape, weight=weight, bias=bias)
 
 
-def block(model: _Model, x: str, key: str, *, rows: int) -> str:
+def block(model: _Recording, x: str, key: str, *, rows: int) -> str:
     """Equations 2 and 3: z' = MSA(LN(z)) + z, then z'' = MLP(LN(z')) + z'.
 
     (N, S, D) to (N, rows, D): the last block computes the first rows only, where nothing else is asked for.
@@ -172,7 +162,7 @@ def block(model: _Model, x: str, key: str, *, rows: int) -> str:
     return g.node("Add", [x, y], "mlp_residual")
 
 
-def attention(model: _Model, x: str, key: str, *, queries: int) -> str:
+def attention(model: _Recording, x: str, key: str, *, queries: int) -> str:
     """Softmax(Q Kᵀ / √K) V in H heads (Vaswani et al. 2017, section 3.2).
 
     (N, S, D) to (N, queries, D), where only the first tokens ask.
@@ -191,10 +181,10 @@ def attention(model: _Model, x: str, key: str, *, queries: int) -> str:
     if watching is not None and y.probabilities is not None:
         watching.watch(g, y.probabilities)
     mixed = Activation(value=y.mixed, site=g.path("mixed"), kind="mixed", rows=queries, width=arch.width, alone=alone)
-    return linear(g, mixed, "output", stored_linear(model.weights, f"{key}.out_proj", (arch.width, arch.width)))
+    return linear(g, mixed, "output", Linear.stored(model.weights, f"{key}.out_proj", (arch.width, arch.width)))
 
 
-def _projection(model: _Model, key: str, name: Literal["query", "key", "value"]) -> Linear:
+def _projection(model: _Recording, key: str, name: Literal["query", "key", "value"]) -> Linear:
     """One third of PyTorch's packed `in_proj_weight` (3·D, D), with the scale 1 / √K folded into the query.
 
     For heads of 64 the scale is 1/8, which changes no bit of a mantissa.
@@ -211,18 +201,18 @@ def _projection(model: _Model, key: str, name: Literal["query", "key", "value"])
     )
 
 
-def mlp(model: _Model, x: str, key: str, *, rows: int) -> str:
+def mlp(model: _Recording, x: str, key: str, *, rows: int) -> str:
     """Two layers with GELU between them; (N, rows, D) to (N, rows, M) to (N, rows, D)."""
     g, arch, weights, linear = model.g, model.arch, model.weights, model.lowering.linear
     alone = rows < arch.tokens
     tokens = Activation(value=x, site=g.path("input"), kind="normalised", rows=rows, width=arch.width, alone=alone)
-    y = linear(g, tokens, "hidden", stored_linear(weights, f"{key}.0", (arch.mlp_width, arch.width)))
+    y = linear(g, tokens, "hidden", Linear.stored(weights, f"{key}.0", (arch.mlp_width, arch.width)))
     y = model.lowering.gelu(g, y, arch)
     hidden = Activation(value=y, site=g.path("gelu"), kind="gelu", rows=rows, width=arch.mlp_width, alone=alone)
-    return linear(g, hidden, "output", stored_linear(weights, f"{key}.3", (arch.width, arch.mlp_width)))
+    return linear(g, hidden, "output", Linear.stored(weights, f"{key}.3", (arch.width, arch.mlp_width)))
 
 
-def head(model: _Model, x: str) -> None:
+def head(model: _Recording, x: str) -> None:
     """Equation 4: y = LN(z⁰), the embedding (N, D), and where there is one the linear head, the logits (N, C).
 
     Variants read the head's input elsewhere too; `Pooling` lists them.
@@ -231,11 +221,11 @@ def head(model: _Model, x: str) -> None:
     features = _pooled(model, x)
     if arch.classes:
         token = Activation(value=features, site=HEAD, kind="head", rows=1, width=arch.head_width)
-        layer = stored_linear(model.weights, "heads.head", (arch.classes, arch.head_width))
+        layer = Linear.stored(model.weights, "heads.head", (arch.classes, arch.head_width))
         model.lowering.linear(g, token, "logits", layer)
 
 
-def _pooled(model: _Model, x: str) -> str:
+def _pooled(model: _Recording, x: str) -> str:
     """Records `embedding` (N, D) from the last block's tokens (N, rows, D), and returns what the head reads."""
     g, arch = model.g, model.arch
     if arch.pooling == "class_token":
@@ -253,7 +243,7 @@ def _pooled(model: _Model, x: str) -> str:
     return g.node("Concat", [embedding, _patch_mean(model, x, "head/patch_mean")], "head/features", axis=1)
 
 
-def _patch_mean(model: _Model, x: str, name: str) -> str:
+def _patch_mean(model: _Recording, x: str, name: str) -> str:
     """The mean of the tokens that stand for patches: (N, S, D) to (N, D)."""
     g, arch = model.g, model.arch
     axis = g.constant("axis/tokens", [1])
@@ -263,7 +253,7 @@ def _patch_mean(model: _Model, x: str, name: str) -> str:
     return g.node("ReduceMean", [x, axis], name, keepdims=0)
 
 
-def layer_norm(model: _Model, x: str, name: str, key: str) -> str:
+def layer_norm(model: _Recording, x: str, name: str, key: str) -> str:
     """LayerNorm over the last axis (Ba et al. 2016); the shape stays."""
     g, arch, weights = model.g, model.arch, model.weights
     scale = g.weight(f"{key}.weight", (arch.width,), lambda: weights(f"{key}.weight"))

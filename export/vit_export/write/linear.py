@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
+from vit_export.write.weights import WeightSource
 from vit_runtime.arrays import FloatArray
-
-WeightSource: TypeAlias = Callable[[str], FloatArray]
-"""Gives a float32 tensor by its name in torchvision's state dict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +22,12 @@ class Linear:
     bias: Callable[[], FloatArray]
     """Gives b, (out,)."""
 
-
-def stored_linear(weights: WeightSource, key: str, shape: tuple[int, int]) -> Linear:
-    """A linear layer whose weights are used as the checkpoint holds them."""
-    return Linear(
-        key=key,
-        shape=shape,
-        weight=lambda: weights(f"{key}.weight"),
-        bias=lambda: weights(f"{key}.bias"),
-    )
+    @classmethod
+    def stored(cls, weights: WeightSource, key: str, shape: tuple[int, int]) -> Linear:
+        """A layer whose weights are used as the checkpoint holds them."""
+        return cls(
+            key=key,
+            shape=shape,
+            weight=lambda: weights(f"{key}.weight"),
+            bias=lambda: weights(f"{key}.bias"),
+        )

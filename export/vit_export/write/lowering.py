@@ -97,8 +97,8 @@ class Float32:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearLayer:
-    """A linear layer in its place."""
+class PlacedLinear:
+    """A linear layer in its place in the graph."""
 
     path: str
     """Its name for people, and in the graph: `encoder/3/attention/query`."""
@@ -116,15 +116,15 @@ class FusedFloat32(Float32):
         return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities)
 
 
-class Recorder(Float32):
+class LayerRecorder(Float32):
     """Float32, and remembers every linear layer in the order of the graph."""
 
     def __init__(self) -> None:
-        self.layers: list[LinearLayer] = []
+        self.layers: list[PlacedLinear] = []
 
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
         """As in float32."""
-        self.layers.append(LinearLayer(path=g.path(name), input=x, layer=layer))
+        self.layers.append(PlacedLinear(path=g.path(name), input=x, layer=layer))
         return super().linear(g, x, name, layer)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
-from vit_export.write.builder import CONTRIB_DOMAIN, CONTRIB_OPSET, IR_VERSION, OPSET, GraphBuilder, Weight
+from vit_export.write.builder import CONTRIB_DOMAIN, CONTRIB_OPSET, IR_VERSION, OPSET, GraphBuilder, Initializer
 from vit_runtime.artifact import METADATA_KEY, Artifact, ExternalData
 from vit_runtime.artifact.digest import digest_entry
 from vit_runtime.errors import option
@@ -134,7 +134,7 @@ class _DigestedFile(OutputFile):
 class _Tensor:
     """A weight, its `TensorProto` without the values, and where those go."""
 
-    weight: Weight
+    weight: Initializer
     header: bytes
     offset: int | None
     """Where the values start in the file of weights; None inside the ONNX file."""
@@ -176,7 +176,7 @@ def _publish(file: ModelFile, destination: Path) -> None:
         data_destination.unlink(missing_ok=True)  # of a larger model that was here before
 
 
-def _lay_out(weights: list[Weight], data_file: str | None) -> list[_Tensor]:
+def _lay_out(weights: list[Initializer], data_file: str | None) -> list[_Tensor]:
     """Decides where each weight goes: inside the ONNX file, or into `data_file` where there is one."""
     tensors: list[_Tensor] = []
     end = 0

@@ -61,8 +61,8 @@ class ExternalData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Artifact:
-    """Everything that an artifact says about itself."""
+class Description:
+    """What is known of an artifact before its graph is written and measured."""
 
     format_version: int
     producer: str
@@ -77,20 +77,10 @@ class Artifact:
     """None without the output of that name."""
     precision: Precision
     target: Target
-    quantization: Quantization | None
-    """None unless the precision is int8."""
-    external_data: ExternalData | None
-    verification: Verification | None
-    """None only while an export is under way: a file without it is refused."""
-    self_test: SelfTest | None
 
     def __post_init__(self) -> None:
         if self.labels is not None and len(self.labels) != self.architecture.classes:
             raise ValueError(f"{len(self.labels)} labels for {self.architecture.classes} classes")
-        finished = self.verification is not None
-        if finished and (self.quantization is None) == (self.precision == "int8"):
-            found = "without a" if self.quantization is None else "with a"
-            raise ValueError(f"precision {self.precision} {found} quantization block")
         size = self.architecture.image_size
         if self.preprocessing.crop_hw != (size, size):
             raise ValueError(f"crop_hw {self.preprocessing.crop_hw} does not fit image_size {size}")
@@ -98,16 +88,6 @@ class Artifact:
             raise ValueError("output rollout and key rollout do not go together")
         if ("logits" in self.outputs) != (self.architecture.classes > 0):
             raise ValueError(f"outputs {', '.join(self.outputs)} with {self.architecture.classes} classes")
-        if self.verification is not None and [check.output for check in self.verification.outputs] != [*self.outputs]:
-            raise ValueError("verification.outputs should be those of the graph, in the same order")
-        if self.self_test is not None:
-            self._check_self_test(self.self_test)
-
-    def _check_self_test(self, self_test: SelfTest) -> None:
-        found = [(answer.output, len(answer.values)) for answer in self_test.outputs]
-        lengths = [(output, math.prod(self.shape(output))) for output in self.outputs]
-        if found != lengths:
-            raise ValueError(f"self_test has {dict(found) or 'no'} values, should have {dict(lengths)}")
 
     def shape(self, output: Output) -> tuple[int, ...]:
         """The shape of an output for one picture."""
@@ -120,5 +100,28 @@ class Artifact:
         return shapes[output]
 
     def to_json(self) -> str:
-        """The document that goes into the file."""
+        """The document as it goes into a file."""
         return json.dumps(codec.encode(self), ensure_ascii=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact(Description):
+    """Everything that an artifact says about itself: a file has it only when its export is finished."""
+
+    quantization: Quantization | None
+    """None unless the precision is int8."""
+    external_data: ExternalData | None
+    verification: Verification
+    self_test: SelfTest
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.quantization is None) == (self.precision == "int8"):
+            found = "without a" if self.quantization is None else "with a"
+            raise ValueError(f"precision {self.precision} {found} quantization block")
+        if [check.output for check in self.verification.outputs] != [*self.outputs]:
+            raise ValueError("verification.outputs should be those of the graph, in the same order")
+        found_values = [(answer.output, len(answer.values)) for answer in self.self_test.outputs]
+        lengths = [(output, math.prod(self.shape(output))) for output in self.outputs]
+        if found_values != lengths:
+            raise ValueError(f"self_test has {dict(found_values) or 'no'} values, should have {dict(lengths)}")

@@ -20,7 +20,7 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
 
     Raises:
         ArtifactError: no such file, no ONNX file, no vit-edge metadata, an unknown format version, a broken
-            document, an unfinished export, a file of weights that is missing or of another size, or tensors that lie
+            document, a file of weights that is missing or of another size, or tensors that lie
             elsewhere than the metadata says.
     """
     path = as_path(path)
@@ -34,8 +34,6 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     artifact = _parse_document(metadata[METADATA_KEY], path)
     if DIGEST_KEY not in metadata:
         raise ArtifactError(path, "incomplete: it ends before its digest", "copy or export the file again")
-    if artifact.verification is None or artifact.self_test is None:
-        raise ArtifactError(path, "its export did not finish", "export it again")
     check_external_data(path, artifact.external_data)
     return artifact
 

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
     from vit_runtime.arrays import FloatArray
-    from vit_runtime.artifact import Artifact, Output
+    from vit_runtime.artifact import Description, Output
 
 _REMEDY: Final = "do not use this file; export the model again"
 _SHOWN: Final = 200
 
 
-def check_signature(session: ort.InferenceSession, artifact: Artifact, path: Path) -> None:
-    """Compares names, types and shapes of a session's inputs and outputs with the artifact's.
+def check_signature(session: ort.InferenceSession, description: Description, path: Path) -> None:
+    """Compares names, types and shapes of a session's inputs and outputs with those of its description.
 
     Raises:
         ArtifactError: they differ.
     """
-    pixels = (*artifact.preprocessing.crop_hw, 3)
+    pixels = (*description.preprocessing.crop_hw, 3)
     expected_inputs = [f"pixels uint8 {_shape(('N', *pixels))}"]
-    expected_outputs = [f"{output} float {_shape(('N', *artifact.shape(output)))}" for output in artifact.outputs]
+    expected_outputs = [f"{output} float {_shape(('N', *description.shape(output)))}" for output in description.outputs]
     for kind, nodes, expected in (
         ("takes", session.get_inputs(), expected_inputs),
         ("gives", session.get_outputs(), expected_outputs),
@@ -42,25 +42,27 @@ def check_signature(session: ort.InferenceSession, artifact: Artifact, path: Pat
             raise ArtifactError(path, told, _REMEDY)
 
 
-def check_answers(answers: Sequence[object], outputs: Sequence[Output], artifact: Artifact, pictures: int) -> None:
-    """Compares what a graph has given with what the artifact says of it: float32, a row a picture.
+def check_answers(
+    answers: Sequence[object], outputs: Sequence[Output], description: Description, pictures: int
+) -> None:
+    """Compares what a graph has given with what its description says of it: float32, a row a picture.
 
     Raises:
         ArtifactError: they differ, whatever the graph had announced.
     """
     for output, answer in zip(outputs, answers, strict=True):
-        expected = (pictures, *artifact.shape(output))
+        expected = (pictures, *description.shape(output))
         if not isinstance(answer, np.ndarray) or answer.dtype != np.float32 or answer.shape != expected:
             found = (
                 f"{answer.dtype} {_shape(answer.shape)}" if isinstance(answer, np.ndarray) else type(answer).__name__
             )
             told = f"its graph gave {output} as {found} where float32 {_shape(expected)} belongs"
-            raise ArtifactError(artifact.model, told, _REMEDY)
+            raise ArtifactError(description.model, told, _REMEDY)
 
 
-def empty_answer(output: Output, artifact: Artifact) -> FloatArray:
+def empty_answer(output: Output, description: Description) -> FloatArray:
     """What no picture at all gives: float32 (0, ...)."""
-    return np.empty((0, *artifact.shape(output)), np.float32)
+    return np.empty((0, *description.shape(output)), np.float32)
 
 
 def _described(node: Any) -> str:

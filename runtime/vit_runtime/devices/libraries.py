@@ -9,25 +9,25 @@ import ctypes
 import sys
 import types
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-_NEED_CUDA: Final = ("cuda", "tensorrt")
+from vit_runtime.devices.providers import ExecutionProvider
 
 
-def load_failure(runtime: Any, provider: str) -> str:
+def load_failure(runtime: Any, provider: ExecutionProvider) -> str:
     """Why a provider's library does not load, in the linker's words; empty where it does, or has none of its own.
 
     Args:
         runtime: the onnxruntime module.
-        provider: "cuda", "tensorrt", "openvino" or "coreml".
+        provider: an accelerator's; the library is called after its short name.
     """
     folder = Path(runtime.__file__).parent / "capi"
     suffix = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
     prefix = "" if sys.platform == "win32" else "lib"
-    library = folder / f"{prefix}onnxruntime_providers_{provider}{suffix}"
+    library = folder / f"{prefix}onnxruntime_providers_{provider.name}{suffix}"
     if not library.is_file():
         return ""
-    if provider in _NEED_CUDA and hasattr(runtime, "preload_dlls"):
+    if provider.needs_cuda and hasattr(runtime, "preload_dlls"):
         _find_cuda(runtime.preload_dlls)
     try:
         ctypes.CDLL(str(folder / f"{prefix}onnxruntime_providers_shared{suffix}"), mode=ctypes.RTLD_GLOBAL)

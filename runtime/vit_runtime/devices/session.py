@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 from vit_runtime.checks import text_by_text, whole_number
 from vit_runtime.devices.libraries import load_failure
 from vit_runtime.devices.memory import release_freed_memory
+from vit_runtime.devices.providers import CPU, CUDA, EXECUTION_PROVIDERS, PROVIDERS, ExecutionProvider, Provider
 from vit_runtime.devices.saturation import int8_products_saturate
 from vit_runtime.devices.threads import default_threads
 from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError, UsageError, one_line, option
@@ -21,34 +22,6 @@ from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderEr
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
-PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
-
-CPU_PROVIDER: Final = "CPUExecutionProvider"
-"""onnxruntime's name of its own provider for processors."""
-_EXECUTION_PROVIDERS: Final[dict[str, str]] = {
-    "cpu": CPU_PROVIDER,
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-}
-_HOW_TO_GET: Final[dict[str, str]] = {
-    "cuda": "install vit-edge[gpu] in an environment without vit-edge[cpu]; on a Jetson, NVIDIA's own wheel",
-    "tensorrt": "install vit-edge[gpu] in an environment without vit-edge[cpu], and TensorRT",
-    "openvino": "install vit-edge[openvino] in an environment without vit-edge[cpu]",
-    "coreml": "use vit-edge[cpu] on macOS",
-}
-"""For a build of onnxruntime without the provider."""
-_HOW_TO_RUN: Final[dict[str, str]] = {
-    "cuda": "see that the driver works (nvidia-smi) and CUDA is there: pip install 'onnxruntime-gpu[cuda,cudnn]'",
-    "tensorrt": "see that the driver works (nvidia-smi) and that TensorRT's libraries are installed",
-}
-"""For a provider that is compiled in and does not run; for the others there is the CPU."""
-# TF32 would round fp32 products to 10 bits of mantissa: not the answers of the reference.
-_OPTIONS: Final[dict[str, dict[str, str]]] = {"cuda": {"use_tf32": "0"}}
-_NUMBERED: Final = ("cuda", "tensorrt")
-"""Providers of devices that have numbers."""
 _EXACT: Final = "this processor has no VNNI: exact but slower int8 kernels"
 _MOST_THREADS: Final = 1024
 LOG_NOTHING: Final = 4
@@ -100,12 +73,13 @@ def open_session(
     if provider not in PROVIDERS:
         raise ProviderError(f"provider '{provider}'", "unknown", f"choose one of {', '.join(PROVIDERS)}")
     _check_threads(threads, provider)
-    own = _own_options(provider, device, provider_options)
-    if provider == "auto":
+    wanted = EXECUTION_PROVIDERS.get(provider)
+    own = _own_options(wanted, device, provider_options)
+    if wanted is None:
         return _open_auto(opening, threads, int8=int8)
-    if provider == "cpu":
+    if wanted is CPU:
         return _open_cpu(opening, threads, own, int8=int8)
-    return _open_accelerator(opening, provider, own)
+    return _open_accelerator(opening, wanted, own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,16 +101,20 @@ def _check_threads(threads: int | None, provider: Provider) -> None:
         raise UsageError(option("threads"), f"cannot be set for {provider}, which schedules itself", "leave it out")
 
 
-def _own_options(provider: Provider, device: int | None, options: Mapping[str, str] | None) -> dict[str, str]:
-    """The provider's options: ours, and over them the caller's."""
-    if options and provider == "auto":
+def _own_options(
+    wanted: ExecutionProvider | None, device: int | None, options: Mapping[str, str] | None
+) -> dict[str, str]:
+    """The options of a provider, none for "auto": ours, and over them the caller's."""
+    if options and wanted is None:
         raise UsageError(option("provider_options"), "are for one provider", f"name it with {option('provider')}")
     number: dict[str, str] = {}
     if device is not None:
-        if provider not in _NUMBERED:
-            raise UsageError(option("device"), f"is for {' and '.join(_NUMBERED)}", f"add {option('provider', 'cuda')}")
+        if wanted is None or not wanted.numbered:
+            numbered = " and ".join(record.name for record in EXECUTION_PROVIDERS.values() if record.numbered)
+            raise UsageError(option("device"), f"is for {numbered}", f"add {option('provider', 'cuda')}")
         number = {"device_id": str(whole_number("device", device, least=0))}
-    return {**_OPTIONS.get(provider, {}), **number, **text_by_text("provider_options", options)}
+    ours = {} if wanted is None else wanted.options
+    return {**ours, **number, **text_by_text("provider_options", options)}
 
 
 def import_onnxruntime() -> Any:
@@ -168,42 +146,39 @@ def silence_onnxruntime() -> None:
 
 def _open_auto(opening: _Opening, threads: int | None, *, int8: bool) -> OpenedSession:
     note = ""
-    if _EXECUTION_PROVIDERS["cuda"] in opening.runtime.get_available_providers():
+    if CUDA.full_name in opening.runtime.get_available_providers():
         try:
-            opened = _open_accelerator(opening, "cuda", _OPTIONS["cuda"])
+            opened = _open_accelerator(opening, CUDA, CUDA.options)
             return replace(opened, note="" if threads is None else "threads are for the CPU: not used")
         except ProviderError as error:
             note = f"CUDA is compiled in but not used: {error.what}"
-    opened = _open_cpu(opening, threads, {}, int8=int8)
+    opened = _open_cpu(opening, threads, CPU.options, int8=int8)
     return replace(opened, note="; ".join(filter(None, (note, opened.note))))
 
 
-def _open_cpu(opening: _Opening, threads: int | None, own: dict[str, str], *, int8: bool) -> OpenedSession:
+def _open_cpu(opening: _Opening, threads: int | None, own: Mapping[str, str], *, int8: bool) -> OpenedSession:
     threads = threads or default_threads()
     exact = int8 and int8_products_saturate()
-    session = _create(opening, "cpu", own, session_options(threads, exact_int8=exact))
-    return OpenedSession(session=session, provider=CPU_PROVIDER, threads=threads, note=_EXACT if exact else "")
+    session = _create(opening, CPU, own, session_options(threads, exact_int8=exact))
+    return OpenedSession(session=session, provider=CPU.full_name, threads=threads, note=_EXACT if exact else "")
 
 
-def _open_accelerator(opening: _Opening, provider: Provider, own: dict[str, str]) -> OpenedSession:
-    runtime, execution_provider = opening.runtime, _EXECUTION_PROVIDERS[provider]
+def _open_accelerator(opening: _Opening, wanted: ExecutionProvider, own: Mapping[str, str]) -> OpenedSession:
+    runtime, where = opening.runtime, f"provider '{wanted.name}'"
     available = runtime.get_available_providers()
-    if execution_provider not in available:
-        built_for = ", ".join(name for name, full in _EXECUTION_PROVIDERS.items() if full in available)
-        raise ProviderError(
-            f"provider '{provider}'",
-            f"not in this build of onnxruntime {runtime.__version__} (it has: {built_for})",
-            _HOW_TO_GET[provider],
-        )
-    if cause := load_failure(runtime, provider):
-        raise ProviderError(f"provider '{provider}'", f"does not load ({cause})", _how_to_run(provider))
+    if wanted.full_name not in available:
+        built_for = ", ".join(name for name, record in EXECUTION_PROVIDERS.items() if record.full_name in available)
+        found = f"not in this build of onnxruntime {runtime.__version__} (it has: {built_for})"
+        raise ProviderError(where, found, wanted.how_to_get)
+    if cause := load_failure(runtime, wanted):
+        raise ProviderError(where, f"does not load ({cause})", wanted.how_to_run)
     options = session_options(default_threads())
     # The written graph holds no shape arithmetic: every node can run on an accelerator, so none may fall back.
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    session = _create(opening, provider, own, options)
-    if session.get_providers()[0] != execution_provider:
-        raise ProviderError(f"provider '{provider}'", "onnxruntime would not start it", _how_to_run(provider))
-    return OpenedSession(session=session, provider=execution_provider, threads=None, note="")
+    session = _create(opening, wanted, own, options)
+    if session.get_providers()[0] != wanted.full_name:
+        raise ProviderError(where, "onnxruntime would not start it", wanted.how_to_run)
+    return OpenedSession(session=session, provider=wanted.full_name, threads=None, note="")
 
 
 def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOptions:
@@ -227,10 +202,10 @@ def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOpt
 
 
 def _create(
-    opening: _Opening, provider: Provider, own: dict[str, str], options: ort.SessionOptions
+    opening: _Opening, wanted: ExecutionProvider, own: Mapping[str, str], options: ort.SessionOptions
 ) -> ort.InferenceSession:
     runtime, path = opening.runtime, opening.path
-    providers = [(_EXECUTION_PROVIDERS[provider], own)]
+    providers = [(wanted.full_name, dict(own))]
     try:
         for key, value in opening.entries.items():
             options.add_session_config_entry(key, value)
@@ -238,13 +213,8 @@ def _create(
         session = runtime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         reason = one_line(error)
-        if provider == "cpu":
+        if wanted is CPU:
             raise ArtifactError(path, f"onnxruntime {runtime.__version__} cannot load it: {reason}") from error
-        raise ProviderError(f"provider '{provider}'", f"cannot run {path}: {reason}", _how_to_run(provider)) from error
+        raise ProviderError(f"provider '{wanted.name}'", f"cannot run {path}: {reason}", wanted.how_to_run) from error
     release_freed_memory()
     return session
-
-
-def _how_to_run(provider: str) -> str:
-    """What to do about a provider that is compiled in and does not run."""
-    return _HOW_TO_RUN.get(provider, f"try {option('provider', 'cpu')}")

@@ -16,33 +16,35 @@ from vit_runtime.devices.kernel_files import parse_list, parse_number, read_text
 from vit_runtime.devices.macos import macos_cores
 from vit_runtime.devices.windows import windows_cores
 
-_ROOT: Final = Path("/")
 _CPUS: Final = "sys/devices/system/cpu"
 _HYBRID_INTEL: Final = "sys/devices/cpu_core/cpus"
 _FAST: Final = 0.7
 """Share of the fastest core's capacity from which a core helps: keeps a phone's prime and big cores, not its little."""
 
 
-def default_threads() -> int:
+def default_threads(root: Path = Path("/")) -> int:
     """Physical performance cores open to this process, at least 1; logical ones where the system does not tell.
 
     Linux: those of its affinity, and no more than the quota of its control groups. Windows: those of its affinity.
     macOS knows no affinity. The ways on macOS and Windows follow their makers' documentation, and are tested on
     records made by hand, not on these systems. Raises nothing: what cannot be found out is left out.
+
+    Args:
+        root: the folder with Linux's `proc` and `sys`.
     """
     if sys.platform == "darwin":
         cores = macos_cores()
     elif sys.platform == "win32":
         cores = windows_cores()
     else:
-        cores = _linux_cores()
+        cores = _linux_cores(root)
     return max(1, cores or os.cpu_count() or 1)
 
 
-def _linux_cores() -> int:
+def _linux_cores(root: Path) -> int:
     """Also for other systems: without Linux's files every processor is a core."""
-    cores = len({_core_of(cpu) for cpu in _fastest(_allowed())})
-    limit = processor_limit(_ROOT)
+    cores = len({_core_of(cpu, root) for cpu in _fastest(_allowed(), root)})
+    limit = processor_limit(root)
     return cores if limit is None else min(cores, limit)
 
 
@@ -56,13 +58,13 @@ def _allowed() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _fastest(cpus: set[int]) -> set[int]:
+def _fastest(cpus: set[int], root: Path) -> set[int]:
     """Keeps the fast kind of a big.LITTLE (`cpu_capacity`) or hybrid Intel (`cpu_core`) processor."""
-    capacities = {cpu: parse_number(read_text(_ROOT / _CPUS / f"cpu{cpu}/cpu_capacity")) for cpu in cpus}
+    capacities = {cpu: parse_number(read_text(root / _CPUS / f"cpu{cpu}/cpu_capacity")) for cpu in cpus}
     fast = {cpu for cpu in cpus if capacities[cpu] >= _FAST * max(capacities.values())}
-    return (fast & parse_list(read_text(_ROOT / _HYBRID_INTEL))) or fast
+    return (fast & parse_list(read_text(root / _HYBRID_INTEL))) or fast
 
 
-def _core_of(cpu: int) -> str:
+def _core_of(cpu: int, root: Path) -> str:
     """A name shared by the hardware threads of one core."""
-    return read_text(_ROOT / _CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu)
+    return read_text(root / _CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu)

@@ -16,7 +16,7 @@ from PIL import Image
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Interpolation, Preprocessing
 from vit_runtime.errors import ImageError
-from vit_runtime.pictures.images import ImageSource, read_rgb, source_name
+from vit_runtime.pictures.reading import ImageSource, read_rgb, source_name
 
 RESAMPLING: Final[dict[Interpolation, Image.Resampling]] = {
     "nearest": Image.Resampling.NEAREST,

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from vit_export.errors import UnknownModelError
-
-
-def parse_keep_float(text: str) -> int | tuple[str, ...]:
-    """A number of layers, or patterns of layer names parted by commas; `vit_export.checks` looks at what they say."""
-    if re.fullmatch("-?[0-9]+", text.strip()):
-        return int(text)
-    return tuple(part.strip() for part in text.split(","))
 
 
 def layers_to_keep(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vit_runtime.devices import threads as processors
+from vit_runtime.devices.threads import default_threads
 
 Machine = Callable[..., int]
 
@@ -29,8 +29,7 @@ def threads_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         allowed = set(range(cpus)) if isinstance(cpus, int) else cpus
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed, raising=False)
         monkeypatch.setattr(sys, "platform", "linux")
-        monkeypatch.setattr(processors, "_ROOT", tmp_path)
-        return processors.default_threads()
+        return default_threads(tmp_path)
 
     return run
 
@@ -58,20 +57,19 @@ def test_without_affinity_every_processor_counts(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     monkeypatch.setattr(sys, "platform", "freebsd13")
-    monkeypatch.setattr(processors, "_ROOT", tmp_path)
-    assert processors.default_threads() == 6
+    assert default_threads(tmp_path) == 6
 
 
 def test_where_a_sandbox_forbids_the_question_for_affinity_every_processor_counts(
-    monkeypatch: pytest.MonkeyPatch, threads_on: Machine
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     def forbidden(_: int) -> set[int]:
         raise PermissionError
 
-    threads_on(cpus=1, files={})
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "sched_getaffinity", forbidden, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert processors.default_threads() == 6
+    assert default_threads(tmp_path) == 6
 
 
 def test_two_threads_of_one_core_count_once(threads_on: Machine):
@@ -135,4 +133,4 @@ def test_an_unreadable_quota_is_none(quota: str, threads_on: Machine):
 
 
 def test_this_machine_gets_at_least_one_thread_and_no_more_than_it_has():
-    assert 1 <= processors.default_threads() <= (os.cpu_count() or 1)
+    assert 1 <= default_threads() <= (os.cpu_count() or 1)

@@ -18,9 +18,9 @@ from vit_runtime.artifact import (
     Source,
     Verification,
 )
+from vit_runtime.command_line.terminal import printable
 from vit_runtime.errors import option
 from vit_runtime.selftest import SelfTestResult
-from vit_runtime.terminal import printable
 
 _LABELS_SHOWN = 4
 _SAME_READING: Final = ", with the checkpoint as vit-edge reads it"
@@ -53,9 +53,8 @@ def describe(artifact: Artifact, path: Path) -> str:
         "labels": _describe_labels(artifact),
         "precision": f"{artifact.precision}, for target {artifact.target}",
         "file": f"{size / 1e6:,.1f} MB{beside}, format {artifact.format_version}, by {artifact.producer}",
+        **describe_verification(artifact.verification),
     }
-    if artifact.verification is not None:
-        rows |= describe_verification(artifact.verification)
     if artifact.quantization is not None:
         rows |= describe_quantization(artifact, artifact.quantization, size)
         rows |= _describe_sensitivity(artifact.quantization.sensitivity)
@@ -127,7 +126,6 @@ def _describe_sensitivity(sensitivity: Sequence[LayerLoss]) -> dict[str, str]:
 
 def describe_check(result: SelfTestResult, artifact: Artifact) -> str:
     """The outcome of a self-test with its numbers, and what it cannot tell."""
-    assert artifact.verification is not None  # noqa: S101 - a file without it is refused
     reference = describe_reference(artifact.verification)
     like = f"as {reference}" if result.answers == "reference" else f"as the file did when it was verified: {reference}"
     rows = {

@@ -4,75 +4,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from onnx import TensorProto
 
+from vit_export.int8.observed import Observed
 from vit_export.progress import Progress
+from vit_export.write.blueprint import Blueprint
 from vit_export.write.graph import HEAD, build_graph
-from vit_export.write.linear import WeightSource
-from vit_export.write.lowering import Activation, Recorder
+from vit_export.write.lowering import Activation, LayerRecorder, PlacedLinear
 from vit_export.write.model_file import ModelFile
 from vit_runtime.arrays import FloatArray, UInt8Array
-from vit_runtime.artifact import Architecture, Output, Preprocessing
+from vit_runtime.artifact import Output
 from vit_runtime.devices.session import open_session
 from vit_runtime.errors import ArtifactError
 
-_SAMPLED_PICTURES: Final = 32
-_SAMPLED_ROWS: Final = 8
-"""One row in so many of those pictures is kept to try quantization on."""
-_CLASS_TOKEN_WEIGHT: Final = 30.0
-"""How many other tokens one class token counts for in second moments. It alone becomes the answer, and its errors are
-half of the whole although it is one row of two hundred; 10 to 100 do as well (docs/log.md)."""
 MOMENT_BYTES: Final = 3 << 29
 """Memory for second moments, 1.5 GB: where a model's take more, the pictures pass in several groups of blocks."""
-
-
-@dataclass(kw_only=True)
-class Observed:
-    """What came into one place of the graph, row by row: a row is a token of a picture."""
-
-    low: FloatArray
-    """Smallest value of each channel (width,)."""
-    high: FloatArray
-    moment: torch.Tensor
-    """Weighted sum of x xᵀ over all rows, float32 (width, width)."""
-    total: FloatArray
-    """Weighted sum of each channel."""
-    samples: list[FloatArray] = field(default_factory=list)
-    """Some rows as they came, (rows, width) each, to try quantization on."""
-    weight: float = 0.0
-    """Of all rows."""
-
-    @classmethod
-    def nothing(cls, width: int) -> Observed:
-        """Before the first picture."""
-        return cls(
-            low=np.full(width, np.inf, np.float32),
-            high=np.full(width, -np.inf, np.float32),
-            moment=torch.zeros(width, width),
-            total=np.zeros(width, np.float32),
-        )
-
-    def add(self, values: FloatArray, *, class_token: bool) -> None:
-        """Takes the activations (..., width) of one picture; whether the first row is the class token."""
-        matrix = values.reshape(-1, values.shape[-1])
-        self.low = np.minimum(self.low, matrix.min(axis=0))
-        self.high = np.maximum(self.high, matrix.max(axis=0))
-        if len(self.samples) < _SAMPLED_PICTURES:
-            first = len(self.samples) % _SAMPLED_ROWS if len(matrix) > _SAMPLED_ROWS else 0
-            self.samples.append(matrix[first::_SAMPLED_ROWS].copy())
-        weights = np.ones((len(matrix), 1), np.float32)
-        if class_token:
-            weights[0] = _CLASS_TOKEN_WEIGHT
-        weighted = weights * matrix
-        self.weight += float(weights.sum())
-        self.total += weighted.sum(axis=0)
-        self.moment.addmm_(torch.from_numpy(weighted).T, torch.from_numpy(matrix))
 
 
 @dataclass(kw_only=True)
@@ -83,20 +34,27 @@ class FloatAnswers:
     """By output, one for each picture."""
 
 
-class FloatModel:
+class FloatGraph:
     """The written float32 graph in a session, with its linear layers' inputs as further outputs."""
 
-    def __init__(self, folder: Path, arch: Architecture, preprocessing: Preprocessing, weights: WeightSource) -> None:
+    layers: tuple[PlacedLinear, ...]
+    """All linear layers in the order of the graph. Their weights are made when they are asked for."""
+    float32_bytes: int
+    """Size of its weights."""
+
+    def __init__(self, folder: Path, blueprint: Blueprint) -> None:
         """Writes the graph into `folder`, which the caller deletes.
 
         Raises:
             CheckpointError: a weight is NaN or infinite.
             OutputFileError: there is no room for the file.
         """
-        recorder = Recorder()
-        graph = build_graph(arch, preprocessing, weights, recorder)
+        recorder, arch = LayerRecorder(), blueprint.arch
+        graph = build_graph(replace(blueprint, rollout=None), recorder)
+        self.layers = tuple(recorder.layers)
+        self.float32_bytes = sum(weight.nbytes for weight in graph.weights)
         # In the last block the query reads the class token alone; key and value come later and read all tokens.
-        self.sites = {layer.input.site: layer.input for layer in recorder.layers}
+        self.sites = {layer.input.site: layer.input for layer in self.layers}
         self.sites.pop(HEAD, None)
         self._outputs: list[Output] = ["logits", "embedding"] if arch.classes else ["embedding"]
         self._class_token = arch.pooling != "patch_mean"
@@ -107,6 +65,11 @@ class FloatModel:
         file.write_graph(graph, written=lambda _bytes: None)
         file.close_graph()
         self.session = open_session(file.path, provider="cpu").session
+
+    @property
+    def int8_layers(self) -> tuple[str, ...]:
+        """Paths of the layers that int8 is for, in the order of the graph: all but the head."""
+        return tuple(layer.path for layer in self.layers if layer.input.kind != "head")
 
     def groups(self) -> Iterator[list[Activation]]:
         """Places whose second moments fit into memory together; those of one encoder block are never parted."""

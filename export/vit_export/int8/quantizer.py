@@ -10,15 +10,12 @@ import numpy as np
 import torch
 
 from vit_export.int8.equalise import BlockSpread, EqualisedWeights, Spread
-from vit_export.int8.observe import Observed
+from vit_export.int8.observed import Observed
 from vit_export.int8.rounding import QuantizedWeight, Range, SecondMoment
-from vit_export.write.graph import linear_layers
-from vit_export.write.linear import WeightSource
-from vit_export.write.lowering import Activation, LinearLayer
+from vit_export.names import block_name
+from vit_export.write.lowering import Activation, PlacedLinear
 from vit_runtime.arrays import FloatArray
-from vit_runtime.artifact import Architecture, Preprocessing
 
-_BLOCK: Final = "encoder.layers.encoder_layer_"
 RANGE_MARGIN: Final = 1.1
 """Room for pictures to come: a value cut off costs far more than steps a tenth larger (docs/log.md)."""
 _SHARES: Final = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
@@ -27,11 +24,9 @@ Simulate = Callable[[Activation, FloatArray], FloatArray]
 
 
 @dataclass(kw_only=True)
-class Quantized:
-    """Everything that a static int8 graph is written from."""
+class Calibrated:
+    """What calibration found out, and a static int8 graph is written with."""
 
-    spreads: dict[str, BlockSpread] = field(default_factory=dict)
-    """By the prefix of the block's weights; see `EqualisedWeights`."""
     ranges: dict[str, Range] = field(default_factory=dict)
     """Of the equalised activations, by site."""
     weights: dict[str, QuantizedWeight] = field(default_factory=dict)
@@ -41,46 +36,48 @@ class Quantized:
 
 
 class Quantizer:
-    """Quantizes a model a few blocks at a time, as `observe` hands them over."""
+    """Quantizes a model a few blocks at a time, as a `FloatGraph` has observed them."""
 
     def __init__(
         self,
-        arch: Architecture,
-        preprocessing: Preprocessing,
-        weights: WeightSource,
+        equalised: EqualisedWeights,
+        layers: Iterable[PlacedLinear],
         simulate: Callable[[Mapping[str, Range]], Simulate],
         *,
         constant_scales: bool,
     ) -> None:
-        """Takes the original weights, and how a target quantizes activations of given ranges.
+        """Takes the model's layers, recorded on weights that are not equalised yet, and how a target quantizes.
 
-        With `constant_scales` it has one scale for all rows, also of what GELU puts out.
+        `simulate` is given ranges of activations by site. With `constant_scales` the target has one scale for all rows,
+        also of what GELU puts out.
         """
-        self._arch = arch
-        self._preprocessing = preprocessing
-        self._weights = weights
+        self._equalised = equalised
+        self._layers: dict[str, list[PlacedLinear]] = {}
+        for layer in layers:
+            self._layers.setdefault(layer.input.site, []).append(layer)
         self._simulate = simulate
         self._constant_scales = constant_scales
-        self.result = Quantized()
+        self.result = Calibrated()
+
+    def layers_behind(self, sites: Iterable[str]) -> int:
+        """How many layers read what comes into these places."""
+        return sum(len(self._layers[site]) for site in sites)
 
     def take(self, observed: dict[str, Observed], advance: Callable[[int], None]) -> None:
         """Quantizes the layers behind the observed places, and lets go of the observations; calls back per layer."""
         spreads = block_spreads(observed, lambda site: Spread.of_range(observed[site].low, observed[site].high))
-        self.result.spreads |= spreads
-        equalised = EqualisedWeights(self._weights, self.result.spreads)
-        layers: dict[str, list[LinearLayer]] = {}
-        for layer in linear_layers(self._arch, self._preprocessing, equalised):
-            layers.setdefault(layer.input.site, []).append(layer)
+        self._equalised.equalise(spreads)
         for site in list(observed):
             seen = observed.pop(site)  # the second moments are large
             spread = _spread_of(site, spreads)
             self.result.ranges[site] = _range(seen, spread)
             moment = SecondMoment(_equalised_moment(seen, spread))
             samples = np.concatenate([(sample - spread.shift) / spread.scale for sample in seen.samples])
-            if self._constant_scales and layers[site][0].input.kind == "gelu":
-                self.result.ranges[site] = self._least_loss(layers[site][0].input, samples)
+            layers = self._layers[site]
+            if self._constant_scales and layers[0].input.kind == "gelu":
+                self.result.ranges[site] = self._least_loss(layers[0].input, samples)
             simulate = self._simulate(self.result.ranges)
-            for layer in layers[site]:
+            for layer in layers:
                 weight = layer.layer.weight()
                 rounded = moment.round(weight)
                 self.result.weights[layer.path] = rounded
@@ -106,7 +103,7 @@ def block_spreads(sites: Iterable[str], spread: Callable[[str], Spread]) -> dict
     """The spreads of all blocks that have places among `sites`, by their weights' prefix; `spread` gives a place's."""
     blocks = sorted({site.split("/")[1] for site in sites if site.startswith("encoder/")}, key=int)
     return {
-        f"{_BLOCK}{block}": BlockSpread(
+        block_name(int(block)): BlockSpread(
             normalised=spread(f"encoder/{block}/attention/input"),
             mixed=spread(f"encoder/{block}/attention/mixed"),
             mlp=spread(f"encoder/{block}/mlp/input"),
@@ -123,7 +120,7 @@ def _spread_of(site: str, spreads: Mapping[str, BlockSpread]) -> Spread:
     part, *rest = site.split("/")
     if part != "encoder":
         return _UNCHANGED
-    spread = spreads[f"{_BLOCK}{rest[0]}"]
+    spread = spreads[block_name(int(rest[0]))]
     return {
         "attention/input": spread.normalised,
         "attention/mixed": spread.mixed,

@@ -14,10 +14,10 @@ from typing import Final
 
 import typer
 
+from vit_runtime.command_line.terminal import printable, printable_lines
 from vit_runtime.devices.memory import return_large_blocks_at_once
 from vit_runtime.errors import EXIT_INPUT, EXIT_INTERRUPTED, VitEdgeError, command_line, one_line
 from vit_runtime.pictures.formats import silence_libtiff
-from vit_runtime.terminal import printable, printable_lines
 
 DEBUG_VARIABLE: Final = "VIT_EDGE_DEBUG"
 """Environment variable that, when set, shows the traceback of what is reported in one line."""

@@ -1,0 +1,61 @@
+"""What came into one place of a graph while pictures passed through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import torch
+
+from vit_runtime.arrays import FloatArray
+
+_SAMPLED_PICTURES: Final = 32
+_SAMPLED_ROWS: Final = 8
+"""One row in so many of those pictures is kept to try quantization on."""
+_CLASS_TOKEN_WEIGHT: Final = 30.0
+"""How many other tokens one class token counts for in second moments. It alone becomes the answer, and its errors are
+half of the whole although it is one row of two hundred; 10 to 100 do as well (docs/log.md)."""
+
+
+@dataclass(kw_only=True)
+class Observed:
+    """What came into one place of the graph, row by row: a row is a token of a picture."""
+
+    low: FloatArray
+    """Smallest value of each channel (width,)."""
+    high: FloatArray
+    moment: torch.Tensor
+    """Weighted sum of x xᵀ over all rows, float32 (width, width)."""
+    total: FloatArray
+    """Weighted sum of each channel."""
+    samples: list[FloatArray] = field(default_factory=list)
+    """Some rows as they came, (rows, width) each, to try quantization on."""
+    weight: float = 0.0
+    """Of all rows."""
+
+    @classmethod
+    def nothing(cls, width: int) -> Observed:
+        """Before the first picture."""
+        return cls(
+            low=np.full(width, np.inf, np.float32),
+            high=np.full(width, -np.inf, np.float32),
+            moment=torch.zeros(width, width),
+            total=np.zeros(width, np.float32),
+        )
+
+    def add(self, values: FloatArray, *, class_token: bool) -> None:
+        """Takes the activations (..., width) of one picture; whether the first row is the class token."""
+        matrix = values.reshape(-1, values.shape[-1])
+        self.low = np.minimum(self.low, matrix.min(axis=0))
+        self.high = np.maximum(self.high, matrix.max(axis=0))
+        if len(self.samples) < _SAMPLED_PICTURES:
+            first = len(self.samples) % _SAMPLED_ROWS if len(matrix) > _SAMPLED_ROWS else 0
+            self.samples.append(matrix[first::_SAMPLED_ROWS].copy())
+        weights = np.ones((len(matrix), 1), np.float32)
+        if class_token:
+            weights[0] = _CLASS_TOKEN_WEIGHT
+        weighted = weights * matrix
+        self.weight += float(weights.sum())
+        self.total += weighted.sum(axis=0)
+        self.moment.addmm_(torch.from_numpy(weighted).T, torch.from_numpy(matrix))

@@ -1,0 +1,71 @@
+"""How the int8 graphs of one model are made, whichever of its layers stay float."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from vit_export.int8.cpu import CpuInt8, WeightRounder
+from vit_export.int8.float_layers import layers_to_keep, worst_first
+from vit_export.int8.portable import PortableInt8
+from vit_export.int8.quantizer import Calibrated
+from vit_export.write.blueprint import Blueprint
+from vit_export.write.builder import GraphBuilder
+from vit_export.write.graph import build_graph
+from vit_runtime.artifact import Agreement, Calibration, LayerLoss, Quantization, Target
+
+_ACTIVATIONS: Final = {
+    ("cpu", "static"): "uint8, calibrated behind LayerNorm and by row behind attention and GELU",
+    ("cpu", "dynamic"): "uint8 by row",
+    ("portable", "static"): "int8 symmetric, calibrated",
+}
+LOWERINGS: Final[dict[Target, type[CpuInt8 | PortableInt8]]] = {"cpu": CpuInt8, "portable": PortableInt8}
+"""How int8 products are written, by target; CUDA has no fast ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Recipe:
+    """A model, equalised and rounded."""
+
+    blueprint: Blueprint
+    """With equalised weights."""
+    target: Target
+    rounder: WeightRounder
+    layers: tuple[str, ...]
+    """Paths of the linear layers that int8 is for, in the order of the graph; the head is none of them."""
+    float32_bytes: int
+    """Size of the same model in float32."""
+    calibrated: Calibrated | None
+    """None for dynamic quantization."""
+
+    def graph(self, keep_float: Sequence[str]) -> GraphBuilder:
+        """Records the graph with some layers in float."""
+        ranges = {} if self.calibrated is None else self.calibrated.ranges
+        return build_graph(self.blueprint, LOWERINGS[self.target](self.rounder, ranges, frozenset(keep_float)))
+
+    def kept(self, wanted: int | tuple[str, ...]) -> tuple[str, ...]:
+        """The layers to keep in float for what a user asked for; see `layers_to_keep`."""
+        sqnr = None if self.calibrated is None else self.calibrated.sqnr
+        return layers_to_keep(wanted, self.layers, sqnr)
+
+    def worst(self) -> list[str]:
+        """The layers by what they lose, the worst first; none for dynamic quantization."""
+        return [] if self.calibrated is None else worst_first(self.calibrated.sqnr)
+
+    def facts(
+        self, kept: tuple[str, ...], calibration: Calibration | None = None, agreement: Agreement | None = None
+    ) -> Quantization:
+        """What the artifact says about its quantization."""
+        scheme: Literal["static", "dynamic"] = "dynamic" if self.calibrated is None else "static"
+        sqnr = {} if self.calibrated is None else self.calibrated.sqnr
+        return Quantization(
+            scheme=scheme,
+            weights="int8 per output channel",
+            activations=_ACTIVATIONS[self.target, scheme],
+            kept_float=kept,
+            float32_bytes=self.float32_bytes,
+            calibration=calibration,
+            agreement=agreement,
+            sensitivity=tuple(LayerLoss(layer=layer, sqnr_db=round(sqnr[layer], 2)) for layer in self.worst()),
+        )

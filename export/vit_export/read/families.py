@@ -1,0 +1,32 @@
+"""Whose checkpoint this is, told by the name of one weight that every checkpoint of a family has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from vit_export.errors import CheckpointError
+from vit_runtime.artifact import Family
+
+PATCH_PROJECTION: Final[Mapping[Family, str]] = {
+    "torchvision": "conv_proj.weight",
+    "timm": "patch_embed.proj.weight",
+    "huggingface": "embeddings.patch_embeddings.projection.weight",
+}
+"""The weight that reads the patches, by each family's name for it."""
+_CALLED: Final[Mapping[Family, str]] = {"torchvision": "torchvision", "timm": "timm", "huggingface": "Hugging Face"}
+"""In messages."""
+
+
+def refuse_other_families(names: Iterable[str], family: Family, where: object) -> None:
+    """Names the library whose Vision Transformer this is, where it is another one's.
+
+    Raises:
+        CheckpointError: it is another library's.
+    """
+    others = {sign: other for other, sign in PATCH_PROJECTION.items() if other != family}
+    for name in names:
+        for sign, other in others.items():
+            if name.endswith(sign):
+                what = f"has {_CALLED[other]}'s names, not {_CALLED[family]}'s"
+                raise CheckpointError(where, what, "give it as MODEL, by itself")

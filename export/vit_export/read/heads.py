@@ -1,0 +1,32 @@
+"""How many attention heads a model has, where only the width of its tokens is known.
+
+Heads leave no trace in any weight. Of published Vision Transformers most are 64 wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from vit_runtime.errors import UsageError, option
+
+_WIDTH: Final = 64
+
+
+def heads_of(width: int, *, asked: int | None, exceptions: Mapping[int, int]) -> int:
+    """The number of heads: what was asked for, else that of a known exception by width, else width / 64.
+
+    Raises:
+        UsageError: it cannot be guessed, or does not divide the width.
+    """
+    heads = asked or exceptions.get(width)
+    if heads is None and width % _WIDTH:
+        what = f"needed: a width of {width} is no multiple of {_WIDTH}"
+        raise UsageError(option("heads"), what, "name the number")
+    heads = heads or width // _WIDTH
+    if width % heads:
+        usual = exceptions.get(width) or max(width // _WIDTH, 1)
+        raise UsageError(
+            option("heads"), f"{heads} heads do not divide a width of {width}", f"the usual number is {usual}"
+        )
+    return heads

@@ -1,0 +1,57 @@
+"""Takes weights out of a checkpoint by name and shape: everything is taken, and what is left is refused."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from vit_export.errors import CheckpointError
+from vit_export.read.canonical import Pair
+from vit_export.read.state_dict import StateDict, described
+
+
+class StateReader:
+    """Hands out each weight once, and remembers what does not fit."""
+
+    def __init__(self, state: StateDict, where: object, model: str) -> None:
+        self._left = dict(state)
+        self._device = next(iter(state.values())).device if state else torch.device("cpu")
+        self._where = where
+        self._model = model
+        self._missing: list[str] = []
+        self._reshaped: list[str] = []
+
+    def has(self, name: str) -> bool:
+        """Whether a weight is there that nobody has taken yet."""
+        return name in self._left
+
+    def take(self, name: str, *shape: int) -> torch.Tensor:
+        """A weight in float32; zeros where it does not fit, which `finish` then reports."""
+        tensor = self._left.pop(name, None)
+        if tensor is not None and tuple(tensor.shape) == shape and tensor.is_floating_point():
+            return tensor.float()
+        if tensor is None:
+            self._missing.append(name)
+        else:
+            self._reshaped.append(f"{name} is {described(tensor)} where {shape} belongs")
+        return torch.zeros(1, device=self._device).expand(shape)
+
+    def take_pair(self, name: str, *shape: int) -> Pair:
+        """The weight of a linear layer (out, in) or a LayerNorm (width,), and its bias."""
+        return self.take(f"{name}.weight", *shape), self.take(f"{name}.bias", shape[0])
+
+    def drop(self, pattern: str) -> None:
+        """Leaves out weights that no answer depends on."""
+        self._left = {name: tensor for name, tensor in self._left.items() if not re.fullmatch(pattern, name)}
+
+    def finish(self) -> None:
+        """Sees to it that everything was there and nothing is left.
+
+        Raises:
+            CheckpointError: something was missing, of another shape, or is left over.
+        """
+        if self._missing or self._reshaped or self._left:
+            raise CheckpointError.mismatch(
+                self._where, self._model, missing=self._missing, unexpected=self._left, reshaped=self._reshaped
+            )

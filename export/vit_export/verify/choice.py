@@ -1,0 +1,24 @@
+"""Which model in PyTorch an export is held to."""
+
+from __future__ import annotations
+
+from vit_export.progress import Progress
+from vit_export.read.prepare import Prepared
+from vit_export.request import ExportRequest
+from vit_export.verify.library import PACKAGES, library_reference
+from vit_export.verify.plain_vit import PlainViT
+from vit_export.verify.reference import ReferenceModel
+from vit_export.verify.torchvision_vit import TorchvisionViT, torchvision_model
+
+
+def reference_for(prepared: Prepared, request: ExportRequest, progress: Progress) -> ReferenceModel:
+    """Torchvision's own model for its family; for the others a plain one, or with `--against library` the library's.
+
+    Raises:
+        VitEdgeError: of `vit_export.errors`: the library is not installed, or cannot use the checkpoint.
+    """
+    if prepared.source.family == "torchvision":
+        return TorchvisionViT(torchvision_model(prepared.architecture, prepared.state))
+    if request.against is None:
+        return PlainViT(prepared.architecture, prepared.state)
+    return library_reference(PACKAGES[prepared.source.family], request, prepared, progress)

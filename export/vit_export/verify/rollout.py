@@ -1,0 +1,31 @@
+"""Attention rollout in PyTorch, as the paper writes it down: what the graph's own is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from vit_runtime.artifact import Architecture, Rollout
+
+
+def rollout(attention: Sequence[torch.Tensor], arch: Architecture, how: Rollout) -> torch.Tensor:
+    """Attention rollout from attention weights (N, H, S, S), the first layer's first: float32 (N, G, G).
+
+    Abnar and Zuidema (2020), section 3, as it stands there: all of A_L · … · A_1 in double precision, and then the row
+    of the class token, or the mean of the patches' rows where the answer is their mean.
+    """
+    product = torch.eye(arch.tokens, dtype=torch.float64)
+    for weights in attention:
+        product = _with_residual(weights.double(), how) @ product
+    row = product[:, arch.prefix :].mean(dim=1) if arch.pooling == "patch_mean" else product[:, 0]
+    return row[:, arch.prefix :].reshape(-1, arch.grid, arch.grid).float()
+
+
+def _with_residual(weights: torch.Tensor, how: Rollout) -> torch.Tensor:
+    """Fuses heads, drops the smallest weights of each row, adds the residual, and scales rows to 1."""
+    fused = {"mean": weights.mean(dim=1), "max": weights.amax(dim=1), "min": weights.amin(dim=1)}[how.head_fusion]
+    discarded = int(how.discard_ratio * fused.shape[-1])
+    smallest = fused.argsort(dim=-1)[..., :discarded]
+    mixed = fused.scatter(-1, smallest, 0.0) + torch.eye(fused.shape[-1], dtype=fused.dtype)
+    return mixed / mixed.sum(dim=-1, keepdim=True)

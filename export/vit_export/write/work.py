@@ -1,0 +1,34 @@
+"""A graph under construction: written to a file that nobody sees yet, and run from there as a device would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vit_export.progress import Progress
+from vit_export.write.builder import GraphBuilder
+from vit_export.write.model_file import ModelFile
+from vit_runtime.artifact import Description
+from vit_runtime.devices.providers import Provider
+from vit_runtime.devices.session import open_session
+from vit_runtime.graph import Graph
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """The file, and what it is to become."""
+
+    file: ModelFile
+    description: Description
+    progress: Progress
+
+    def write(self, graph: GraphBuilder) -> None:
+        """Writes a graph in place of the one before, without metadata: an artifact is only ever a finished one."""
+        self.progress.stage("writing weights", total=sum(weight.nbytes for weight in graph.weights))
+        self.file.write_graph(graph, written=self.progress.advance)
+        self.file.close_graph()
+
+    def open(self) -> Graph:
+        """The written graph in a session of the kind that a device would take."""
+        provider: Provider = "cpu" if self.description.target == "cpu" else "auto"
+        int8 = self.description.precision == "int8"
+        return Graph(self.description, open_session(self.file.path, provider=provider, int8=int8))

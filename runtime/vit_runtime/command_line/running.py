@@ -1,0 +1,85 @@
+"""A model as a command uses it: it tells what it runs on, and pictures that cannot be read do not end it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+
+from vit_runtime.arrays import FloatArray
+from vit_runtime.artifact import Output
+from vit_runtime.command_line.console import complain, note
+from vit_runtime.devices.memory import reuse_large_blocks
+from vit_runtime.devices.providers import Provider
+from vit_runtime.devices.session import silence_onnxruntime
+from vit_runtime.errors import EXIT_INPUT, ImageError
+from vit_runtime.model import ViT, load
+from vit_runtime.pictures.finding import find_pictures
+from vit_runtime.vectors import normalized
+
+_Name = TypeVar("_Name")
+_Answer = TypeVar("_Answer")
+
+
+class Failures:
+    """Pictures that could not be read: named at once, counted, and an exit status at the end."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, error: ImageError) -> None:
+        """Shows an error, and counts it."""
+        self.count += 1
+        complain(error)
+
+    def without(
+        self, names: Iterable[_Name], answers: Iterable[_Answer | ImageError]
+    ) -> Iterator[tuple[_Name, _Answer]]:
+        """Each answer with its name; the errors among them are added."""
+        for name, answered in zip(names, answers, strict=True):
+            if isinstance(answered, ImageError):
+                self.add(answered)
+            else:
+                yield name, answered
+
+    def exit_if_any(self) -> None:
+        """Ends the command with the exit status for bad input, if a picture could not be read."""
+        if self.count:
+            raise typer.Exit(EXIT_INPUT)
+
+
+def load_model(
+    path: Path, provider: Provider, threads: int | None, device: int | None, wanted: Output | None = None
+) -> ViT:
+    """Loads a model, which has to have an output that is wanted, and notes what it runs on."""
+    silence_onnxruntime()
+    vit = load(path, provider=provider, threads=threads, device=device)
+    reuse_large_blocks()
+    if wanted is not None:
+        vit.require(wanted)
+    threads_used = "" if vit.threads is None else f", {vit.threads} threads"
+    note(f"{vit.artifact.model} {vit.artifact.precision} on {vit.provider}{threads_used}")
+    if vit.note:
+        note(vit.note)
+    if vit.artifact.source.is_random:
+        note("warning: this model has random weights: it was never trained, and its answers mean nothing")
+    return vit
+
+
+def answers_of(
+    vit: ViT, output: Output, images: Sequence[Path], batch_size: int, failed: Failures
+) -> Iterator[tuple[Path, FloatArray]]:
+    """Each readable picture's answer, in order; names the others on stderr."""
+    paths = find_pictures(images)
+    for path, row in failed.without(paths, vit.answers(paths, output, batch_size=batch_size)):
+        yield path, row.values
+
+
+def embeddings_of(
+    vit: ViT, images: Sequence[Path], batch_size: int, failed: Failures, *, normalize: bool
+) -> Iterator[tuple[Path, FloatArray]]:
+    """As `answers_of`, of length 1 with `normalize`."""
+    for path, embedding in answers_of(vit, "embedding", images, batch_size, failed):
+        yield path, normalized(embedding[None])[0] if normalize else embedding

@@ -1,0 +1,71 @@
+"""What there is to know about each execution provider: a record each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+from vit_runtime.errors import option
+
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
+PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
+
+CPU_PROVIDER: Final = "CPUExecutionProvider"
+"""onnxruntime's name of its own provider for processors."""
+_WITH_GPU: Final = "install vit-edge[gpu] in an environment without vit-edge[cpu]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionProvider:
+    """An execution provider of onnxruntime, and how it is used here."""
+
+    name: Provider
+    full_name: str
+    """onnxruntime's name."""
+    how_to_get: str = ""
+    """For a build of onnxruntime without it; none is without the CPU's."""
+    fix: str = ""
+    """For where it is compiled in and does not run; empty where all that is left is the CPU."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """onnxruntime's options of the provider that are always set; the caller's go over them."""
+    numbered: bool = False
+    """Whether its devices have numbers."""
+    needs_cuda: bool = False
+    """Whether its library wants CUDA's libraries, which pip may have put where the linker does not look."""
+
+    @property
+    def how_to_run(self) -> str:
+        """What to do where it is compiled in and does not run."""
+        return self.fix or f"try {option('provider', 'cpu')}"
+
+
+CPU: Final = ExecutionProvider(name="cpu", full_name=CPU_PROVIDER)
+CUDA: Final = ExecutionProvider(
+    name="cuda",
+    full_name="CUDAExecutionProvider",
+    how_to_get=f"{_WITH_GPU}; on a Jetson, NVIDIA's own wheel",
+    fix="see that the driver works (nvidia-smi) and CUDA is there: pip install 'onnxruntime-gpu[cuda,cudnn]'",
+    # TF32 would round fp32 products to 10 bits of mantissa: not the answers of the reference.
+    options={"use_tf32": "0"},
+    numbered=True,
+    needs_cuda=True,
+)
+TENSORRT: Final = ExecutionProvider(
+    name="tensorrt",
+    full_name="TensorrtExecutionProvider",
+    how_to_get=f"{_WITH_GPU}, and TensorRT",
+    fix="see that the driver works (nvidia-smi) and that TensorRT's libraries are installed",
+    numbered=True,
+    needs_cuda=True,
+)
+OPENVINO: Final = ExecutionProvider(
+    name="openvino",
+    full_name="OpenVINOExecutionProvider",
+    how_to_get="install vit-edge[openvino] in an environment without vit-edge[cpu]",
+)
+COREML: Final = ExecutionProvider(
+    name="coreml", full_name="CoreMLExecutionProvider", how_to_get="use vit-edge[cpu] on macOS"
+)
+EXECUTION_PROVIDERS: Final = {record.name: record for record in (CPU, CUDA, TENSORRT, OPENVINO, COREML)}
+"""The record of each provider that can be named; "auto" is a choice among them."""

@@ -1,0 +1,108 @@
+"""A graph in an onnxruntime session, held to what its description says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NoReturn, cast
+
+import numpy as np
+
+from vit_runtime.arrays import FloatArray, UInt8Array
+from vit_runtime.artifact import Description, Output
+from vit_runtime.artifact.signature import check_answers
+from vit_runtime.devices.session import OpenedSession
+from vit_runtime.errors import ArtifactError, ImageError, ProviderError, UsageError, one_line, option
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+    from typing_extensions import Self
+
+_WITHOUT: Final[dict[Output, tuple[str, str]]] = {
+    "logits": ("has no classification head, so it cannot classify", "take its embeddings"),
+    "embedding": ("gives no embeddings", "export it again"),
+    "rollout": ("gives no attention maps", "export it with {}"),
+}
+
+
+class Graph:
+    """Prepared pixels to the outputs of a graph; `ViT` adds whatever is an image, and what answers mean."""
+
+    def __init__(self, description: Description, opened: OpenedSession) -> None:
+        self.description = description
+        self.provider = opened.provider
+        self.threads = opened.threads
+        self.note = opened.note
+        self._session: ort.InferenceSession | None = opened.session
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._session is None else ""
+        about = f"{self.description.model}, {self.description.precision}, {self.provider}, threads={self.threads}"
+        return f"{type(self).__name__}({about}{closed})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled: load it in each process, for example with "
+            "multiprocessing.Pool(initializer=...), and send pictures and answers between them"
+        )
+
+    def close(self) -> None:
+        """Gives the session and its memory back; a second call does nothing, and answers are no longer to be had."""
+        self._session = None
+
+    def require(self, output: Output) -> None:
+        """Sees to it that the model has an output.
+
+        Raises:
+            ArtifactError: it has none; says how to get it.
+        """
+        if output not in self.description.outputs:
+            known = f"known are {', '.join(self.description.outputs)}"
+            problem, remedy = _WITHOUT.get(output, (f"has no output '{output}'", known))
+            raise ArtifactError(self.description.model, problem, remedy.format(option("rollout")))
+
+    def run(self, pixels: UInt8Array, outputs: Sequence[Output] | None = None) -> list[FloatArray]:
+        """Runs the graph on pixels that are preprocessed already.
+
+        Args:
+            pixels: uint8 RGB (N, H, W, 3), H and W those of the description's crop, N at least 1.
+            outputs: which outputs to return, in this order; None is all that `description.outputs` lists. Each is
+                float32 (N, ...).
+
+        Raises:
+            ImageError: the pixels have another shape or dtype.
+            ArtifactError: it has no such output, or the graph gives something else under its name.
+            ProviderError: the provider failed, most often for want of memory.
+            UsageError: the model is closed.
+        """
+        outputs = self.description.outputs if outputs is None else tuple(outputs)
+        if not outputs:
+            raise UsageError("outputs", "an empty list", f"choose among {', '.join(self.description.outputs)}")
+        for output in outputs:
+            self.require(output)
+        expected = (*self.description.preprocessing.crop_hw, 3)
+        array = isinstance(pixels, np.ndarray)
+        if not array or pixels.dtype != np.uint8 or pixels.shape[1:] != expected or len(pixels) == 0:
+            raise ImageError(
+                f"pixels of shape {pixels.shape} and dtype {pixels.dtype}" if array else type(pixels).__name__,
+                f"not what {self.description.model} takes",
+                f"give uint8 of shape (N, {', '.join(map(str, expected))})",
+            )
+        session = self._session
+        if session is None:
+            raise UsageError(self.description.model, "is closed", "load it again")
+        try:
+            answers = session.run(list(outputs), {"pixels": pixels})
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            raise ProviderError(
+                self.provider,
+                f"could not compute {len(pixels)} pictures ({one_line(error)})",
+                "where memory is short, give fewer pictures at a time, or use a smaller model",
+            ) from error
+        check_answers(answers, outputs, self.description, len(pixels))
+        return cast("list[FloatArray]", answers)
