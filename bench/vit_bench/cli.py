@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
+from typer.models import ArgumentInfo
 
-from vit_bench import card, measure
 from vit_bench.contenders import TOOLS
 from vit_bench.documents import read_results, write_results
-from vit_bench.measure import Plan
-from vit_bench.report import check_readme, make_report, update_readme, write_plots
-from vit_bench.session import Choice, Session, check_seconds, results_path
-from vit_bench.tables import terminal_table
+from vit_bench.measure import card, parts
+from vit_bench.measure.request import Request
+from vit_bench.measure.session import Session
+from vit_bench.report.readme import check_readme, update_readme
+from vit_bench.report.report import make_report, write_plots
+from vit_bench.report.tables import terminal_table
 from vit_export.console_progress import ConsoleProgress
 from vit_runtime import __version__
-from vit_runtime.console import note, report_errors, set_up
-from vit_runtime.devices.session import Provider
+from vit_runtime.command_line.console import note, report_errors, set_up
+from vit_runtime.command_line.terminal import printable_lines
+from vit_runtime.devices.providers import Provider
 from vit_runtime.errors import EXIT_INTERRUPTED, UsageError
-from vit_runtime.terminal import printable_lines
 
 app = typer.Typer(
     name="vit-bench",
@@ -29,57 +34,99 @@ app = typer.Typer(
     add_completion=False,
 )
 
-ModelsArgument = Annotated[
-    list[Path], typer.Argument(metavar="MODEL.onnx...", help="Files that vit-export has written.")
-]
-AgainstOption = Annotated[
-    str | None,
-    typer.Option(
-        "--against",
-        metavar="NAME,NAME",
-        help=f"Also {', '.join(TOOLS)}; or all, none. What is not installed is listed with how to get it.",
-        show_default="torch, where it is installed",
-    ),
-]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option("--threads", min=1, help="For every contender alike.", show_default="the physical performance cores"),
-]
-ProviderOption = Annotated[
-    Provider, typer.Option("--provider", help="What artifacts run on; all others run on the CPU.")
-]
-CheckpointOption = Annotated[
-    str | None,
-    typer.Option(
-        "--checkpoint",
-        metavar="MODEL",
-        help="What the artifacts were exported from, as vit-export takes it: the weights of all other contenders.",
-        show_default="found again, or random",
-    ),
-]
-CalibrateOption = Annotated[
-    Path | None,
-    typer.Option("--calibrate", help="Folder of pictures for openvino-int8.", show_default="noise: speed only"),
-]
-PeersOption = Annotated[
-    Path | None,
-    typer.Option("--peers", help="Folder to keep the other contenders' files in.", show_default="a temporary one"),
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option("--device", help="What to call this machine.", show_default="the board's or processor's name"),
-]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", help="Results file to write.", show_default="vit-bench-COMMAND-DATE.json"),
-]
-PhotoOption = Annotated[
-    Path | None, typer.Option("--photo", help="Photo to measure with.", show_default="1280x960, made by formula")
-]
-SecondsOption = Annotated[
-    float, typer.Option("--seconds", help="To measure each contender and kind of latency for, over all rounds.")
-]
-RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Turns of each contender.")]
+_OPTIONS: Final[dict[str, Any]] = {
+    "models": Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="Files that vit-export has written.")],
+    "against": Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="NAME,NAME",
+            help=f"Also {', '.join(TOOLS)}; or all, none. What is not installed is listed with how to get it.",
+            show_default="torch, where it is installed",
+        ),
+    ],
+    "batch": Annotated[
+        int, typer.Option("--batch", min=1, help="Pictures in one run; above 1 only the model alone is measured.")
+    ],
+    "threads": Annotated[
+        int | None,
+        typer.Option(
+            "--threads", min=1, help="For every contender alike.", show_default="the physical performance cores"
+        ),
+    ],
+    "seconds": Annotated[
+        float, typer.Option("--seconds", help="To measure each contender and kind of latency for, over all rounds.")
+    ],
+    "rounds": Annotated[int, typer.Option("--rounds", min=1, help="Turns of each contender.")],
+    "photo": Annotated[
+        Path | None, typer.Option("--photo", help="Photo to measure with.", show_default="1280x960, made by formula")
+    ],
+    "photos": Annotated[
+        Path | None,
+        typer.Option("--photos", help="Folder of labelled photos; see accuracy.", show_default="no accuracy"),
+    ],
+    "labels": Annotated[
+        Path | None,
+        typer.Option("--labels", help="Table of file,class.", show_default="labels.csv in FOLDER, or folder names"),
+    ],
+    "provider": Annotated[
+        Provider, typer.Option("--provider", help="What artifacts run on; all others run on the CPU.")
+    ],
+    "checkpoint": Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="MODEL",
+            help="What the artifacts were exported from, as vit-export takes it: the weights of all other contenders.",
+            show_default="found again, or random",
+        ),
+    ],
+    "calibrate": Annotated[
+        Path | None,
+        typer.Option("--calibrate", help="Folder of pictures for openvino-int8.", show_default="noise: speed only"),
+    ],
+    "peers": Annotated[
+        Path | None,
+        typer.Option("--peers", help="Folder to keep the other contenders' files in.", show_default="a temporary one"),
+    ],
+    "device": Annotated[
+        str | None,
+        typer.Option("--device", help="What to call this machine.", show_default="the board's or processor's name"),
+    ],
+    "output": Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Results file to write.", show_default="vit-bench-COMMAND-DATE.json"),
+    ],
+}
+"""The options of all measuring commands; their defaults stand in `Request`."""
+_PEERS: Final = ("provider", "checkpoint", "calibrate", "peers")
+_RESULTS: Final = ("device", "output")
+
+
+def _takes(*names: str, **instead: Any) -> Callable[[Callable[[Request], None]], Callable[..., None]]:
+    """Gives a measuring command its options, which Typer reads off a function's signature.
+
+    Args:
+        names: the options, in the order of the command's help.
+        instead: those that say something else for this command.
+    """
+    parameters = []
+    for name in names:
+        option = instead.get(name, _OPTIONS[name])
+        required = isinstance(option.__metadata__[0], ArgumentInfo)
+        default = inspect.Parameter.empty if required else getattr(Request, name)
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option))
+
+    def decorate(command: Callable[[Request], None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            with report_errors():
+                command(Request(**given))
+
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # Python reads it, mypy does not
+        return run
+
+    return decorate
 
 
 @app.callback(invoke_without_command=True)
@@ -93,148 +140,48 @@ def _version(
 
 
 @app.command()
-def latency(
-    models: ModelsArgument,
-    *,
-    against: AgainstOption = None,
-    batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Pictures in one run; above 1 only the model alone is measured.")
-    ] = 1,
-    threads: ThreadsOption = None,
-    seconds: SecondsOption = 20.0,
-    rounds: RoundsOption = 10,
-    photo: PhotoOption = None,
-    provider: ProviderOption = "auto",
-    checkpoint: CheckpointOption = None,
-    calibrate: CalibrateOption = None,
-    peers: PeersOption = None,
-    device: DeviceOption = None,
-    output: OutputOption = None,
-) -> None:
+@_takes("models", "against", "batch", "threads", "seconds", "rounds", "photo", *_PEERS, *_RESULTS)
+def latency(request: Request) -> None:
     """Time the model alone, and the way from a photo on disk to its labels, in rounds A B A B."""
-    choice = Choice(
-        models=tuple(models),
-        against=against,
-        provider=provider,
-        threads=threads,
-        checkpoint=checkpoint,
-        calibrate=calibrate,
-        peers_folder=peers,
-    )
-    plan = Plan(photo=photo, batch=batch, seconds=seconds, rounds=rounds)
-    _run("latency", choice, plan, (measure.latency,), device, output)
+    _measure("latency", request, parts.latency)
 
 
 @app.command()
-def accuracy(
-    models: ModelsArgument,
-    folder: Annotated[
+@_takes(
+    *("models", "photos", "labels", "against", "threads", *_PEERS, *_RESULTS),
+    photos=Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Photos, with labels.csv or in one folder for each class.")
     ],
-    *,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", help="Table of file,class.", show_default="labels.csv in FOLDER, or folder names"),
-    ] = None,
-    against: AgainstOption = None,
-    threads: ThreadsOption = None,
-    provider: ProviderOption = "auto",
-    checkpoint: CheckpointOption = None,
-    calibrate: CalibrateOption = None,
-    peers: PeersOption = None,
-    device: DeviceOption = None,
-    output: OutputOption = None,
-) -> None:
+)
+def accuracy(request: Request) -> None:
     """Count right answers, top-1 and top-5, and the answers that are the reference's."""
-    choice = Choice(
-        models=tuple(models),
-        against=against,
-        provider=provider,
-        threads=threads,
-        checkpoint=checkpoint,
-        calibrate=calibrate,
-        peers_folder=peers,
-    )
-    _run("accuracy", choice, Plan(photos=folder, table=labels), (measure.accuracy,), device, output)
+    _measure("accuracy", request, parts.accuracy)
 
 
 @app.command()
-def footprint(
-    models: ModelsArgument,
-    *,
-    against: AgainstOption = None,
-    threads: ThreadsOption = None,
-    rounds: RoundsOption = 10,
-    photo: PhotoOption = None,
-    provider: ProviderOption = "auto",
-    checkpoint: CheckpointOption = None,
-    calibrate: CalibrateOption = None,
-    peers: PeersOption = None,
-    device: DeviceOption = None,
-    output: OutputOption = None,
-) -> None:
+@_takes("models", "against", "threads", "rounds", "photo", *_PEERS, *_RESULTS)
+def footprint(request: Request) -> None:
     """Measure start to first answer, peak memory, size on disk, and what has to be installed."""
-    choice = Choice(
-        models=tuple(models),
-        against=against,
-        provider=provider,
-        threads=threads,
-        checkpoint=checkpoint,
-        calibrate=calibrate,
-        peers_folder=peers,
-    )
-    _run("footprint", choice, Plan(photo=photo, rounds=rounds), (measure.footprint,), device, output)
+    _measure("footprint", request, parts.footprint)
 
 
 @app.command()
-def limit(
-    models: ModelsArgument,
-    *,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures in one run.")] = 1,
-    threads: ThreadsOption = None,
-    seconds: Annotated[float, typer.Option("--seconds", help="To measure each artifact for, over all rounds.")] = 20.0,
-    rounds: RoundsOption = 10,
-    device: DeviceOption = None,
-    output: OutputOption = None,
-) -> None:
+@_takes(
+    *("models", "batch", "threads", "seconds", "rounds", *_RESULTS),
+    batch=Annotated[int, typer.Option("--batch", min=1, help="Pictures in one run.")],
+    seconds=Annotated[float, typer.Option("--seconds", help="To measure each artifact for, over all rounds.")],
+)
+def limit(request: Request) -> None:
     """Compare with what the engine can do at best: operations, the share reached, and where the rest goes."""
-    choice = Choice(models=tuple(models), against="none", provider="cpu", threads=threads)
-    _run("limit", choice, Plan(batch=batch, seconds=seconds, rounds=rounds), (measure.limit,), device, output)
+    _measure("limit", replace(request, against="none", provider="cpu"), parts.limit)
 
 
 @app.command(name="all")
-def everything(
-    models: ModelsArgument,
-    *,
-    photos: Annotated[
-        Path | None,
-        typer.Option("--photos", help="Folder of labelled photos; see accuracy.", show_default="no accuracy"),
-    ] = None,
-    against: AgainstOption = None,
-    threads: ThreadsOption = None,
-    seconds: SecondsOption = 20.0,
-    rounds: RoundsOption = 10,
-    photo: PhotoOption = None,
-    provider: ProviderOption = "auto",
-    checkpoint: CheckpointOption = None,
-    calibrate: CalibrateOption = None,
-    peers: PeersOption = None,
-    device: DeviceOption = None,
-    output: OutputOption = None,
-) -> None:
+@_takes("models", "photos", "against", "threads", "seconds", "rounds", "photo", *_PEERS, *_RESULTS)
+def everything(request: Request) -> None:
     """Measure all of these in one go, for a device of which only the results file is carried away."""
-    choice = Choice(
-        models=tuple(models),
-        against=against,
-        provider=provider,
-        threads=threads,
-        checkpoint=checkpoint,
-        calibrate=calibrate,
-        peers_folder=peers,
-    )
-    plan = Plan(photo=photo, photos=photos, seconds=seconds, rounds=rounds)
-    parts = (measure.latency, measure.footprint, *((measure.accuracy,) if photos else ()), measure.limit)
-    _run("all", choice, plan, parts, device, output)
+    accuracy_too = [parts.accuracy] if request.photos else []
+    _measure("all", request, parts.latency, parts.footprint, *accuracy_too, parts.limit)
 
 
 @app.command()
@@ -267,28 +214,19 @@ def report(
             note(str(readme))
 
 
-def _run(
-    command: str,
-    choice: Choice,
-    plan: Plan,
-    parts: Sequence[measure.Part],
-    device: str | None,
-    output: Path | None,
-) -> None:
+def _measure(command: str, request: Request, *wanted: parts.Part) -> None:
     """Measures, writes the results, and shows them."""
-    with report_errors():
-        check_seconds(plan.seconds)
-        path = results_path(output, command, card.now())
-        with ConsoleProgress() as progress:
-            session = Session(choice, progress)
-            sections, end = measure.measure(session, plan, parts, progress)
-            results = session.results(device, *sections)
-        write_results(path, results)
-        typer.echo(printable_lines(terminal_table(results)))
-        note(str(path))
-        if end == "interrupted":
-            note("interrupted: what was measured until then was kept")
-            raise typer.Exit(EXIT_INTERRUPTED)
+    path = request.results_path(command, card.now())
+    with ConsoleProgress() as progress:
+        session = Session(request, progress)
+        sections, end = parts.measure(session, wanted)
+        results = session.results(sections)
+    write_results(path, results)
+    typer.echo(printable_lines(terminal_table(results)))
+    note(str(path))
+    if end == "interrupted":
+        note("interrupted: what was measured until then was kept")
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def main() -> None:

@@ -30,19 +30,13 @@ def read_results(path: Path) -> Results:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultsError(
-            path, f"cannot be read ({error.strerror})", "give a file that vit-bench has written"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise ResultsError(path, f"no JSON ({error})", "give a file that vit-bench has written") from error
+    except (OSError, ValueError, RecursionError) as error:
+        what = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else f"no JSON ({error})"
+        raise ResultsError(path, what, "give a file that vit-bench has written") from error
     version = document.get("format_version") if isinstance(document, dict) else None
     if version != RESULTS_VERSION:
-        raise ResultsError(
-            path,
-            f"has results of version {version!r}, and this vit-bench reads version {RESULTS_VERSION}",
-            "measure again",
-        )
+        what = f"has results of version {version!r}, and this vit-bench reads version {RESULTS_VERSION}"
+        raise ResultsError(path, what, "measure again")
     try:
         return codec.decode(Results, document, "results")
     except codec.SchemaError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Generic, TypeAlias, TypeVar, get_args
+from typing import Final, TypeAlias, get_args
 
+from vit_bench.contenders import Tool
 from vit_bench.results import (
     Accuracy,
     ContenderLatency,
@@ -18,35 +19,28 @@ from vit_bench.results import (
     Score,
     Timing,
 )
-from vit_bench.task import Tool
 
 Section: TypeAlias = "Latency | Accuracy | Footprints | Limits"
 Entry: TypeAlias = "ContenderLatency | Score | Footprint | Limit"
-S_co = TypeVar("S_co", bound=Section, covariant=True)
 
 _TOOLS: Final = get_args(Tool)
 _PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured(Generic[S_co]):
+class Measured:
     """A section of the results, of one run or merged from several, and where it comes from."""
 
-    section: S_co
+    section: Section
     runs: tuple[Results, ...]
     """Those that something in it was measured in, the newest first; at least one."""
     notes: tuple[str, ...] = ()
     """What to know about the merging."""
 
 
-def timing_of(entry: ContenderLatency, kind: Kind) -> Timing | None:
-    """A contender's latency of one kind; None where it was not measured."""
-    return next((timing for timing in entry.timings if timing.kind == kind), None)
-
-
-def limits(section: Section) -> list[Limit]:
-    """The artifacts whose kernels are known, in the order of the table."""
-    return sorted(section.artifacts, key=order) if isinstance(section, Limits) else []
+def sections(results: Results) -> tuple[Section, ...]:
+    """All of a document, in the order of a report."""
+    return (*results.latency, *results.accuracy, *results.footprint, *results.limit)
 
 
 def entries(section: Section) -> tuple[Entry, ...]:
@@ -54,6 +48,16 @@ def entries(section: Section) -> tuple[Entry, ...]:
     if isinstance(section, Accuracy):
         return section.scores
     return section.artifacts if isinstance(section, Limits) else section.contenders
+
+
+def limits(section: Section) -> list[Limit]:
+    """The artifacts whose kernels are known, in the order of the table."""
+    return sorted(section.artifacts, key=order) if isinstance(section, Limits) else []
+
+
+def timing_of(entry: ContenderLatency, kind: Kind) -> Timing | None:
+    """A contender's latency of one kind; None where it was not measured."""
+    return next((timing for timing in entry.timings if timing.kind == kind), None)
 
 
 def order(entry: Entry) -> tuple[int, bool, int, bool, str]:

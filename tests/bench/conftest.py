@@ -6,11 +6,26 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.tiny import TINY
+from torchvision.models import VisionTransformer
 from typer.testing import CliRunner, Result
 
 import vit_bench.cli
 from vit_export import ExportRequest, export
 from vit_runtime.selftest import waves
+
+
+def torchvision_tiny() -> VisionTransformer:
+    """torchvision's own model of the tiny model's sizes."""
+    return VisionTransformer(
+        image_size=TINY.image_size,
+        patch_size=TINY.patch_size,
+        num_layers=TINY.layers,
+        num_heads=TINY.heads,
+        hidden_dim=TINY.width,
+        mlp_dim=TINY.mlp_width,
+        num_classes=TINY.classes,
+    )
 
 
 @pytest.fixture(scope="session")

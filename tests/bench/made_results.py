@@ -1,9 +1,14 @@
-"""Results made by hand, for tests of tables, plots and reports."""
+"""Results made by hand, for tests of tables, plots and reports; and contenders that answer by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+from vit_bench.measure.entrants import Entrant
+from vit_bench.measure.process import Finished
+from vit_bench.measure.statistics import paired_difference, share
+from vit_bench.measure.task import PhotoAnswer, Task
 from vit_bench.results import (
     RESULTS_VERSION,
     Absent,
@@ -25,7 +30,6 @@ from vit_bench.results import (
     Score,
     Timing,
 )
-from vit_bench.statistics import paired_difference, share
 
 DEVICE = "Mini PC"
 DEIT, VIT = "deit_tiny_patch16_224", "vit_b_16"
@@ -57,6 +61,24 @@ RIGHT = {
     "openvino-int8": 389,
 }
 """Of 500."""
+
+
+Each = Callable[[PhotoAnswer], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeUp(Entrant):
+    """A contender that no process runs: `answers` is told its name and task, and where answers for each photo go."""
+
+    answers: Callable[[str, Task, Each | None], Finished]
+
+    def run(self, task: Task, each: Each | None = None) -> Finished:
+        return self.answers(self.name, task, each)
+
+
+def made_up(name: str, answers: Callable[[str, Task, Each | None], Finished]) -> MadeUp:
+    task = Task(tool="vit-edge", file="tiny.onnx", artifact="tiny.onnx")
+    return MadeUp(name=name, task=task, model="tiny", precision="fp32", runs_on=(), answers=answers)
 
 
 def card(*, device: str = DEVICE, date: str = "2026-11-24T10:00:00+00:00", load: Load | None = None) -> Card:

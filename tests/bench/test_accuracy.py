@@ -8,21 +8,23 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torchvision.models import VisionTransformer
 from torchvision.transforms._presets import ImageClassification
 
-import vit_bench.accuracy
-from vit_bench.accuracy import measure_accuracy
-from vit_bench.contenders import Entrant, PeerRequest, Peers, artifacts, make_peers
 from vit_bench.errors import ContenderError
-from vit_bench.labels import LabelledPhotos
-from vit_bench.process import Finished
-from vit_bench.task import Measured, PhotoAnswer
+from vit_bench.measure.accuracy import measure_accuracy
+from vit_bench.measure.entrants import artifacts
+from vit_bench.measure.labels import LabelledPhotos
+from vit_bench.measure.peer_files import Source
+from vit_bench.measure.peers import Peers, make_peers
+from vit_bench.measure.process import Finished
+from vit_bench.measure.task import Measured, PhotoAnswer, Task
 from vit_export.progress import Silent
 from vit_runtime.errors import VitEdgeError
 
-NO_PEERS = Peers(entrants=(), absent=(), own_weights=None)
-MEASURED = Measured(model_seconds=(), photo_seconds=(), scores=(), peak_bytes=0, version="engine 1", detail="")
+from .conftest import torchvision_tiny
+from .made_results import Each, made_up
+
+MEASURED = Measured(version="engine 1", detail="")
 
 
 def answer(*classes: int) -> PhotoAnswer:
@@ -30,27 +32,23 @@ def answer(*classes: int) -> PhotoAnswer:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch):
+def run():
     """Measures made-up contenders, whose answers are given by name; an exception in their place is raised."""
 
     def measure(given: dict[str, list[PhotoAnswer | BaseException]], right: list[int]):
-        def run_task(name: str, task: object, environment: object, each) -> Finished:  # noqa: ARG001
+        def answers(name: str, task: Task, each: Each | None) -> Finished:
+            assert (task.threads, task.each_photo, task.photos) == (1, True, tuple(map(str, paths)))
             for item in given[name]:
                 if isinstance(item, BaseException):
                     raise item
                 each(item)
             return Finished(first_answer_seconds=0, measured=MEASURED)
 
-        monkeypatch.setattr(vit_bench.accuracy, "run_task", run_task)
-        entrants = [
-            Entrant(
-                name=name, tool="vit-edge", file=Path(), artifact=Path(), model="tiny", precision="fp32", runs_on=()
-            )
-            for name in given
-        ]
         paths = tuple(Path(f"{number}.png") for number in range(len(right)))
         photos = LabelledPhotos(paths=paths, classes=tuple(right), origin="made up")
-        return measure_accuracy(entrants, NO_PEERS, photos, threads=1, progress=Silent())
+        return measure_accuracy(
+            [made_up(name, answers) for name in given], Peers(), photos, threads=1, progress=Silent()
+        )
 
     return measure
 
@@ -105,19 +103,15 @@ def test_ctrl_c_keeps_the_contenders_that_were_through(run):
 def test_a_real_run_counts_as_torchvision_itself(
     tiny_artifact: Path, tiny_int8: Path, tiny_checkpoint: Path, photos: list[Path], tmp_path: Path
 ):
-    model = VisionTransformer(
-        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=128, mlp_dim=256, num_classes=7
-    ).eval()
+    model = torchvision_tiny().eval()
     model.load_state_dict(load_file(tiny_checkpoint))
     transforms = ImageClassification(crop_size=32, resize_size=37)  # 32 * 256 / 224, rounded
     with torch.inference_mode():
         logits = torch.cat([model(transforms(Image.open(path))[None]) for path in photos])
     right = tuple(number % 7 for number in range(len(photos)))
     labelled = LabelledPhotos(paths=tuple(photos), classes=right, origin="made up")
-    request = PeerRequest(
-        tools=("torch",), artifact=tiny_artifact, folder=tmp_path, checkpoint=tiny_checkpoint, needs_own_weights=True
-    )
-    peers = make_peers(request, lambda _: None)
+    source = Source(artifact=str(tiny_artifact), folder=str(tmp_path), checkpoint=str(tiny_checkpoint))
+    peers = make_peers(["torch"], source, lambda _: None, need_own_weights=True)
     entrants, _ = artifacts([tiny_artifact, tiny_int8], "cpu")
 
     measured = measure_accuracy(entrants, peers, labelled, threads=1, progress=Silent())

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from vit_bench import card
-from vit_bench.card import LoadMeter, available_processors, installed, now, read_card
+from vit_bench.measure.card import LoadMeter, available_processors, installed, now, read_card
 from vit_bench.results import Card, Load, Package
 from vit_runtime.artifact import codec
 
@@ -47,11 +46,15 @@ model name\t: another
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's tables")
 
 
+BOARD, CPUINFO, STAT = "proc/device-tree/model", "proc/cpuinfo", "proc/stat"
+GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+
+
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for /proc and /sys; nothing is in it at first."""
-    for name in ("_BOARD", "_CPUINFO", "_GOVERNOR", "_STAT"):
-        monkeypatch.setattr(card, name, tmp_path / name)
+def files(tmp_path: Path) -> Path:
+    """A folder that stands for the root of a system; no tables are in it at first."""
+    for name in (BOARD, CPUINFO, STAT, GOVERNOR):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     return tmp_path
 
 
@@ -61,8 +64,8 @@ def linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
 
 
-def read(device: str | None = None, load: Load | None = None) -> Card:
-    return read_card(device=device, load=load, started=STARTED)
+def read(device: str | None = None, load: Load | None = None, root: Path = Path("/")) -> Card:
+    return read_card(device=device, load=load, started=STARTED, root=root)
 
 
 # This machine.
@@ -130,20 +133,20 @@ def test_now_is_in_utc():
 @pytest.mark.usefixtures("linux")
 def test_a_raspberry_pi_5(files: Path):
     """No name of the processor, and a board whose name ends in a zero byte."""
-    (files / "_CPUINFO").write_text(PI_5)
-    (files / "_BOARD").write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
-    (files / "_GOVERNOR").write_text("ondemand\n")
-    found = read()
+    (files / CPUINFO).write_text(PI_5)
+    (files / BOARD).write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
+    (files / GOVERNOR).write_text("ondemand\n")
+    found = read(root=files)
     assert (found.device, found.processor) == ("Raspberry Pi 5 Model B Rev 1.0", "Cortex-A76")
     assert found.instruction_sets == ("asimd", "asimdhp", "asimddp")
     assert found.governor == "ondemand"
-    assert read("kitchen").processor == "Cortex-A76"
+    assert read("kitchen", root=files).processor == "Cortex-A76"
 
 
 @pytest.mark.usefixtures("linux")
 def test_a_server(files: Path):
-    (files / "_CPUINFO").write_text(SERVER)
-    found = read()
+    (files / CPUINFO).write_text(SERVER)
+    found = read(root=files)
     assert found.device == found.processor == "Intel(R) Xeon(R) Gold 6338 CPU @ 2.00GHz"
     assert found.instruction_sets == ("avx", "avx2", "avx512f", "avx512_vnni")
     assert found.governor is None
@@ -151,32 +154,32 @@ def test_a_server(files: Path):
 
 @pytest.mark.usefixtures("linux")
 def test_an_arm_processor_that_is_not_in_the_list_keeps_its_number(files: Path):
-    (files / "_CPUINFO").write_text(PI_5.replace("0xd0b", "0xd84"))
-    assert read().device == read().processor == "ARM part 0xd84"
+    (files / CPUINFO).write_text(PI_5.replace("0xd0b", "0xd84"))
+    found = read(root=files)
+    assert found.device == found.processor == "ARM part 0xd84"
 
 
 @pytest.mark.usefixtures("linux")
 def test_a_machine_without_tables(files: Path):
-    assert not list(files.iterdir())
-    found = read()
+    found = read(root=files)
     assert found.device == found.processor == (platform.machine() or "unknown")
     assert (found.instruction_sets, found.governor) == ((), None)
 
 
 @pytest.mark.usefixtures("linux")
 def test_tables_of_nothing_but_noise_stop_nobody(files: Path):
-    for name in ("_BOARD", "_CPUINFO", "_GOVERNOR", "_STAT"):
+    for name in (BOARD, CPUINFO, GOVERNOR, STAT):
         (files / name).write_bytes(b"\xff\xfe no table : at all\n\n")
-    assert read().instruction_sets == ()
-    assert LoadMeter().read() is None
+    assert read(root=files).instruction_sets == ()
+    assert LoadMeter(files).read() is None
 
 
 def test_a_governor_that_may_not_be_read(files: Path):
-    (files / "_GOVERNOR").mkdir()  # opening it fails, for root too
-    assert read().governor is None
-    (files / "_GOVERNOR").rmdir()
-    (files / "_GOVERNOR").write_text("\n")
-    assert read().governor is None
+    (files / GOVERNOR).mkdir()  # opening it fails, for root too
+    assert read(root=files).governor is None
+    (files / GOVERNOR).rmdir()
+    (files / GOVERNOR).write_text("\n")
+    assert read(root=files).governor is None
 
 
 # What else the machine was doing.
@@ -186,21 +189,21 @@ def test_a_governor_that_may_not_be_read(files: Path):
 def own(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds of this process and its children, in five parts as `os.times` tells them; to be changed in place."""
     seconds = [0.0] * 5
-    monkeypatch.setattr(card.os, "times", lambda: os.times_result(seconds))
-    monkeypatch.setattr(card.os, "sysconf", {"SC_CLK_TCK": 100}.__getitem__)
+    monkeypatch.setattr(os, "times", lambda: os.times_result(seconds))
+    monkeypatch.setattr(os, "sysconf", {"SC_CLK_TCK": 100}.__getitem__)
     return seconds
 
 
 def write_stat(files: Path, *seconds: float) -> None:
     """The first line of /proc/stat counts all processors together; user includes guest, which stands apart again."""
     ticks = " ".join(str(int(100 * second)) for second in seconds)
-    (files / "_STAT").write_text(f"cpu  {ticks} 777 55\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 12345\n")
+    (files / STAT).write_text(f"cpu  {ticks} 777 55\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 12345\n")
 
 
 def test_the_load_is_what_others_and_the_hypervisor_took(files: Path, own: list[float]):
     write_stat(files, 100, 10, 20, 1000, 5, 1, 2, 3)
     own[:] = [7, 1, 0, 0, 50]
-    meter = LoadMeter()
+    meter = LoadMeter(files)
     # 100 s in all: 60 busy, 30 idle, 2 waiting for a disk, 8 stolen. 50 of the 60 are ours and our children's.
     write_stat(files, 140, 15, 31, 1030, 7, 2, 5, 11)
     own[:] = [17, 2, 35, 4, 90]
@@ -209,7 +212,7 @@ def test_the_load_is_what_others_and_the_hypervisor_took(files: Path, own: list[
 
 def test_each_reading_counts_from_the_start(files: Path, own: list[float]):
     write_stat(files, 0, 0, 0, 0, 0, 0, 0, 0)
-    meter = LoadMeter()
+    meter = LoadMeter(files)
     write_stat(files, 10, 0, 0, 10, 0, 0, 0, 0)
     assert meter.read() == Load(others=0.5, stolen=0.0)
     write_stat(files, 10, 0, 0, 40, 0, 0, 0, 0)
@@ -220,7 +223,7 @@ def test_each_reading_counts_from_the_start(files: Path, own: list[float]):
 def test_it_is_never_negative(files: Path, own: list[float]):
     """The two clocks tick apart: our own time may come out larger than that of all."""
     write_stat(files, 10, 0, 0, 10, 0, 0, 0, 5)
-    meter = LoadMeter()
+    meter = LoadMeter(files)
     write_stat(files, 11, 0, 0, 11, 0, 0, 0, 4)  # a hypervisor's count may run backwards
     own[0] = 1.04
     assert meter.read() == Load(others=0.0, stolen=0.0)
@@ -228,16 +231,16 @@ def test_it_is_never_negative(files: Path, own: list[float]):
 
 def test_a_system_that_does_not_tell(files: Path, own: list[float]):
     assert own == [0.0] * 5
-    meter = LoadMeter()
+    meter = LoadMeter(files)
     assert meter.read() is None
     write_stat(files, 1, 1, 1, 1, 1, 1, 1, 1)
     assert meter.read() is None  # without a start
-    meter = LoadMeter()
+    meter = LoadMeter(files)
     assert meter.read() is None  # no time has passed
-    (files / "_STAT").unlink()
+    (files / STAT).unlink()
     assert meter.read() is None
-    (files / "_STAT").write_text("cpu  1 2 3 4\n")  # as Linux 2.4 had it
-    assert LoadMeter().read() is None
+    (files / STAT).write_text("cpu  1 2 3 4\n")  # as Linux 2.4 had it
+    assert LoadMeter(files).read() is None
 
 
 @on_linux

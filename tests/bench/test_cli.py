@@ -9,15 +9,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
+from tests.tiny import TINY
 from typer.testing import Result
 
-import vit_bench.measure
 from vit_bench.documents import read_results, write_results
-from vit_bench.errors import ContenderError
-from vit_bench.report import BEGIN, END
+from vit_bench.errors import ResultsError
+from vit_bench.report.readme import BEGIN, END
+from vit_export import ExportRequest, export
+from vit_export.read.torchvision_state import random_state
 
 from .made_results import RIGHT, SPEEDS, accuracy, latency, results
 
@@ -39,6 +43,19 @@ class Hiding:
 sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
 """
 """A sitecustomize that makes an interpreter, and all that it starts, lack the workstation's packages."""
+
+
+FAIL_WITHOUT_TIME = """
+import json, os
+load = json.load
+
+def read(file):
+    document = load(file)
+    return document if document.get("seconds", 1) else os._exit(9)
+
+json.load = read
+"""
+"""A sitecustomize that ends each process which has no time to measure, as those of the footprint have none."""
 
 
 @pytest.fixture
@@ -106,16 +123,16 @@ def test_all_measures_everything_in_one_file(
 def test_a_part_that_cannot_be_measured_does_not_cost_the_others(
     vit_bench_cli: Run, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail(*_: object, **__: object) -> None:
-        raise ContenderError("vit-edge fp32", "was ended by SIGKILL")
-
-    monkeypatch.setattr(vit_bench.measure, "measure_footprint", fail)
+    (tmp_path / "sitecustomize.py").write_text(FAIL_WITHOUT_TIME, encoding="utf-8")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    monkeypatch.setenv("PYTHONPATH", path)
     output = tmp_path / "results.json"
     done = vit_bench_cli("all", tiny_artifact, "--against", "none", "--seconds", 0.2, "--rounds", 1, "-o", output)
     assert done.exit_code == 0, done.stderr
     results = read_results(output)
     assert [len(part) for part in (results.latency, results.footprint, results.limit)] == [1, 0, 1]
-    assert "left out: vit-edge fp32: was ended by SIGKILL" in done.stderr.splitlines()
+    reason = "vit-edge fp32 failed in round 1: exit status 9"
+    assert f"left out: nothing was measured: {reason}" in done.stderr.splitlines()
 
 
 def test_a_device_measures_without_the_workstations_packages(
@@ -175,9 +192,21 @@ def test_bad_input_gets_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_models_cannot_have_one_reference(vit_bench_cli: Run, tiny_artifact: Path, tmp_path: Path):
-    from vit_export import ExportRequest, export
+def test_the_limit_of_several_models_needs_no_reference(vit_bench_cli: Run, tiny_artifact: Path, tmp_path: Path):
+    save_file(random_state(replace(TINY, layers=1), seed=2), tmp_path / "flat.safetensors")
+    flat = export(ExportRequest(model=str(tmp_path / "flat.safetensors"), output=tmp_path / "flat.onnx")).path
+    output = tmp_path / "results.json"
+    done = vit_bench_cli("limit", tiny_artifact, flat, "--batch", 3, "--seconds", 0.1, "--rounds", 1, "-o", output)
+    assert done.exit_code == 0, done.stderr
+    (limits,) = read_results(output).limit
+    assert limits.model == "tiny, flat"
+    assert [(limit.contender.name, limit.batch) for limit in limits.artifacts] == [
+        ("vit-edge tiny fp32", 3),
+        ("vit-edge flat fp32", 3),
+    ]
 
+
+def test_two_models_cannot_have_one_reference(vit_bench_cli: Run, tiny_artifact: Path, tmp_path: Path):
     other = export(ExportRequest(model="vit_b_32", weights="random", output=tmp_path / "other.onnx")).path
     done = vit_bench_cli("latency", tiny_artifact, other, "--against", "torch")
     assert done.exit_code == 2
@@ -258,8 +287,6 @@ def test_ctrl_c_before_the_first_result_writes_nothing(
 
 
 def test_results_that_are_none_are_refused(tmp_path: Path, tiny_artifact: Path):
-    from vit_bench.errors import ResultsError
-
     broken = tmp_path / "broken.json"
     for text, problem in (
         ("{", "no JSON"),

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-import vit_bench.contenders
-from vit_bench.contenders import PEERS, TOOLS, PeerRequest, artifacts, make_peers, model_names
+from vit_bench.contenders import TOOLS
 from vit_bench.errors import ContenderError
-from vit_bench.session import parse_against
+from vit_bench.measure.entrants import artifacts, model_names
+from vit_bench.measure.peer_files import Recipe, Source
+from vit_bench.measure.peers import PEERS, Peers, make_peers
+from vit_bench.measure.request import parse_against
 from vit_export import ExportRequest, export
 from vit_runtime.errors import UsageError
 
@@ -22,21 +24,27 @@ def ignore(_: str) -> None:
     pass
 
 
-@pytest.fixture
-def no_work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Making files only writes empty ones; what was made, in order."""
-    made: list[str] = []
+class Workshop:
+    """Makes empty files with random weights; what it made, in order."""
 
-    def run_module(name: str, module: str, document: str) -> None:
-        assert module == "vit_bench.peers"
-        recipe = vit_bench.contenders.json.loads(document)
-        made.append(recipe["file"])
-        (Path(recipe["folder"]) / recipe["file"]).touch()
-        (Path(recipe["folder"]) / "weights.json").write_text('"random"', encoding="utf-8")
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def make(self, name: str, recipe: Recipe) -> None:
         assert name in TOOLS
+        self.made.append(recipe.file)
+        Path(recipe.source.folder, recipe.file).touch()
+        Path(recipe.source.folder, "weights.json").write_text('"random"', encoding="utf-8")
 
-    monkeypatch.setattr(vit_bench.contenders, "run_module", run_module)
-    return made
+
+@pytest.fixture
+def workshop() -> Workshop:
+    return Workshop()
+
+
+@pytest.fixture
+def source(tiny_artifact: Path, tmp_path: Path) -> Source:
+    return Source(artifact=str(tiny_artifact), folder=str(tmp_path))
 
 
 def test_artifacts_are_called_by_their_kind(tiny_artifact: Path, tiny_int8: Path):
@@ -79,70 +87,67 @@ def test_without_pytorch_the_default_is_to_compare_with_nothing(monkeypatch: pyt
 
 
 def test_what_is_not_installed_is_listed_with_the_extra(
-    no_work: list[str], tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workshop: Workshop, source: Source, monkeypatch: pytest.MonkeyPatch
 ):
     missing = {"openvino", "nncf", "onnxscript"}
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else real(name))
 
-    peers = make_peers(PeerRequest(tools=TOOLS, artifact=tiny_artifact, folder=tmp_path), ignore)
+    peers = make_peers(TOOLS, source, ignore, make=workshop.make)
 
     assert {entrant.name for entrant in peers.entrants} >= {"torch", "torch-bf16"}
     reasons = {absent.name: absent.reason for absent in peers.absent}
     assert reasons["onnx-dynamic"] == "onnxscript not installed: pip install 'vit-edge[peers]'"
     assert reasons["openvino-int8"] == "onnxscript, openvino, nncf not installed: pip install 'vit-edge[peers]'"
-    assert no_work == ["weights.safetensors"]
+    assert workshop.made == ["weights.safetensors"]
 
 
-def test_torch_compile_needs_a_compiler(
-    no_work: list[str], tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_torch_compile_needs_a_compiler(workshop: Workshop, source: Source, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    peers = make_peers(PeerRequest(tools=("torch-compile",), artifact=tiny_artifact, folder=tmp_path), ignore)
+    peers = make_peers(["torch-compile"], source, ignore, make=workshop.make)
     assert [absent.reason for absent in peers.absent] == ["needs a C++ compiler: install g++"]
-    assert no_work == []
+    assert workshop.made == []
 
 
-def test_a_file_is_made_once_and_what_is_there_is_taken(no_work: list[str], tiny_artifact: Path, tmp_path: Path):
-    request = PeerRequest(tools=TOOLS, artifact=tiny_artifact, folder=tmp_path)
-    make_peers(request, ignore)
-    assert sorted(no_work) == sorted({file for peer in PEERS.values() for file in peer.files} & set(no_work))
-    before = len(no_work)
-    make_peers(request, ignore)
-    assert len(no_work) == before
+def test_a_file_is_made_once_and_what_is_there_is_taken(workshop: Workshop, source: Source):
+    make_peers(TOOLS, source, ignore, make=workshop.make)
+    assert len(workshop.made) == len(set(workshop.made))
+    assert set(workshop.made) <= {file for peer in PEERS.values() for file in peer.files}
+    before = len(workshop.made)
+    make_peers(TOOLS, source, ignore, make=workshop.make)
+    assert len(workshop.made) == before
 
 
 def test_a_file_that_cannot_be_made_is_a_reason_and_the_others_go_on(
-    no_work: list[str], tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workshop: Workshop, source: Source, monkeypatch: pytest.MonkeyPatch
 ):
-    work = vit_bench.contenders.run_module
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
 
-    def run_module(name: str, module: str, document: str) -> None:
-        if "traced.onnx" in document:
+    def make(name: str, recipe: Recipe) -> None:
+        if recipe.file == "traced.onnx":
             raise ContenderError(name, "unsupported operator")
-        work(name, module, document)
+        workshop.make(name, recipe)
 
-    monkeypatch.setattr(vit_bench.contenders, "run_module", run_module)
-    request = PeerRequest(tools=("torch", "onnx", "onnx-dynamic", "openvino"), artifact=tiny_artifact, folder=tmp_path)
-    peers = make_peers(request, ignore)
+    peers = make_peers(("torch", "onnx", "onnx-dynamic", "openvino"), source, ignore, make=make)
     assert [entrant.name for entrant in peers.entrants] == ["torch"]
     assert {absent.reason for absent in peers.absent} == {"traced.onnx cannot be made: unsupported operator"}
-    assert no_work == ["weights.safetensors"]
+    assert workshop.made == ["weights.safetensors"]
 
 
-def test_random_weights_are_of_no_use_for_accuracy(no_work: list[str], tiny_artifact: Path, tmp_path: Path):
-    request = PeerRequest(tools=("torch",), artifact=tiny_artifact, folder=tmp_path, needs_own_weights=True)
-    (absent,) = make_peers(request, ignore).absent
+def test_random_weights_are_of_no_use_for_accuracy(workshop: Workshop, source: Source):
+    (absent,) = make_peers(["torch"], source, ignore, need_own_weights=True, make=workshop.make).absent
     assert absent.reason == "needs the weights that the artifact was exported from: add --checkpoint"
-    assert no_work == ["weights.safetensors"]
+    assert workshop.made == ["weights.safetensors"]
+
+
+def torch_with(artifact: Path, folder: Path, checkpoint: Path | None = None) -> Peers:
+    given = None if checkpoint is None else str(checkpoint)
+    return make_peers(["torch"], Source(artifact=str(artifact), folder=str(folder), checkpoint=given), ignore)
 
 
 def test_the_checkpoint_gives_the_artifacts_own_weights(tiny_artifact: Path, tiny_checkpoint: Path, tmp_path: Path):
-    request = PeerRequest(tools=("torch",), artifact=tiny_artifact, folder=tmp_path, checkpoint=tiny_checkpoint)
-    peers = make_peers(request, ignore)
-    assert peers.own_weights
+    assert torch_with(tiny_artifact, tmp_path, tiny_checkpoint).own_weights
     original, made = load_file(tiny_checkpoint), load_file(tmp_path / "weights.safetensors")
     assert original.keys() == made.keys()
     assert all((original[name] == made[name]).all() for name in original)
@@ -150,12 +155,10 @@ def test_the_checkpoint_gives_the_artifacts_own_weights(tiny_artifact: Path, tin
 
 def test_random_weights_of_an_export_are_made_again(tmp_path: Path):
     path = export(ExportRequest(model="vit_b_32", weights="random", seed=3, output=tmp_path / "b.onnx")).path
-    peers = make_peers(PeerRequest(tools=("torch",), artifact=path, folder=tmp_path), ignore)
-    assert peers.own_weights
+    assert torch_with(path, tmp_path).own_weights
 
 
 def test_another_checkpoint_than_the_artifacts_is_refused(tiny_artifact: Path, tiny_int8: Path, tmp_path: Path):
-    request = PeerRequest(tools=("torch",), artifact=tiny_artifact, folder=tmp_path, checkpoint=tiny_int8)
     with pytest.raises(ContenderError, match=r"^--checkpoint: .*tiny\.int8\.onnx"):
-        make_peers(request, ignore)
+        torch_with(tiny_artifact, tmp_path, tiny_int8)
     assert not (tmp_path / "weights.safetensors").exists()

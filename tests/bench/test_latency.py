@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 
-import vit_bench.latency
-import vit_bench.rounds
-from vit_bench.contenders import Entrant, PeerRequest, Peers, artifacts, make_peers
 from vit_bench.errors import ContenderError
-from vit_bench.latency import LatencySettings, measure_latency
-from vit_bench.process import Finished
+from vit_bench.measure.entrants import artifacts
+from vit_bench.measure.latency import measure_latency
+from vit_bench.measure.peer_files import Source
+from vit_bench.measure.peers import Peers, make_peers
+from vit_bench.measure.process import Finished
+from vit_bench.measure.rounds import Settings
+from vit_bench.measure.task import Measured, Task
 from vit_bench.results import Absent, Latency
-from vit_bench.task import Measured, Task
 from vit_export.progress import Silent
 from vit_runtime.errors import ImageError, VitEdgeError
 
-NO_PEERS = Peers(entrants=(), absent=(), own_weights=None)
+from .made_results import Each, made_up
+
+NO_PEERS = Peers()
 Fake = Callable[[str, int], Finished]
 
 
@@ -46,33 +49,21 @@ def finished(model: list[float], photo: list[float], scores: tuple[float, ...] =
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, photos: list[Path]):
+def run(photos: list[Path]):
     """Measures made-up contenders: `fake(name, turn)` gives each turn's samples, or raises."""
 
     def measure(names: list[str], rounds: int, fake: Fake, peers: Peers = NO_PEERS) -> tuple[Latency, Turns]:
         turns = Turns()
 
-        def run_task(name: str, task: Task, environment: object) -> Finished:
+        def answers(name: str, task: Task, each: Each | None) -> Finished:
+            assert (task.photos, task.threads, task.batch, each) == ((str(photos[0]),), 1, 1, None)
             assert task.seconds == pytest.approx(8 / rounds)
-            assert environment is None
             turns.order.append(name)
             return fake(name, turns.order.count(name))
 
-        monkeypatch.setattr(vit_bench.latency, "run_task", run_task)
-        entrants = [
-            Entrant(
-                name=name,
-                tool="vit-edge",
-                file=photos[0],
-                artifact=photos[0],
-                model="tiny",
-                precision="fp32",
-                runs_on=(),
-            )
-            for name in names
-        ]
-        settings = LatencySettings(photo=photos[0], batch=1, threads=1, seconds=8, rounds=rounds)
-        return measure_latency(entrants, peers, settings, turns), turns
+        entrants = [made_up(name, answers) for name in names]
+        settings = Settings(threads=1, seconds=8, rounds=rounds)
+        return measure_latency(entrants, peers, photos[0], settings, turns), turns
 
     return measure
 
@@ -196,7 +187,7 @@ def test_random_weights_are_not_compared(run):
     def fake(name: str, _: int) -> Finished:
         return finished([0.1], [0.2], (1.0, 0.0) if name == "a" else (0.0, 1.0))
 
-    measured, _ = run(["a", "b"], 5, fake, Peers(entrants=(), absent=(), own_weights=False))
+    measured, _ = run(["a", "b"], 5, fake, Peers(own_weights=False))
     assert measured.reference_weights == "random"
     assert measured.contenders[1].cosine is None
     assert measured.warnings == ()
@@ -204,22 +195,19 @@ def test_random_weights_are_not_compared(run):
 
 def test_a_photo_that_is_none_is_refused(tiny_artifact: Path):
     entrants, _ = artifacts([tiny_artifact], "cpu")
-    settings = LatencySettings(photo=tiny_artifact, batch=1, threads=1, seconds=1, rounds=1)
     with pytest.raises(ImageError, match="not an image"):
-        measure_latency(entrants, NO_PEERS, settings, Silent())
+        measure_latency(entrants, Peers(), tiny_artifact, Settings(threads=1), Silent())
 
 
 def test_artifacts_and_pytorch_really_run(
     tiny_artifact: Path, tiny_int8: Path, tiny_checkpoint: Path, photos: list[Path], tmp_path: Path
 ):
-    request = PeerRequest(
-        tools=("torch",), artifact=tiny_artifact, folder=tmp_path, checkpoint=tiny_checkpoint, batch=2
-    )
-    peers = make_peers(request, lambda _: None)
+    source = Source(artifact=str(tiny_artifact), folder=str(tmp_path), checkpoint=str(tiny_checkpoint), batch=2)
+    peers = make_peers(["torch"], source, lambda _: None)
     entrants, _ = artifacts([tiny_artifact, tiny_int8], "cpu")
-    settings = LatencySettings(photo=photos[0], batch=2, threads=1, seconds=0.1, rounds=2)
+    settings = Settings(threads=1, batch=2, seconds=0.1, rounds=2)
 
-    measured = measure_latency(entrants, peers, settings, Silent())
+    measured = measure_latency(entrants, peers, photos[0], settings, Silent())
 
     assert measured.reference == "torch"
     assert measured.reference_weights == "same"

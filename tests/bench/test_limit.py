@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -11,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-import vit_bench.limit
-from vit_bench.contenders import artifacts
 from vit_bench.errors import ContenderError
-from vit_bench.limit import measure_limits
-from vit_bench.limit_worker import LimitTask
+from vit_bench.measure.entrants import artifacts
+from vit_bench.measure.limit import measure_limits
+from vit_bench.measure.limit_worker import LimitTask
+from vit_bench.measure.rounds import Settings
 from vit_bench.results import Limit, Limits
 from vit_export.progress import Silent
-from vit_runtime.artifact import codec
 from vit_runtime.errors import MissingDependencyError, VitEdgeError
 
 from .made_results import limit
@@ -27,25 +25,22 @@ Fake = Callable[[str, int], float]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tiny_artifact: Path, tiny_int8: Path):
+def run(tiny_artifact: Path, tiny_int8: Path):
     """Measures two artifacts; `fake(name, turn)` gives the seconds of a pass, or raises."""
 
     def measure(rounds: int, fake: Fake) -> tuple[Limits, list[str]]:
         turns: list[str] = []
 
-        def run_module(name: str, module: str, document: str) -> list[str]:
-            assert module == "vit_bench.limit_worker"
-            task = codec.decode(LimitTask, json.loads(document))
+        def run_once(name: str, task: LimitTask) -> Limit:
             assert (task.threads, task.batch, task.seconds) == (2, 4, pytest.approx(8 / rounds))
             (Path(task.folder) / "profile.json").touch()
             turns.append(name)
             taken = fake(name, turns.count(name))
-            made = replace(limit().artifacts[0], contender=task.contender, pass_seconds=taken)
-            return [json.dumps(codec.encode(made))]
+            return replace(limit().artifacts[0], contender=task.contender, pass_seconds=taken)
 
-        monkeypatch.setattr(vit_bench.limit, "run_module", run_module)
         entrants, _ = artifacts([tiny_artifact, tiny_int8], "cpu")
-        found = measure_limits(entrants, threads=2, batch=4, seconds=8, rounds=rounds, progress=Silent())
+        settings = Settings(threads=2, batch=4, seconds=8, rounds=rounds)
+        found = measure_limits(entrants, settings, Silent(), run_once=run_once)
         return found, turns
 
     return measure
@@ -119,7 +114,7 @@ def test_a_real_artifact(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     beside = sorted(tiny_artifact.parent.iterdir())
     entrants, _ = artifacts([tiny_artifact], "cpu")
-    found = measure_limits(entrants, threads=1, batch=2, seconds=0, rounds=1, progress=Silent())
+    found = measure_limits(entrants, Settings(threads=1, batch=2, seconds=0, rounds=1), Silent())
     (measured,) = found.artifacts
     assert isinstance(measured, Limit)
     assert (measured.contender.name, measured.batch, measured.threads) == (FP32, 2, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,20 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 from safetensors.torch import save_file
+from tests.tiny import TINY
 
-from vit_bench import kernels
-from vit_bench.kernels import ProfiledKernel, Shape, group_seconds, profiled_kernel
-from vit_bench.limit_worker import BETWEEN, LimitTask, measure_limit
-from vit_bench.operations import architecture_operations
-from vit_bench.peak import _model
+from vit_bench.measure import kernels
+from vit_bench.measure.kernels import ProfiledKernel, Shape, group_seconds, profiled_kernel
+from vit_bench.measure.limit_worker import BETWEEN, LimitTask, measure_limit
+from vit_bench.measure.operations import architecture_operations
+from vit_bench.measure.peak import product_model
 from vit_bench.results import Contender, Limit
 from vit_export import ExportRequest, export
 from vit_export.read.torchvision_state import random_state
-from vit_runtime.artifact import Architecture, Rollout
+from vit_runtime.artifact import Rollout
 from vit_runtime.errors import ArtifactError, MissingDependencyError
 
-THREE_BLOCKS = Architecture(
-    image_size=32, patch_size=8, layers=3, heads=2, width=128, mlp_width=256, classes=7, layer_norm_eps=1e-6
-)
+THREE_BLOCKS = replace(TINY, layers=3)
 """A first block, a last one and one between them, which int8 treats differently."""
 S, D, M, PATCHES, VALUES, CLASSES = 17, 128, 256, 16, 192, 7
 BATCH = 2
@@ -249,7 +249,7 @@ def test_the_profilers_own_cost_is_taken_off_and_the_median_pass_adds_up():
 
 @pytest.mark.parametrize("kind", ["fp32", "int8"])
 def test_the_small_model_computes_one_product_of_the_asked_size(kind: kernels.Kind):
-    model = _model(Shape(kind=kind, rows=5, inner=24, columns=6))
+    model = product_model(Shape(kind=kind, rows=5, inner=24, columns=6))
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     rng = np.random.default_rng(3)
     x = rng.integers(0, 256, (5, 24), dtype=np.uint8) if kind == "int8" else rng.standard_normal((5, 24), np.float32)

@@ -8,21 +8,21 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from tests.tiny import TINY
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models import VisionTransformer, vit_b_16, vit_l_32
+from torchvision.models import vit_b_16, vit_l_32
 
-from vit_bench.operations import architecture_operations, operations_by_part
+from vit_bench.measure.operations import architecture_operations, operations_by_part
 from vit_runtime.artifact import Architecture
+
+from .conftest import torchvision_tiny
 
 B16 = Architecture(
     image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072, classes=1000, layer_norm_eps=1e-6
 )
 L32 = replace(B16, patch_size=32, layers=24, heads=16, width=1024, mlp_width=4096)
-TINY = Architecture(
-    image_size=32, patch_size=8, layers=2, heads=2, width=128, mlp_width=256, classes=7, layer_norm_eps=1e-6
-)
 DEIT_TINY = replace(B16, heads=3, width=192, mlp_width=768)
 
 
@@ -40,13 +40,7 @@ def counted(make: Callable[[], nn.Module], side: int, batch: int = 1) -> int:
     return counter.get_total_flops()
 
 
-def tiny() -> nn.Module:
-    return VisionTransformer(
-        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=128, mlp_dim=256, num_classes=7
-    )
-
-
-@pytest.mark.parametrize(("make", "arch"), [(vit_b_16, B16), (vit_l_32, L32), (tiny, TINY)])
+@pytest.mark.parametrize(("make", "arch"), [(vit_b_16, B16), (vit_l_32, L32), (torchvision_tiny, TINY)])
 def test_torchvision_counts_the_same(make: Callable[[], nn.Module], arch: Architecture):
     assert architecture_operations(arch) == counted(make, arch.image_size)
 

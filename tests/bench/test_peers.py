@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +11,20 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torchvision.models import VisionTransformer
 from torchvision.transforms._presets import ImageClassification
+from typer.testing import Result
 
-from vit_bench.contenders import TOOLS, Entrant, PeerRequest, Peers, make_peers
-from vit_bench.process import run_task
-from vit_bench.statistics import cosine
-from vit_bench.torch_model import is_torchvisions, load_model
+from vit_bench.contenders import TOOLS
+from vit_bench.documents import read_results
+from vit_bench.measure.entrants import Entrant
+from vit_bench.measure.peer_files import Source
+from vit_bench.measure.peers import Peers, make_peers
+from vit_bench.measure.statistics import cosine
+from vit_bench.measure.torch_model import is_torchvisions, load_model
 from vit_export.verify.plain_vit import PlainViT
 from vit_runtime.artifact import read_artifact
+
+from .conftest import torchvision_tiny
 
 LEAST_COSINE = {"fp32": 0.999999, "bf16": 0.999, "int8": 0.95}
 """Measured on the tiny model: 1.0000000, 0.99995, and 0.9995 (quantize_dynamic) and 0.984 (NNCF, with bfloat16)."""
@@ -25,24 +32,19 @@ LEAST_COSINE = {"fp32": 0.999999, "bf16": 0.999, "int8": 0.95}
 
 @pytest.fixture(scope="module")
 def peers(tiny_artifact: Path, tiny_checkpoint: Path, photos: list[Path], tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("peers")
-    request = PeerRequest(
-        tools=TOOLS,
-        artifact=tiny_artifact,
-        folder=folder,
-        checkpoint=tiny_checkpoint,
-        calibrate=photos[0].parent,
-        needs_own_weights=True,
+    source = Source(
+        artifact=str(tiny_artifact),
+        folder=str(tmp_path_factory.mktemp("peers")),
+        checkpoint=str(tiny_checkpoint),
+        calibrate=str(photos[0].parent),
     )
-    return make_peers(request, lambda _: None)
+    return make_peers(TOOLS, source, lambda _: None, need_own_weights=True)
 
 
 @pytest.fixture(scope="module")
 def expected(tiny_checkpoint: Path, photos: list[Path]) -> np.ndarray:
     """torchvision's own logits for the first photo."""
-    model = VisionTransformer(
-        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=128, mlp_dim=256, num_classes=7
-    ).eval()
+    model = torchvision_tiny().eval()
     model.load_state_dict(load_file(tiny_checkpoint))
     transforms = ImageClassification(crop_size=32, resize_size=37)  # 32 * 256 / 224, rounded
     with torch.inference_mode():
@@ -59,8 +61,7 @@ def test_all_are_made(peers: Peers):
 @pytest.mark.parametrize("tool", TOOLS)
 def test_each_gives_torchvisions_scores(tool: str, peers: Peers, expected: np.ndarray, photos: list[Path]):
     entrant = _named(peers, tool)
-    task = entrant.task([photos[0]], threads=1, seconds=0.01)
-    finished = run_task(tool, task, entrant.environment)
+    finished = entrant.run(replace(entrant.task, photos=(str(photos[0]),), seconds=0.01))
     assert cosine(finished.measured.scores, expected.tolist()) > LEAST_COSINE[entrant.precision]
     assert entrant.bytes > 0
     assert len(finished.measured.model_seconds) >= 3
@@ -69,25 +70,33 @@ def test_each_gives_torchvisions_scores(tool: str, peers: Peers, expected: np.nd
 
 
 def test_a_traced_graph_runs_a_batch(
-    tiny_artifact: Path, tiny_checkpoint: Path, expected: np.ndarray, photos: list[Path], tmp_path: Path
+    vit_bench_cli: Callable[..., Result],
+    tiny_artifact: Path,
+    tiny_checkpoint: Path,
+    photos: list[Path],
+    tmp_path: Path,
 ):
-    request = PeerRequest(tools=("onnx",), artifact=tiny_artifact, folder=tmp_path, checkpoint=tiny_checkpoint, batch=2)
-    (entrant,) = make_peers(request, lambda _: None).entrants
-    finished = run_task("onnx", entrant.task([photos[0]], threads=1, batch=2, seconds=0.01))
-    assert cosine(finished.measured.scores, expected.tolist()) > LEAST_COSINE["fp32"]
-    assert finished.measured.photo_seconds == ()
+    """Its batch is built in: it is traced with that of the command."""
+    output = tmp_path / "results.json"
+    options = ("--against", "onnx", "--checkpoint", tiny_checkpoint, "--batch", 2, "--photo", photos[0])
+    done = vit_bench_cli("latency", tiny_artifact, *options, "--seconds", 0.02, "--rounds", 1, "-o", output)
+    assert done.exit_code == 0, done.stderr
+    (latency,) = read_results(output).latency
+    own, traced = latency.contenders
+    assert (traced.contender.name, latency.reference, latency.batch) == ("onnx", own.contender.name, 2)
+    assert traced.cosine is not None
+    assert traced.cosine > LEAST_COSINE["fp32"]
+    assert [timing.kind for timing in traced.timings] == ["model"]
 
 
 def _named(peers: Peers, tool: str) -> Entrant:
-    found = [entrant for entrant in peers.entrants if entrant.tool == tool]
+    found = [entrant for entrant in peers.entrants if entrant.task.tool == tool]
     if not found:
         pytest.skip(next(absent.reason for absent in peers.absent if absent.name == tool))
     return found[0]
 
 
 def test_a_kind_that_torchvision_lacks_runs_as_the_plain_model(tiny_artifact: Path, tmp_path: Path):
-    from dataclasses import replace
-
     from safetensors.torch import save_file
 
     from vit_export.read.torchvision_state import random_state

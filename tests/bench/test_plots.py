@@ -4,58 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 import json
 import random
 import sys
 from dataclasses import replace
 
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
-from vit_bench.plot_data import (
+from vit_bench.measure.statistics import share
+from vit_bench.report.plot_data import (
     DIGEST_KEY,
     BarsPlot,
-    ParetoPanel,
     ParetoPlot,
     Plot,
     Point,
-    bar_panel,
+    bars,
     digest,
     pareto_front,
-    pareto_panel,
     png_digest,
+    points,
 )
-from vit_bench.plots import draw, png
-from vit_bench.statistics import share
+from vit_bench.report.plots import draw, png
 from vit_runtime.artifact import codec
 from vit_runtime.errors import MissingDependencyError
 
 from .made_results import RIGHT, SPEEDS, VIT, accuracy, around, latency
 
-CLOSE = {
-    "vit-edge fp32": 1.30,
-    "onnx": 1.31,
-    "openvino": 1.32,
-    "torch-compile": 1.29,
-    "torch": 1.0,
-    "vit-edge int8 static": 4.4,
-    "vit-edge int8 dynamic": 3.9,
-    "openvino-int8": 4.3,
-}
-"""Four nearly on top of each other."""
 
-
-def bars() -> BarsPlot:
-    panels = (bar_panel(latency()), bar_panel(latency(model=VIT, torch_seconds=0.35)))
-    return BarsPlot(device="Mini PC", panels=tuple(panel for panel in panels if panel))
+def bars_plot() -> BarsPlot:
+    return BarsPlot(device="Mini PC", panels=(latency(), latency(model=VIT, torch_seconds=0.35)))
 
 
 def pareto(speeds: dict[str, float] = SPEEDS) -> ParetoPlot:
-    panel = pareto_panel(latency(speeds), accuracy(RIGHT))
-    assert panel is not None
-    return ParetoPlot(device="Mini PC", panels=(panel,))
+    return ParetoPlot(device="Mini PC", panels=((latency(speeds), accuracy(RIGHT)),))
 
 
 def point(name: str, seconds: float, right: int) -> Point:
@@ -65,36 +47,34 @@ def point(name: str, seconds: float, right: int) -> Point:
 def test_the_front_is_what_nothing_dominates():
     rng = random.Random(0)
     for _ in range(200):
-        points = [point(str(i), rng.randint(1, 6) / 100, rng.randint(70, 76)) for i in range(rng.randint(1, 9))]
-        values = {p.name: (p.latency.median, p.top1.count) for p in points}
+        some = [point(str(i), rng.randint(1, 6) / 100, rng.randint(70, 76)) for i in range(rng.randint(1, 9))]
+        values = {p.name: (p.latency.median, p.top1.count) for p in some}
 
         def dominated(name: str, values: dict[str, tuple[float, int]] = values) -> bool:
             x, y = values[name]
             return any(a <= x and b >= y and (a, b) != (x, y) for a, b in values.values())
 
-        front = pareto_front(points)
+        front = pareto_front(some)
         assert {p.name for p in front} == {name for name in values if not dominated(name)}
         assert [p.latency.median for p in front] == sorted(p.latency.median for p in front)
 
 
 def test_points_are_those_that_have_both_numbers():
-    panel = pareto_panel(latency({"torch": 1.0, "onnx": 1.2, "openvino": 2.0}), accuracy({"torch": 395, "onnx": 390}))
-    assert panel is not None
-    assert [(p.name, p.latency.median, p.top1.count) for p in panel.points] == [
+    found = points(latency({"torch": 1.0, "onnx": 1.2, "openvino": 2.0}), accuracy({"torch": 395, "onnx": 390}))
+    assert [(p.name, p.latency.median, p.top1.count) for p in found] == [
         ("torch", 0.04, 395),
         ("onnx", pytest.approx(0.04 / 1.2), 390),
     ]
-    assert pareto_panel(latency({"torch": 1.0}), accuracy({"onnx": 390}, reference="onnx")) is None
+    assert points(latency({"torch": 1.0}), accuracy({"onnx": 390}, reference="onnx")) == []
 
 
 def test_bars_are_all_but_the_reference_the_fastest_first():
-    panel = bar_panel(latency({"vit-edge fp32": 1.3, "torch": 1.0, "onnx-dynamic": 3.3}))
-    assert panel is not None
-    assert [bar.name for bar in panel.bars] == ["onnx-dynamic", "vit-edge fp32"]
-    assert bar_panel(latency({"vit-edge fp32": 1.3}, reference=None)) is None
+    found = bars(latency({"vit-edge fp32": 1.3, "torch": 1.0, "onnx-dynamic": 3.3}))
+    assert [entry.contender.name for entry in found] == ["onnx-dynamic", "vit-edge fp32"]
+    assert bars(latency({"vit-edge fp32": 1.3}, reference=None)) == []
 
 
-@pytest.mark.parametrize("plot", [bars(), pareto()], ids=["bars", "pareto"])
+@pytest.mark.parametrize("plot", [bars_plot(), pareto()], ids=["bars", "pareto"])
 def test_a_png_carries_the_digest_of_what_it_shows_and_nothing_that_changes(plot: Plot, tmp_path):
     drawn = png(plot)
     assert drawn == png(plot)
@@ -110,9 +90,8 @@ def test_a_png_carries_the_digest_of_what_it_shows_and_nothing_that_changes(plot
 
 def test_another_number_is_another_digest():
     plot = pareto()
-    first, *rest = plot.panels[0].points
-    moved = replace(first, latency=replace(first.latency, median=first.latency.median * 1.0001))
-    assert digest(replace(plot, panels=(replace(plot.panels[0], points=(moved, *rest)),))) != digest(plot)
+    moved = latency(SPEEDS, torch_seconds=0.04 * 1.0001)
+    assert digest(replace(plot, panels=((moved, accuracy(RIGHT)),))) != digest(plot)
 
 
 def test_files_that_are_no_plots_have_no_digest(tmp_path):
@@ -120,26 +99,38 @@ def test_files_that_are_no_plots_have_no_digest(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
     assert png_digest(tmp_path / "text.png") is None
     assert png_digest(tmp_path / "plain.png") is None
-    with pytest.raises(FileNotFoundError):
-        png_digest(tmp_path / "none.png")
 
 
-@pytest.mark.parametrize("speeds", [SPEEDS, CLOSE], ids=["all", "four nearly on top of each other"])
-def test_labels_of_points_do_not_overlap_and_stay_inside(speeds: dict[str, float]):
-    figure = draw(pareto(speeds))
+MANY_OF_OURS = {f"vit-edge {kind}": 1.0 + number for number, kind in enumerate("abcdefgh")} | {"torch": 1.0}
+
+
+@pytest.mark.parametrize("speeds", [SPEEDS, MANY_OF_OURS], ids=["all", "eight of ours"])
+def test_the_legend_names_each_point_by_a_look_of_its_own(speeds: dict[str, float]):
+    figure = draw(ParetoPlot(device="Mini PC", panels=((latency(speeds), accuracy(dict.fromkeys(speeds, 395))),)))
     (axes,) = figure.axes
-    labels = [text for text in axes.texts if text.get_text()]
-    assert {label.get_text() for label in labels} == {*speeds, "Pareto front"}
-    boxes = [text.get_window_extent() for text in labels]
-    # An annotation's extent counts its line too; the words alone are what should not overlap.
-    for one, other in itertools.combinations([_words(figure, text) for text in labels], 2):
-        assert not _overlap(one, other)
-    rim = axes.get_window_extent()
-    assert all(box.x0 >= rim.x0 - 1 and box.x1 <= rim.x1 + 1 for box in boxes)
+    legend = axes.get_legend()
+    names = [text.get_text() for text in legend.get_texts()]
+    fastest_first = sorted(speeds, key=lambda name: -speeds[name])
+    assert names == [*fastest_first, "Pareto front"]
+    drawn = {str(line.get_label()): line for line in axes.get_lines() if line.get_label() in names}
+    for name, handle in zip(fastest_first, legend.legend_handles, strict=False):
+        assert (handle.get_color(), handle.get_marker()) == (drawn[name].get_color(), drawn[name].get_marker())
+        assert drawn[name].get_xdata() == pytest.approx([40 / speeds[name]])  # torch takes 40 ms
+        assert drawn[name].get_ydata() == pytest.approx([79.0])
+    assert len({(drawn[name].get_color(), drawn[name].get_marker()) for name in speeds}) == len(speeds)
+
+
+def test_the_legend_is_in_the_picture_beside_the_points():
+    figure = draw(pareto())
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    legend, rim = axes.get_legend().get_window_extent(), axes.get_window_extent()
+    assert rim.x1 <= legend.x0 < legend.x1 <= figure.bbox.x1
+    assert legend.y0 >= 0
 
 
 def test_values_stand_beyond_the_whiskers_of_their_bars():
-    figure = draw(bars())
+    figure = draw(bars_plot())
     assert len(figure.axes) == 4
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts][:2] == ["3.92", "3.60"]
@@ -150,7 +141,8 @@ def test_values_stand_beyond_the_whiskers_of_their_bars():
 
 
 def test_one_contender_and_names_with_dollars_can_be_drawn():
-    lonely = ParetoPanel(model="$a$", threads=1, pictures=100, points=(point("$\\frac$", 0.01, 100),))
+    name = "$\\frac$"
+    lonely = (latency({name: 1.0}, model="$a$", reference=None), accuracy({name: 100}, of=100, reference=name))
     assert png(ParetoPlot(device="$_$", panels=(lonely,)))
 
 
@@ -159,16 +151,4 @@ def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch):
     with pytest.raises(
         MissingDependencyError, match=r"matplotlib: not installed; run: pip install 'vit-edge\[bench\]'"
     ):
-        png(bars())
-
-
-def _words(figure: Figure, text) -> tuple[float, float, float, float]:
-    from matplotlib.text import Text
-
-    box = Text.get_window_extent(text)
-    assert figure.dpi == 150
-    return box.x0, box.y0, box.x1, box.y1
-
-
-def _overlap(one, other) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+        png(bars_plot())

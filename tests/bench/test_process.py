@@ -19,8 +19,8 @@ from PIL import Image
 
 import vit_runtime
 from vit_bench.errors import ContenderError
-from vit_bench.process import Finished, run_module, run_task
-from vit_bench.task import PhotoAnswer, Task
+from vit_bench.measure.process import Finished, run_module, run_task
+from vit_bench.measure.task import PhotoAnswer, Task
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.selftest import waves
 
@@ -61,12 +61,8 @@ def work(artifact: Path, *photos: Path, seconds: float = 0, each_photo: bool = F
         tool="vit-edge",
         file=str(artifact),
         artifact=str(artifact),
-        provider="cpu",
-        threads=1,
-        batch=1,
         photos=tuple(map(str, photos)),
         seconds=seconds,
-        warm_up_seconds=0,
         each_photo=each_photo,
     )
 
@@ -106,6 +102,21 @@ def test_a_first_answer_and_latencies(tiny_artifact: Path, photo: Path):
     model = vit_runtime.load(tiny_artifact, provider="cpu", threads=1)
     (logits,) = model.run(load_pixels(photo, model.artifact.preprocessing)[None], ["logits"])
     np.testing.assert_allclose(measured.scores, logits[0], rtol=1e-5, atol=1e-6)
+
+
+def test_reading_the_photo_counts_for_the_whole_way_alone(tiny_artifact: Path, photo: Path, sabotage: Sabotage):
+    """Here it takes half a second; the tiny model takes a thousandth of that."""
+    code = """
+import time
+import PIL.Image
+opened = PIL.Image.open
+def slowly(*args, **options):
+    time.sleep(0.5)
+    return opened(*args, **options)
+PIL.Image.open = slowly
+"""
+    measured = run_task("slow reader", work(tiny_artifact, photo, seconds=0.01), sabotage(code)).measured
+    assert min(measured.photo_seconds) >= 0.5 > min(measured.model_seconds)
 
 
 def test_without_time_to_measure_only_the_first_answer(tiny_artifact: Path, photo: Path):

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from vit_bench.errors import OutdatedError, ResultsError
-from vit_bench.merging import merge
-from vit_bench.report import BEGIN, END, check_readme, make_report, update_readme, write_plots
+from vit_bench.report.merging import merge
+from vit_bench.report.readme import BEGIN, END, check_readme, update_readme
+from vit_bench.report.report import make_report, write_plots
 from vit_bench.results import Absent, Results
 
 from .made_results import DEIT, VIT, accuracy, footprint, latency, limit, results
@@ -87,7 +88,7 @@ def test_runs_of_one_device_come_into_one_table():
     first = results(latency({"vit-edge fp32": 1.3, "torch": 1.0}), date=OLD)
     second = results(latency({"onnx": 1.2, "torch": 1.0}), date=NEW)
     (device,) = merge([first, second])
-    (measured,) = device.latency
+    (measured,) = device.measured
     assert {entry.contender.name for entry in measured.section.contenders} == {"vit-edge fp32", "torch", "onnx"}
     assert measured.notes == (
         "Measured more than once, the newest is shown: torch.",
@@ -136,7 +137,7 @@ def test_the_same_file_twice_is_once(readme: Path):
 def test_what_cannot_be_compared_stays_in_tables_of_its_own(other: dict[str, object]):
     section = latency(SPEEDS)
     (device,) = merge([results(section, date=OLD), results(replace(section, **other), date=NEW)])
-    assert len(device.latency) == 2
+    assert len(device.measured) == 2
 
 
 def test_merging_keeps_reasons_of_those_who_are_in_none_of_the_runs_and_every_interruption():
@@ -144,7 +145,7 @@ def test_merging_keeps_reasons_of_those_who_are_in_none_of_the_runs_and_every_in
     old = results(latency({"torch": 1.0, "vit-edge fp32": 1.3}, absent=gone, interrupted=True), date=OLD)
     reason = Absent(name="openvino", reason="crashed", crashed=True)
     new = results(latency({"torch": 1.0, "onnx": 1.2}, absent=[reason]), date=NEW)
-    ((measured,),) = (device.latency for device in merge([old, new]))
+    ((measured,),) = (device.measured for device in merge([old, new]))
     assert measured.section.absent == (reason,)
     assert measured.section.interrupted
 

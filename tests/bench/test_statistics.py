@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from vit_bench.measure.statistics import cosine, paired_difference, paired_ratio, quantiles, share
 from vit_bench.results import Ratio
-from vit_bench.statistics import cosine, paired_difference, paired_ratio, quantiles, share
 
 Noise = Callable[[np.random.Generator, int], np.ndarray]
 NOISE: dict[str, Noise] = {

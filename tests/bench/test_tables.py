@@ -6,10 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from vit_bench.captions import UNCLEAR, card_line
-from vit_bench.results import Absent, Load, Ratio
-from vit_bench.sections import Measured
-from vit_bench.tables import (
+from vit_bench.report.captions import UNCLEAR, card_line
+from vit_bench.report.tables import (
     escape,
     kernel_table,
     main_table,
@@ -18,6 +16,8 @@ from vit_bench.tables import (
     rounded,
     terminal_table,
 )
+from vit_bench.results import Absent, Load, Ratio
+from vit_bench.sections import Measured
 
 from .made_results import accuracy, footprint, latency, limit, results
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from vit_bench.contenders import REFERENCE, Entrant, Peers, model_names
-from vit_bench.photo import describe_photo
-from vit_bench.process import Finished, run_task
-from vit_bench.results import ContenderLatency, Kind, Latency, Quantiles, Timing
-from vit_bench.rounds import Rounds, require_results, run_rounds
-from vit_bench.statistics import cosine, quantiles
+from vit_bench.measure.entrants import Entrant, model_names
+from vit_bench.measure.peers import Peers
+from vit_bench.measure.photo import describe_photo
+from vit_bench.measure.process import Finished
+from vit_bench.measure.rounds import Rounds, Settings, run_rounds
+from vit_bench.measure.statistics import cosine, quantiles
+from vit_bench.results import ContenderLatency, Kind, Latency, Timing
 from vit_export.progress import Progress
 
 _WARM_UP_SECONDS: Final = 0.5
@@ -28,20 +29,8 @@ _SAMPLES: Final[dict[Kind, Callable[[Finished], Sequence[float]]]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class LatencySettings:
-    """How to measure."""
-
-    photo: Path
-    batch: int
-    threads: int
-    seconds: float
-    """For each contender and each kind of latency, over all rounds."""
-    rounds: int
-
-
 def measure_latency(
-    entrants: Sequence[Entrant], peers: Peers, settings: LatencySettings, progress: Progress
+    entrants: Sequence[Entrant], peers: Peers, photo: Path, settings: Settings, progress: Progress
 ) -> Latency:
     """Measures artifacts and their peers in rounds.
 
@@ -49,69 +38,64 @@ def measure_latency(
         ImageError: the photo is none.
         VitEdgeError: nothing could be measured.
     """
-    photo = describe_photo(settings.photo)
+    description = describe_photo(photo)
     everyone = [*entrants, *peers.entrants]
 
     def run(entrant: Entrant) -> Finished:
-        task = entrant.task(
-            [settings.photo],
+        task = replace(
+            entrant.task,
+            photos=(str(photo),),
             threads=settings.threads,
             batch=settings.batch,
             seconds=settings.seconds / settings.rounds,
             warm_up_seconds=_WARM_UP_SECONDS,
         )
-        return run_task(entrant.name, task, entrant.environment)
+        return entrant.run(task)
 
-    done = run_rounds(everyone, settings.rounds, run, progress)
-    require_results([*done.finished], [*peers.absent, *done.crashed], done.interrupted)
-    reference = done.reference(everyone, REFERENCE)
+    done = run_rounds(everyone, settings.rounds, run, progress, absent=peers.absent)
     own = peers.own_weights
     measured = tuple(
-        _latency(entrant, done, reference, comparable=own is not False)
-        for entrant in everyone
-        if entrant.name in done.finished
+        _latency(entrant, done, comparable=own is not False) for entrant in everyone if entrant.name in done.finished
     )
     return Latency(
         model=model_names(everyone),
-        reference=reference,
+        reference=done.reference,
         reference_weights=None if own is None else "same" if own else "random",
         batch=settings.batch,
         threads=settings.threads,
         seconds=settings.seconds,
-        photo=photo,
+        photo=description,
         contenders=measured,
-        absent=(*peers.absent, *done.crashed),
+        absent=tuple(done.absent),
         warnings=tuple(_doubts(measured, done)),
         interrupted=done.interrupted,
     )
 
 
-def _latency(entrant: Entrant, done: Rounds[Finished], reference: str | None, *, comparable: bool) -> ContenderLatency:
-    rounds = done.finished[entrant.name]
-    last = rounds[max(rounds)].measured
+def _latency(entrant: Entrant, done: Rounds[Finished], *, comparable: bool) -> ContenderLatency:
+    rounds = [*done.finished[entrant.name].values()]
+    last = rounds[-1].measured
     similar = None
-    if comparable and reference is not None and entrant.name != reference:
-        theirs = done.finished[reference]
-        similar = cosine(last.scores, theirs[max(theirs)].measured.scores)
+    if comparable and entrant.name != done.reference:
+        *_, theirs = done.finished[done.reference].values()
+        similar = cosine(last.scores, theirs.measured.scores)
     return ContenderLatency(
         contender=entrant.facts(last.version, last.detail),
         timings=tuple(
-            _timing(entrant.name, kind, done, reference)
-            for kind, samples in _SAMPLES.items()
-            if all(samples(finished) for finished in rounds.values())
+            _timing(entrant.name, kind, done) for kind, samples in _SAMPLES.items() if all(map(samples, rounds))
         ),
         cosine=similar,
     )
 
 
-def _timing(name: str, kind: Kind, done: Rounds[Finished], reference: str | None) -> Timing:
+def _timing(name: str, kind: Kind, done: Rounds[Finished]) -> Timing:
     samples = _SAMPLES[kind]
-    rounds: list[Quantiles] = [quantiles(samples(finished)) for finished in done.finished[name].values()]
+    by_round = [samples(finished) for finished in done.finished[name].values()]
     return Timing(
         kind=kind,
-        all_rounds=quantiles([value for finished in done.finished[name].values() for value in samples(finished)]),
-        rounds=tuple(rounds),
-        speedup=done.times_of_reference(name, reference, lambda finished: statistics.median(samples(finished))),
+        all_rounds=quantiles([value for taken in by_round for value in taken]),
+        rounds=tuple(map(quantiles, by_round)),
+        speedup=done.times_of_reference(name, lambda finished: statistics.median(samples(finished))),
     )
 
 

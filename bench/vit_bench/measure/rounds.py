@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from vit_bench.contenders import Entrant
+from vit_bench.contenders import REFERENCE
 from vit_bench.errors import ContenderError
+from vit_bench.measure.entrants import Entrant
+from vit_bench.measure.statistics import paired_ratio
 from vit_bench.results import Absent, Ratio
-from vit_bench.statistics import paired_ratio
 from vit_export.progress import Progress
 from vit_runtime.errors import VitEdgeError
 
@@ -20,24 +21,43 @@ FEW_ROUNDS: Final = 5
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to measure."""
+
+    threads: int
+    """At least 1, for every contender alike."""
+    batch: int = 1
+    """Pictures in one pass."""
+    seconds: float = 20.0
+    """For each contender and each kind of latency, over all rounds."""
+    rounds: int = 10
+
+
 @dataclass(kw_only=True)
 class Rounds(Generic[T]):
     """What all contenders gave, as far as it went."""
 
     finished: dict[str, dict[int, T]] = field(default_factory=dict)
-    """By name, and by number of the round; contenders without any are left out."""
-    crashed: list[Absent] = field(default_factory=list)
+    """By name, in the order of the contenders, and by number of the round; those without any are left out."""
+    absent: list[Absent] = field(default_factory=list)
+    """Those who could not begin, and those who failed on the way."""
     interrupted: bool = False
+
+    @property
+    def reference(self) -> str:
+        """The contender that the others are compared with."""
+        return reference_among(self.finished)
 
     def each(self, name: str, value: Callable[[T], float]) -> list[float]:
         """One value for each round of a contender."""
         return [value(finished) for finished in self.finished[name].values()]
 
-    def times_of_reference(self, name: str, reference: str | None, value: Callable[[T], float]) -> Ratio | None:
+    def times_of_reference(self, name: str, value: Callable[[T], float]) -> Ratio | None:
         """The reference's value over a contender's, from the rounds that both have; None for the reference itself."""
-        if reference is None or name == reference:
+        if name == self.reference:
             return None
-        ours, theirs = self.finished[name], self.finished[reference]
+        ours, theirs = self.finished[name], self.finished[self.reference]
         both = [number for number in ours if number in theirs]
         return paired_ratio([value(theirs[number]) for number in both], [value(ours[number]) for number in both])
 
@@ -47,18 +67,31 @@ class Rounds(Generic[T]):
         few = f"intervals of {fewest} rounds mean little: give at least {FEW_ROUNDS}"
         return [few] if fewest < FEW_ROUNDS else []
 
-    def reference(self, entrants: Sequence[Entrant], wanted: str) -> str | None:
-        """The contender that the others are compared with: the one that is wanted, else the first that was measured."""
-        measured = [entrant.name for entrant in entrants if entrant.name in self.finished]
-        return wanted if wanted in measured else next(iter(measured), None)
 
-
-def run_rounds(entrants: Sequence[Entrant], rounds: int, run: Callable[[Entrant], T], progress: Progress) -> Rounds[T]:
+def run_rounds(
+    entrants: Sequence[Entrant],
+    rounds: int,
+    run: Callable[[Entrant], T],
+    progress: Progress,
+    *,
+    absent: Sequence[Absent] = (),
+) -> Rounds[T]:
     """Runs all contenders once a round, A B A B.
 
     A contender that fails is reported and left out from then on. Ctrl-C ends the rounds; what was measured is kept.
+
+    Args:
+        entrants: who takes part.
+        rounds: at least 1.
+        run: gives one contender's turn.
+        progress: is told of the rounds and of who failed.
+        absent: those who cannot take part.
+
+    Raises:
+        KeyboardInterrupt: the user ended it before anything was measured.
+        VitEdgeError: every contender failed; with the first one's reason.
     """
-    result: Rounds[T] = Rounds()
+    result: Rounds[T] = Rounds(absent=list(absent))
     left = list(entrants)
     try:
         for number in range(1, rounds + 1):
@@ -69,17 +102,18 @@ def run_rounds(entrants: Sequence[Entrant], rounds: int, run: Callable[[Entrant]
                 except ContenderError as error:
                     left.remove(entrant)
                     reason = f"failed in round {number}: {error.what}"
-                    result.crashed.append(Absent(name=entrant.name, reason=reason, crashed=True))
+                    result.absent.append(Absent(name=entrant.name, reason=reason, crashed=True))
                     progress.note(f"{entrant.name} {reason}; the others go on")
                 else:
                     result.finished.setdefault(entrant.name, {})[number] = finished
                 progress.advance(1)
     except KeyboardInterrupt:
         result.interrupted = True
+    require_results(result.finished, result.absent, interrupted=result.interrupted)
     return result
 
 
-def require_results(measured: Sequence[object], absent: Sequence[Absent], interrupted: bool) -> None:  # noqa: FBT001 - both callers name it
+def require_results(measured: Collection[str], absent: Sequence[Absent], *, interrupted: bool) -> None:
     """Refuses to write a result without any measurement.
 
     Raises:
@@ -92,3 +126,8 @@ def require_results(measured: Sequence[object], absent: Sequence[Absent], interr
         raise KeyboardInterrupt
     reason = f"{absent[0].name} {absent[0].reason}" if absent else "there are no contenders"
     raise VitEdgeError("nothing was measured", reason)
+
+
+def reference_among(measured: Collection[str]) -> str:
+    """The contender that the others are compared with: PyTorch where it was measured, else the first."""
+    return REFERENCE if REFERENCE in measured else next(iter(measured))

@@ -7,7 +7,6 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import Final
 from vit_bench.results import Card, Load, Package
 from vit_runtime.devices.threads import default_threads
 
-_BOARD: Final = Path("/proc/device-tree/model")
+_ROOT: Final = Path("/")
+"""Where Linux has its tables."""
+_BOARD: Final = "proc/device-tree/model"
 """On ARM boards: "Raspberry Pi 5 Model B Rev 1.0"."""
-_CPUINFO: Final = Path("/proc/cpuinfo")
-_GOVERNOR: Final = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-_STAT: Final = Path("/proc/stat")
+_GOVERNOR: Final = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
 _X86_SETS: Final = ("avx", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16")
 _AMX_SETS: Final = ("amx_tile", "amx_int8", "amx_bf16")
 _ARM_SETS: Final = ("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme")
@@ -32,19 +31,20 @@ _ARM_PARTS: Final = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cor
 """MIDR part numbers of the boards that people have (Arm's technical reference manuals); Linux gives no name on ARM."""
 
 
-def read_card(*, device: str | None, load: Load | None, started: datetime) -> Card:
+def read_card(*, device: str | None, load: Load | None, started: datetime, root: Path = _ROOT) -> Card:
     """Describes this machine.
 
     Args:
         device: what its user calls it; None for the board's or the processor's own name.
         load: what else it did while it was measured; see `LoadMeter`.
         started: when, in UTC.
+        root: the folder with proc and sys.
     """
-    facts = _cpuinfo()
+    facts = _cpuinfo(root)
     processor = _processor(facts)
     flags = facts.get("flags", facts.get("Features", "")).split()
     return Card(
-        device=device or _board() or processor,
+        device=device or _read(root / _BOARD).rstrip("\0") or processor,
         processor=processor,
         instruction_sets=tuple(flag for flag in flags if flag in _MATRIX_SETS),
         cores=default_threads(),
@@ -53,7 +53,7 @@ def read_card(*, device: str | None, load: Load | None, started: datetime) -> Ca
         system=f"{platform.system()} {platform.release().partition('-')[0]}, {platform.machine()}",
         python=platform.python_version(),
         packages=installed(_PACKAGES),
-        governor=_read(_GOVERNOR) or None,
+        governor=_read(root / _GOVERNOR) or None,
         load=load,
         date=started.isoformat(timespec="seconds"),
     )
@@ -83,42 +83,32 @@ def installed(names: Sequence[str]) -> tuple[Package, ...]:
 class LoadMeter:
     """Measures, from its making on, what else this machine does."""
 
-    def __init__(self) -> None:
-        self._start = _Ticks.read()
+    def __init__(self, root: Path = _ROOT) -> None:
+        self._root = root
+        self._start = _ticks(root)
 
     def read(self) -> Load | None:
         """What others took of the time of all processors since the start; None where the system does not tell."""
-        end = _Ticks.read()
-        if self._start is None or end is None or end.total <= self._start.total:
+        end = _ticks(self._root)
+        if self._start is None or end is None:
             return None
-        total = end.total - self._start.total
-        others = (end.busy - self._start.busy) - (end.own - self._start.own)
-        return Load(others=max(0.0, others / total), stolen=max(0.0, (end.stolen - self._start.stolen) / total))
+        total, others, stolen = (now - then for now, then in zip(end, self._start, strict=True))
+        return Load(others=max(0.0, others / total), stolen=max(0.0, stolen / total)) if total > 0 else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Ticks:
-    """Processor seconds since the system's start, of all processors together."""
+def _ticks(root: Path) -> tuple[float, float, float] | None:
+    """Seconds of all processors since the system's start: all, those of other programs, and stolen ones.
 
-    total: float
-    busy: float
-    stolen: float
-    own: float
-    """Of this process and of its children that have ended."""
-
-    @classmethod
-    def read(cls) -> _Ticks | None:
-        """From Linux's /proc/stat; see proc(5)."""
-        fields = _read(_STAT).partition("\n")[0].split()[1:9]
-        if len(fields) < 8 or not hasattr(os, "sysconf"):
-            return None
-        user, nice, system, idle, waiting, interrupts, soft, stolen = (
-            int(field) / os.sysconf("SC_CLK_TCK") for field in fields
-        )
-        busy = user + nice + system + interrupts + soft
-        times = os.times()
-        own = times.user + times.system + times.children_user + times.children_system
-        return cls(total=busy + idle + waiting + stolen, busy=busy, stolen=stolen, own=own)
+    From Linux's /proc/stat, less what this process and its children that have ended took; see proc(5).
+    """
+    fields = _read(root / "proc/stat").partition("\n")[0].split()[1:9]
+    if len(fields) < 8 or not hasattr(os, "sysconf"):
+        return None
+    seconds = [int(field) / os.sysconf("SC_CLK_TCK") for field in fields]
+    user, nice, system, _idle, _waiting, interrupts, soft, stolen = seconds
+    own = os.times()
+    own_seconds = own.user + own.system + own.children_user + own.children_system
+    return sum(seconds), user + nice + system + interrupts + soft - own_seconds, stolen
 
 
 def _processor(facts: dict[str, str]) -> str:
@@ -130,15 +120,11 @@ def _processor(facts: dict[str, str]) -> str:
     return facts.get("model name") or _ARM_PARTS.get(part) or (f"ARM part {part}" if part else platform.machine())
 
 
-def _cpuinfo() -> dict[str, str]:
+def _cpuinfo(root: Path) -> dict[str, str]:
     """Keys and values of the first processor in /proc/cpuinfo; empty where there is none."""
-    first = _read(_CPUINFO).partition("\n\n")[0]
+    first = _read(root / "proc/cpuinfo").partition("\n\n")[0]
     lines = (line.partition(":") for line in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in lines}
-
-
-def _board() -> str:
-    return _read(_BOARD).rstrip("\0")
 
 
 def _memory_bytes() -> int | None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from vit_bench.kernels import Shape
-from vit_runtime.devices.session import CPU_PROVIDER, import_onnxruntime
+from vit_bench.measure.kernels import Shape
+from vit_runtime.devices.providers import CPU_PROVIDER
+from vit_runtime.devices.session import import_onnxruntime
 from vit_runtime.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Peak:
         self.shape = shape
         self._threads = threads
         self._exact_int8 = exact_int8
-        self._model = _model(shape).SerializeToString()
+        self._model = product_model(shape).SerializeToString()
         rng = np.random.default_rng(0)
         matrix = (shape.rows, shape.inner)
         self._x: npt.NDArray[np.generic] = (
@@ -114,7 +115,7 @@ class Peaks:
         return {peak.shape: peak.shape.operations / peak.seconds(call) for peak in self._peaks}
 
 
-def _model(shape: Shape) -> onnx.ModelProto:
+def product_model(shape: Shape) -> onnx.ModelProto:
     """One product; its weights are an initializer, so that they are packed once, as in a model."""
     from onnx import TensorProto, helper, numpy_helper
 

@@ -1,37 +1,29 @@
 """One artifact beside what its engine can do, in a process of its own, and where the rest goes.
 
-Run as `python -m vit_bench.limit_worker`, with a `LimitTask` as JSON on its standard input. It prints a `Limit`.
+Run as `python -m vit_bench.measure.limit_worker`, with a `LimitTask` as JSON on its standard input. Prints a `Limit`.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 import vit_runtime
-from vit_bench import system
-from vit_bench.kernels import Pass, Shape, group_seconds, linear_products, read_passes
-from vit_bench.operations import architecture_operations
-from vit_bench.peak import Peaks, require_onnx
+from vit_bench.measure.kernels import Pass, Shape, group_seconds, linear_products, read_passes
+from vit_bench.measure.operations import architecture_operations
+from vit_bench.measure.peak import Peaks, require_onnx
+from vit_bench.measure.task import tell_document, work_as_told
 from vit_bench.results import Contender, Kernel, Limit, Product
-from vit_bench.task import tell
 from vit_runtime.arrays import UInt8Array
-from vit_runtime.artifact import codec
+from vit_runtime.devices.providers import CPU_PROVIDER
 from vit_runtime.devices.saturation import int8_products_saturate
-from vit_runtime.devices.session import CPU_PROVIDER, import_onnxruntime, session_options
-from vit_runtime.errors import VitEdgeError
-
-if TYPE_CHECKING:
-    import onnxruntime as ort
+from vit_runtime.devices.session import import_onnxruntime, session_options
 
 BETWEEN: Final = "between kernels"
 _PASSES: Final = 3
@@ -122,41 +114,34 @@ def _time_passes(model: vit_runtime.ViT, pixels: UInt8Array) -> list[float]:
 
 
 class _Profiled:
-    """An artifact in a session of its own under onnxruntime's profiler."""
+    """An artifact in a session of its own under onnxruntime's profiler, which ends with the block at the latest."""
 
     def __init__(self, task: LimitTask, *, exact_int8: bool) -> None:
-        self._task = task
-        self._exact_int8 = exact_int8
-        self._session: ort.InferenceSession | None = None
+        runtime = import_onnxruntime()
+        options = session_options(task.threads, exact_int8=exact_int8)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(task.folder) / "profile")
+        self._session = runtime.InferenceSession(task.file, options, providers=[CPU_PROVIDER], enable_fallback=0)
+        self._ended = False
 
     def __enter__(self) -> _Profiled:
-        runtime = import_onnxruntime()
-        options = session_options(self._task.threads, exact_int8=self._exact_int8)
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(self._task.folder) / "profile")
-        self._session = runtime.InferenceSession(self._task.file, options, providers=[CPU_PROVIDER], enable_fallback=0)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
+    def __exit__(self, *_: object) -> None:
+        if not self._ended:
             self._session.end_profiling()
-            self._session = None
 
     def run(self, pixels: UInt8Array) -> None:
         """One pass, to all outputs."""
-        if self._session is not None:
-            self._session.run(None, {"pixels": pixels})
+        self._session.run(None, {"pixels": pixels})
 
     def passes(self) -> list[Pass]:
         """Ends the profile and gives its passes."""
-        if self._session is None:
-            return []
-        file = self._session.end_profiling()
-        self._session = None
-        passes = read_passes(Path(file))
-        Path(file).unlink()
+        self._ended = True
+        file = Path(self._session.end_profiling())
+        del self._session  # with its weights and its threads
+        passes = read_passes(file)
+        file.unlink()
         return passes
 
 
@@ -200,16 +185,5 @@ def _kernels(
     return tuple(sorted(kernels, key=lambda kernel: -kernel.seconds))
 
 
-def main() -> None:
-    """Measures one artifact."""
-    system.say_errors_in_utf8()
-    task = codec.decode(LimitTask, json.load(sys.stdin))
-    try:
-        limit = measure_limit(task)
-    except VitEdgeError as error:
-        raise SystemExit(f"error: {error}") from None
-    tell(json.dumps(codec.encode(limit)))
-
-
 if __name__ == "__main__":
-    main()
+    work_as_told(LimitTask, lambda task: tell_document(measure_limit(task)))

@@ -34,23 +34,23 @@ def title(section: Section) -> str:
     return "Footprint" if isinstance(section, Footprints) else "Share of the engine's own speed"
 
 
-def card_line(measured: Measured[Section]) -> str:
+def card_line(measured: Measured) -> str:
     """The machine and the run in one line."""
     devices = (run.card.device for run in measured.runs)
     return _joined([*devices, *_machine(measured), *_run(measured)])
 
 
-def machine_line(measured: Measured[Section]) -> str:
+def machine_line(measured: Measured) -> str:
     """Processor, instructions, date of the run, and governor and load where notable."""
     return _joined(_machine(measured))
 
 
-def settings_line(measured: Measured[Section]) -> str:
+def settings_line(measured: Measured) -> str:
     """What was the same for all rows, threads for one, and the versions."""
     return _joined(_run(measured))
 
 
-def _machine(measured: Measured[Section]) -> list[str]:
+def _machine(measured: Measured) -> list[str]:
     cards = [run.card for run in measured.runs]
     parts = [
         *(card.processor for card in cards),
@@ -68,7 +68,7 @@ def _machine(measured: Measured[Section]) -> list[str]:
     return parts
 
 
-def _run(measured: Measured[Section]) -> list[str]:
+def _run(measured: Measured) -> list[str]:
     versions = [f"vit-edge {run.vit_edge}" for run in measured.runs]
     versions += [entry.contender.version for entry in sorted(entries(measured.section), key=order)]
     return [*_settings(measured.section), ", ".join(dict.fromkeys(versions))]
@@ -99,7 +99,7 @@ def threads_text(threads: int) -> str:
     return f"{threads} thread{'' if threads == 1 else 's'}"
 
 
-def notes(measured: Measured[Section]) -> list[str]:
+def notes(measured: Measured) -> list[str]:
     """What to know about a table: who is absent and why, warnings, what was interrupted or merged."""
     section = measured.section
     lines = list(measured.notes)

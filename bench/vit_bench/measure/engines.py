@@ -6,6 +6,7 @@ and NumPy, which is the least that a hand-written script needs, and quicker than
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 import numpy as np
 
 import vit_runtime
-from vit_bench.task import Task, Tool
+from vit_bench.contenders import Tool
+from vit_bench.measure.task import Task
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Artifact, Output, read_artifact
 from vit_runtime.devices.memory import return_large_blocks_at_once, reuse_large_blocks
-from vit_runtime.devices.session import Provider, import_onnxruntime
-from vit_runtime.pictures.images import read_rgb
+from vit_runtime.devices.providers import Provider
+from vit_runtime.devices.session import import_onnxruntime
 from vit_runtime.pictures.preprocess import load_pixels
+from vit_runtime.pictures.reading import read_rgb
 
 if TYPE_CHECKING:
     import torch
@@ -81,10 +84,11 @@ class _Torch:
     def __init__(self, task: Task) -> None:
         import torch
 
-        from vit_bench.torch_model import load_model
+        from vit_bench.measure.torch_model import load_model, prepare
 
         torch.set_num_threads(task.threads)
         self._torch = torch
+        self._prepare = prepare
         self._artifact = read_artifact(task.artifact)
         self._dtype = torch.bfloat16 if task.tool == "torch-bf16" else torch.float32
         model, self.detail = load_model(self._artifact.architecture, Path(task.file), self._dtype)
@@ -104,34 +108,39 @@ class _Torch:
 
     def _pixels(self, photo: Path) -> torch.Tensor:
         """float32 or bfloat16 (1, 3, H, W)."""
-        from vit_export.verify.reference import prepare
-
-        return prepare(read_rgb(photo), self._artifact.preprocessing)[None].to(self._dtype)
+        return self._prepare(read_rgb(photo), self._artifact.preprocessing)[None].to(self._dtype)
 
     def _scores(self, pixels: torch.Tensor) -> torch.Tensor:
         with self._torch.inference_mode():
             return self._model(pixels).float()
 
 
-class _FloatPixels:
+class _FloatPixels(ABC):
     """What contenders have in common that take normalised float pixels (N, 3, H, W) and give scores."""
 
     def __init__(self, task: Task) -> None:
         self._artifact = read_artifact(task.artifact)
 
-    def _pixels(self, photo: Path) -> FloatArray:
-        """float32 (1, 3, H, W)."""
-        preprocessing = self._artifact.preprocessing
-        pixels = load_pixels(photo, preprocessing)
-        values = (pixels / np.float32(255) - np.array(preprocessing.mean, np.float32)) / np.array(
-            preprocessing.std, np.float32
-        )
-        return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
+    @abstractmethod
+    def _scores(self, pixels: FloatArray) -> Scores:
+        """The model alone."""
 
-    def _answer(self, scores: Scores) -> Sequence[str]:
+    def prepared(self, photo: Path, batch: int) -> Run:
+        pixels = np.repeat(self._pixels(photo), batch, axis=0)
+        return lambda: self._scores(pixels)
+
+    def answer(self, photo: Path) -> Sequence[str]:
+        scores = self._scores(self._pixels(photo))
         odds = np.exp(scores[0] - scores[0].max())
         odds /= odds.sum()
         return _labels(self._artifact, np.argsort(-odds)[:TOP].tolist())
+
+    def _pixels(self, photo: Path) -> FloatArray:
+        """float32 (1, 3, H, W)."""
+        preprocessing = self._artifact.preprocessing
+        mean, std = (np.array(values, np.float32) for values in (preprocessing.mean, preprocessing.std))
+        values = (load_pixels(photo, preprocessing) / np.float32(255) - mean) / std
+        return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
 
 
 class _OnnxRuntime(_FloatPixels):
@@ -147,12 +156,8 @@ class _OnnxRuntime(_FloatPixels):
         self.version = f"onnxruntime {runtime.__version__}"
         self.detail = ""
 
-    def prepared(self, photo: Path, batch: int) -> Run:
-        pixels = np.repeat(self._pixels(photo), batch, axis=0)
-        return lambda: cast("Scores", self._session.run(None, {self._input: pixels})[0])
-
-    def answer(self, photo: Path) -> Sequence[str]:
-        return self._answer(self.prepared(photo, 1)())
+    def _scores(self, pixels: FloatArray) -> Scores:
+        return cast("Scores", self._session.run(None, {self._input: pixels})[0])
 
 
 class _OpenVino(_FloatPixels):
@@ -173,12 +178,8 @@ class _OpenVino(_FloatPixels):
         self.version = f"OpenVINO {openvino.__version__.partition('-')[0]}"
         self.detail = f"float operators in {model.get_property('INFERENCE_PRECISION_HINT').get_type_name()}"
 
-    def prepared(self, photo: Path, batch: int) -> Run:
-        pixels = np.repeat(self._pixels(photo), batch, axis=0)
-        return lambda: cast("Scores", self._request.infer({0: pixels})[0])
-
-    def answer(self, photo: Path) -> Sequence[str]:
-        return self._answer(self.prepared(photo, 1)())
+    def _scores(self, pixels: FloatArray) -> Scores:
+        return cast("Scores", self._request.infer({0: pixels})[0])
 
 
 def _labels(artifact: Artifact, indices: Sequence[int]) -> Sequence[str]:

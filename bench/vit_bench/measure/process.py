@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO
 
-from vit_bench import system
 from vit_bench.errors import ContenderError
-from vit_bench.task import ANSWERED, PREFIX, Measured, PhotoAnswer, Task
+from vit_bench.measure import system
+from vit_bench.measure.task import ANSWERED, PREFIX, Measured, PhotoAnswer, Task
 from vit_runtime.artifact import codec
 from vit_runtime.errors import one_line
 
@@ -47,7 +47,7 @@ def run_task(
     first_answer = 0.0
     measured: Measured | None = None
     start = time.perf_counter()
-    with _Process("vit_bench.worker", json.dumps(codec.encode(task)), environment) as process:
+    with _Process("vit_bench.measure.worker", json.dumps(codec.encode(task)), environment) as process:
         for text in process.told():
             if text == ANSWERED:
                 first_answer = time.perf_counter() - start

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final, TypeVar, get_args
 
-from vit_bench.captions import UNCLEAR, card_line, machine_line, notes, settings_line, title
+from vit_bench.report.captions import UNCLEAR, card_line, machine_line, notes, settings_line, title
 from vit_bench.results import (
     Accuracy,
+    ContenderLatency,
     Difference,
+    Footprint,
     Footprints,
     Kind,
     Latency,
@@ -23,12 +25,13 @@ from vit_bench.results import (
     Quantiles,
     Ratio,
     Results,
+    Score,
     Share,
-    Timing,
 )
-from vit_bench.sections import Measured, Section, limits, order, timing_of
+from vit_bench.sections import Entry, Measured, Section, limits, order, sections, timing_of
 
 _REFERENCE: Final = "1 (reference)"
+_E = TypeVar("_E", bound=Entry)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +63,7 @@ class Table:
 def terminal_table(results: Results) -> str:
     """What a run has measured, in aligned plain text, with the card, what is absent, and the warnings."""
     parts: list[str] = []
-    sections: list[Section] = [*results.latency, *results.accuracy, *results.footprint, *results.limit]
-    for section in sections:
+    for section in sections(results):
         measured = Measured(section=section, runs=(results,))
         parts.append(f"{section.model}: {title(section)}\n{card_line(measured)}\n{main_table(section).text()}")
         parts.extend(f"{entry.contender.name}\n{kernel_table(entry).text()}" for entry in limits(section))
@@ -71,7 +73,7 @@ def terminal_table(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def markdown_table(measured: Measured[Section], *, machine: bool = True) -> str:
+def markdown_table(measured: Measured, *, machine: bool = True) -> str:
     """A section: a line on the run, the table, what to know about it; kernels folded away.
 
     Args:
@@ -103,37 +105,34 @@ def main_table(section: Section) -> Table:
 def _latency_table(latency: Latency) -> Table:
     batch = "" if latency.batch == 1 else f" for {latency.batch} pictures"
     faster = f"times as fast as {latency.reference}"
-    header = ("", f"model alone{batch}, ms (p10 to p90)", faster, "photo to answer, ms (p10 to p90)", faster)
-    rows = []
-    for entry in sorted(latency.contenders, key=order):
-        cells = [entry.contender.name]
+
+    def cells(entry: ContenderLatency) -> Iterator[str]:
         for kind in get_args(Kind):
             timing = timing_of(entry, kind)
             is_reference = entry.contender.name == latency.reference and timing is not None
-            cells += [_milliseconds(timing), _REFERENCE if is_reference else ratio(timing.speedup if timing else None)]
-        rows.append(cells)
-    return _without_empty_columns(header, rows)
+            yield "" if timing is None else _milliseconds(timing.all_rounds)
+            yield _REFERENCE if is_reference else ratio(timing.speedup if timing else None)
+
+    header = (f"model alone{batch}, ms (p10 to p90)", faster, "photo to answer, ms (p10 to p90)", faster)
+    return _table(header, latency.contenders, cells)
 
 
-def _milliseconds(timing: Timing | None) -> str:
-    return "" if timing is None else _spread(timing.all_rounds, 1e3)
-
-
-def _spread(values: Quantiles, scale: float) -> str:
-    return f"{rounded(values.median * scale)} ({rounded(values.p10 * scale)} to {rounded(values.p90 * scale)})"
+def _milliseconds(values: Quantiles) -> str:
+    median, p10, p90 = (rounded(1e3 * seconds) for seconds in (values.median, values.p10, values.p90))
+    return f"{median} ({p10} to {p90})"
 
 
 def _accuracy_table(accuracy: Accuracy) -> Table:
     reference = accuracy.reference
-    header = ("", "top-1, %", "top-5, %", f"same answer as {reference}, %", f"top-1 less {reference}'s, points")
-    rows = []
-    for score in sorted(accuracy.scores, key=order):
-        is_reference = score.contender.name == reference
-        agreement = "(reference)" if is_reference else _share(score.agreement)
-        rows.append(
-            [score.contender.name, _share(score.top1), _share(score.top5), agreement, _points(score.top1_difference)]
-        )
-    return _without_empty_columns(header, rows)
+
+    def cells(score: Score) -> Iterator[str]:
+        yield _share(score.top1)
+        yield _share(score.top5)
+        yield "(reference)" if score.contender.name == reference else _share(score.agreement)
+        yield _points(score.top1_difference)
+
+    header = ("top-1, %", "top-5, %", f"same answer as {reference}, %", f"top-1 less {reference}'s, points")
+    return _table(header, accuracy.scores, cells)
 
 
 def _share(value: Share | None) -> str:
@@ -150,57 +149,52 @@ def _points(value: Difference | None) -> str:
 
 
 def _footprint_table(footprints: Footprints) -> Table:
-    against = f"{footprints.reference} / it"
-    header = (
-        *("", "start to first answer, s", against, "peak memory, MB", against),
-        *("model on disk, MB", against, "installed, MB", against),
-    )
     reference = next((entry for entry in footprints.contenders if entry.contender.name == footprints.reference), None)
-    model_bytes, installed_bytes = (reference.model_bytes, reference.installed_bytes) if reference else (0, 0)
-    rows = []
-    for entry in sorted(footprints.contenders, key=order):
-        cells = [entry.contender.name, rounded(entry.first_answer.median), ratio(entry.first_answer_speedup)]
-        cells += [rounded(entry.peak_bytes.median / 1e6), ratio(entry.peak_ratio)]
-        cells += [
+
+    def size_ratio(size: Callable[[Footprint], int], entry: Footprint) -> str:
+        """A ratio of what was counted, not measured: it has no interval."""
+        return f"{size(reference) / size(entry):.2f}" if reference and size(reference) and size(entry) else ""
+
+    def cells(entry: Footprint) -> Iterator[str]:
+        ratios = (
+            ratio(entry.first_answer_speedup),
+            ratio(entry.peak_ratio),
+            size_ratio(lambda of: of.model_bytes, entry),
+            size_ratio(lambda of: of.installed_bytes, entry),
+        )
+        values = (
+            rounded(entry.first_answer.median),
+            rounded(entry.peak_bytes.median / 1e6),
             rounded(entry.model_bytes / 1e6),
-            _size_ratio(model_bytes, entry.model_bytes),
-        ]
-        cells += [
             f"{rounded(entry.installed_bytes / 1e6)} ({entry.installed_packages} packages)",
-            _size_ratio(installed_bytes, entry.installed_bytes),
-        ]
-        if entry is reference:
-            cells[2::2] = [_REFERENCE] * 4
-        rows.append(cells)
-    return _without_empty_columns(header, rows)
+        )
+        for value, against in zip(values, ratios, strict=True):
+            yield value
+            yield _REFERENCE if entry is reference else against
 
-
-def _size_ratio(reference: int, size: int) -> str:
-    """A ratio of what was counted, not measured: it has no interval."""
-    return f"{reference / size:.2f}" if reference and size else ""
+    values = ("start to first answer, s", "peak memory, MB", "model on disk, MB", "installed, MB")
+    header = [text for value in values for text in (value, f"{footprints.reference} / it")]
+    return _table(header, footprints.contenders, cells)
 
 
 def _limit_table(limits: Limits) -> Table:
+    same = len({(limit.batch, limit.threads) for limit in limits.artifacts}) == 1
+
+    def cells(limit: Limit) -> Iterator[str]:
+        linear = sum(2 * p.rows * p.inner * p.columns * p.times for p in limit.products)
+        yield "" if same else str(limit.batch)
+        yield "" if same else str(limit.threads)
+        yield f"{rounded(limit.operations / 1e9)} ({rounded(limit.architecture_operations / 1e9)})"
+        yield rounded(1e3 * limit.floor_seconds)
+        yield rounded(linear / limit.floor_seconds / 1e9) if limit.floor_seconds else ""
+        yield rounded(1e3 * limit.pass_seconds)
+        yield f"{limit.reached:.0%}"
+
     header = (
-        *("", "batch", "threads", "operations, GOP (by the paper)", "linear layers alone, ms", "at GOP/s"),
+        *("batch", "threads", "operations, GOP (by the paper)", "linear layers alone, ms", "at GOP/s"),
         *("whole pass, ms", "share reached"),
     )
-    same = len({(limit.batch, limit.threads) for limit in limits.artifacts}) == 1
-    rows = []
-    for limit in sorted(limits.artifacts, key=order):
-        linear = sum(2 * p.rows * p.inner * p.columns * p.times for p in limit.products)
-        rows.append(
-            [
-                limit.contender.name,
-                *(("", "") if same else (str(limit.batch), str(limit.threads))),
-                f"{rounded(limit.operations / 1e9)} ({rounded(limit.architecture_operations / 1e9)})",
-                rounded(1e3 * limit.floor_seconds),
-                rounded(linear / limit.floor_seconds / 1e9) if limit.floor_seconds else "",
-                rounded(1e3 * limit.pass_seconds),
-                f"{limit.reached:.0%}",
-            ]
-        )
-    return _without_empty_columns(header, rows)
+    return _table(header, limits.artifacts, cells)
 
 
 def kernel_table(limit: Limit) -> Table:
@@ -243,9 +237,12 @@ def escape(text: str) -> str:
     return re.sub(r"[\\`|\[\]~*]|(?<!\w)_|_(?!\w)", r"\\\g<0>", line)
 
 
-def _without_empty_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    kept = [0, *(column for column in range(1, len(header)) if any(row[column] for row in rows))]
+def _table(header: Sequence[str], entries: Sequence[_E], cells: Callable[[_E], Iterator[str]]) -> Table:
+    """A row for each entry, in order, with its name in front; columns without anything in them are left out."""
+    ordered = sorted(entries, key=order)
+    rows = [(entry.contender.name, *cells(entry)) for entry in ordered]
+    kept = [0, *(column for column in range(1, len(header) + 1) if any(row[column] for row in rows))]
     return Table(
-        header=tuple(header[column] for column in kept),
+        header=tuple(("", *header)[column] for column in kept),
         rows=tuple(tuple(row[column] for column in kept) for row in rows),
     )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Final
 
-from vit_bench.contenders import REFERENCE, Entrant, Peers, model_names
 from vit_bench.errors import ContenderError
-from vit_bench.labels import LabelledPhotos
-from vit_bench.process import run_task
+from vit_bench.measure.entrants import Entrant, model_names
+from vit_bench.measure.labels import LabelledPhotos
+from vit_bench.measure.peers import Peers
+from vit_bench.measure.rounds import reference_among, require_results
+from vit_bench.measure.statistics import paired_difference, share
+from vit_bench.measure.task import PhotoAnswer
 from vit_bench.results import Absent, Accuracy, Contender, Score
-from vit_bench.rounds import require_results
-from vit_bench.statistics import paired_difference, share
-from vit_bench.task import PhotoAnswer
 from vit_export.progress import Progress
 
 _FEW_PHOTOS: Final = 100
@@ -24,7 +24,7 @@ class _Answers:
     """One contender's answers, in the order of the photos."""
 
     contender: Contender
-    photos: list[PhotoAnswer] = field(default_factory=list)
+    photos: list[PhotoAnswer]
 
 
 def measure_accuracy(
@@ -39,7 +39,7 @@ def measure_accuracy(
     """
     everyone = [*entrants, *peers.entrants]
     answers: dict[str, _Answers] = {}
-    crashed: list[Absent] = []
+    absent = list(peers.absent)
     interrupted = False
     try:
         for entrant in everyone:
@@ -47,13 +47,13 @@ def measure_accuracy(
             try:
                 answers[entrant.name] = _ask(entrant, photos, threads=threads, progress=progress)
             except ContenderError as error:
-                crashed.append(Absent(name=entrant.name, reason=error.what, crashed=True))
+                absent.append(Absent(name=entrant.name, reason=error.what, crashed=True))
                 progress.note(f"{entrant.name} {error.what}; the others go on")
     except KeyboardInterrupt:
         interrupted = True
-    require_results([*answers], [*peers.absent, *crashed], interrupted)
+    require_results(answers, absent, interrupted=interrupted)
     readable = _readable(answers, photos, progress)
-    reference = next((e.name for e in everyone if e.name == REFERENCE and e.name in answers), next(iter(answers)))
+    reference = reference_among(answers)
     return Accuracy(
         model=model_names(everyone),
         reference=reference,
@@ -61,7 +61,7 @@ def measure_accuracy(
         unreadable=len(photos.paths) - len(readable),
         labels=photos.origin,
         scores=tuple(_score(answers[name], answers[reference], photos, readable) for name in answers),
-        absent=(*peers.absent, *crashed),
+        absent=tuple(absent),
         warnings=tuple(_doubts(len(readable))),
         interrupted=interrupted,
     )
@@ -74,12 +74,11 @@ def _ask(entrant: Entrant, photos: LabelledPhotos, *, threads: int, progress: Pr
         found.append(answer)
         progress.advance(1)
 
-    task = entrant.task(photos.paths, threads=threads, each_photo=True)
-    finished = run_task(entrant.name, task, entrant.environment, each=take)
+    paths = tuple(map(str, photos.paths))
+    finished = entrant.run(replace(entrant.task, photos=paths, threads=threads, each_photo=True), each=take)
     if len(found) != len(photos.paths):
         raise ContenderError(entrant.name, f"answered for {len(found)} of {len(photos.paths)} photos")
-    contender = entrant.facts(finished.measured.version, finished.measured.detail)
-    return _Answers(contender=contender, photos=found)
+    return _Answers(contender=entrant.facts(finished.measured.version, finished.measured.detail), photos=found)
 
 
 def _readable(answers: dict[str, _Answers], photos: LabelledPhotos, progress: Progress) -> list[int]:

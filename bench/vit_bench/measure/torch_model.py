@@ -1,4 +1,4 @@
-"""The PyTorch side of a comparison: torchvision's own model at an artifact's configuration."""
+"""The PyTorch side of a comparison: torchvision's own model at an artifact's configuration, and its transforms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from torch import nn
 
 from vit_export.read.torchvision_state import empty_model
 from vit_export.verify.plain_vit import PlainViT
+from vit_export.verify.transforms import normalise, prepare
 from vit_runtime.artifact import Architecture
+
+__all__ = ["is_torchvisions", "load_model", "normalise", "prepare"]
 
 
 def is_torchvisions(arch: Architecture) -> bool:

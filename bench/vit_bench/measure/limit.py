@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from vit_bench.contenders import Entrant, model_names
 from vit_bench.errors import ContenderError
-from vit_bench.limit_worker import LimitTask
-from vit_bench.peak import require_onnx
-from vit_bench.process import run_module
+from vit_bench.measure.entrants import Entrant, model_names
+from vit_bench.measure.limit_worker import LimitTask
+from vit_bench.measure.peak import require_onnx
+from vit_bench.measure.process import run_module
+from vit_bench.measure.rounds import Settings, run_rounds
 from vit_bench.results import Limit, Limits
-from vit_bench.rounds import require_results, run_rounds
 from vit_export.progress import Progress
 from vit_runtime.artifact import codec
 from vit_runtime.devices.session import import_onnxruntime
 
 
+def run_limit(name: str, task: LimitTask) -> Limit:
+    """Measures one artifact once, in a process of its own.
+
+    Raises:
+        ContenderError: the process failed, or was killed.
+    """
+    told = run_module(name, "vit_bench.measure.limit_worker", json.dumps(codec.encode(task)))
+    if not told:
+        raise ContenderError(name, "ended without a result")
+    return codec.decode(Limit, json.loads(told[-1]))
+
+
 def measure_limits(
-    entrants: Sequence[Entrant], *, threads: int, batch: int, seconds: float, rounds: int, progress: Progress
+    entrants: Sequence[Entrant],
+    settings: Settings,
+    progress: Progress,
+    *,
+    run_once: Callable[[str, LimitTask], Limit] = run_limit,
 ) -> Limits:
     """Measures artifacts in rounds, each in a process of its own; the process whose pass was the median one is told.
 
-    Its kernels and products belong together, and a process may be lucky or not for as long as it lives.
-
-    Args:
-        entrants: artifacts.
-        threads: processor cores, at least 1.
-        batch: pictures in one pass, at least 1.
-        seconds: how long to measure each artifact, over all rounds, loading not counted.
-        rounds: at least 1.
-        progress: is told of the rounds.
+    Its kernels and products belong together, and a process may be lucky or not for as long as it lives. Loading takes
+    no part in the seconds of the settings.
 
     Raises:
         MissingDependencyError: onnx or onnxruntime is not installed.
@@ -42,25 +51,21 @@ def measure_limits(
 
     def run(entrant: Entrant) -> Limit:
         task = LimitTask(
-            file=str(entrant.file),
+            file=entrant.task.file,
             contender=entrant.facts(version),
-            threads=threads,
-            batch=batch,
+            threads=settings.threads,
+            batch=settings.batch,
             folder=folder,
-            seconds=seconds / rounds,
+            seconds=settings.seconds / settings.rounds,
         )
-        told = run_module(entrant.name, "vit_bench.limit_worker", json.dumps(codec.encode(task)))
-        if not told:
-            raise ContenderError(entrant.name, "ended without a result")
-        return codec.decode(Limit, json.loads(told[-1]))
+        return run_once(entrant.name, task)
 
     with tempfile.TemporaryDirectory(prefix="vit-bench.") as folder:
-        done = run_rounds(entrants, rounds, run, progress)
-    require_results([*done.finished], done.crashed, done.interrupted)
+        done = run_rounds(entrants, settings.rounds, run, progress)
     return Limits(
         model=model_names(entrants),
         artifacts=tuple(_median([*found.values()]) for found in done.finished.values()),
-        absent=tuple(done.crashed),
+        absent=tuple(done.absent),
         warnings=(),
         interrupted=done.interrupted,
     )

@@ -1,7 +1,6 @@
 """What differs between Linux, macOS and Windows: a process's end, with all it has started, and its peak memory.
 
-What is done on Windows follows its documentation, and is tested with stand-ins for its programs and calls: it has not
-been run there.
+What is done on Windows follows its documentation, and is tested with stand-ins for its calls: it has not run there.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ from vit_runtime.errors import VitEdgeError
 
 _STATUS: Final = Path("/proc/self/status")
 _NEW_GROUP: Final[int] = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-_SECONDS: Final = 10
-"""For `taskkill`, which takes a fraction of one."""
 _FIRST_CODE: Final = 0x80000000
 """From here on an exit status of Windows is an error code, as 0xC0000005 for a read of foreign memory."""
 
@@ -61,13 +58,16 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def _end_tree(process: subprocess.Popen[str]) -> None:
-    taskkill = Path(os.environ.get("SYSTEMROOT", r"C:\Windows")) / "System32" / "taskkill.exe"
-    command = [str(taskkill), "/T", "/F", "/PID", str(process.pid)]
-    try:
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # then the process alone has to do
-            subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS)  # noqa: S603
-    finally:
-        process.kill()
+    children = []
+    with contextlib.suppress(ImportError):  # what starts processes is torch.compile, whose extra brings psutil
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for child in children:
+        with contextlib.suppress(psutil.Error):
+            child.kill()
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ def say_errors_in_utf8() -> None:
         sys.stderr.reconfigure(encoding="utf-8")
 
 
-def peak_bytes() -> int:
+def peak_bytes(status: Path = _STATUS) -> int:
     """The largest resident memory of this process so far.
 
     From /proc/self/status (Linux), GetProcessMemoryInfo's PeakWorkingSetSize (Windows), else `getrusage`, which on
@@ -113,7 +113,7 @@ def peak_bytes() -> int:
         VitEdgeError: Windows does not tell.
     """
     try:
-        for line in _STATUS.read_text(encoding="ascii").splitlines():
+        for line in status.read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     except OSError:
@@ -133,13 +133,7 @@ class _MemoryCounters(ctypes.Structure):
         ("cb", ctypes.c_uint32),
         ("PageFaultCount", ctypes.c_uint32),
         ("PeakWorkingSetSize", ctypes.c_size_t),
-        ("WorkingSetSize", ctypes.c_size_t),
-        ("QuotaPeakPagedPoolUsage", ctypes.c_size_t),
-        ("QuotaPagedPoolUsage", ctypes.c_size_t),
-        ("QuotaPeakNonPagedPoolUsage", ctypes.c_size_t),
-        ("QuotaNonPagedPoolUsage", ctypes.c_size_t),
-        ("PagefileUsage", ctypes.c_size_t),
-        ("PeakPagefileUsage", ctypes.c_size_t),
+        ("seven_more", ctypes.c_size_t * 7),
     )
 
 

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, TypeVar
 
-Tool = Literal[
-    "vit-edge",
-    "torch",
-    "torch-compile",
-    "torch-bf16",
-    "onnx",
-    "onnx-dynamic",
-    "openvino",
-    "openvino-bf16",
-    "openvino-int8",
-]
-"""Every contender; all but the first are what users would take instead."""
+from vit_bench.contenders import Tool
+from vit_bench.measure import system
+from vit_runtime.artifact import codec
+from vit_runtime.errors import VitEdgeError
 
 PREFIX: Final = "vit-bench: "
 """In front of each of our lines: libraries print what they like on the same stream."""
 ANSWERED: Final = "answered"
 """The line that says: the first photo's answer is there."""
-
-
-def tell(text: str) -> None:
-    """Says a line to the process that waits for it."""
-    print(f"{PREFIX}{text}", flush=True)  # noqa: T201 - the parent reads this
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +29,17 @@ class Task:
     """Its model: an artifact, weights, or another tool's file."""
     artifact: str
     """What says how pictures are prepared, what the classes are called, and how large the model is."""
-    provider: str
+    provider: str = "cpu"
     """Of an artifact; the other contenders run on the CPU."""
-    threads: int
-    batch: int
+    threads: int = 1
+    batch: int = 1
     """Above 1 the model alone is measured: photos are answered one by one."""
-    photos: tuple[str, ...]
+    photos: tuple[str, ...] = ()
     """The first is answered first."""
-    seconds: float
+    seconds: float = 0.0
     """To measure each kind of latency for; 0 for none."""
-    warm_up_seconds: float
-    each_photo: bool
+    warm_up_seconds: float = 0.0
+    each_photo: bool = False
     """Whether to answer all photos, one line each."""
 
 
@@ -56,11 +47,11 @@ class Task:
 class Measured:
     """The last line of a process."""
 
-    model_seconds: tuple[float, ...]
-    photo_seconds: tuple[float, ...]
-    scores: tuple[float, ...]
+    model_seconds: tuple[float, ...] = ()
+    photo_seconds: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
     """Of the first photo: logits, or the embedding where there is no head."""
-    peak_bytes: int
+    peak_bytes: int = 0
     """Up to the first answer."""
     version: str
     detail: str
@@ -72,3 +63,23 @@ class PhotoAnswer:
 
     classes: tuple[int, ...]
     error: str
+
+
+def tell(text: str) -> None:
+    """Says a line to the process that waits for it."""
+    print(f"{PREFIX}{text}", flush=True)  # noqa: T201 - the parent reads this
+
+
+def tell_document(document: object) -> None:
+    """Says a dataclass in a line of JSON."""
+    tell(json.dumps(codec.encode(document)))
+
+
+def work_as_told(kind: type[T], work: Callable[[T], None]) -> None:
+    """A process's whole way: reads a `kind` as JSON from its standard input, and ends in one line where work fails."""
+    system.say_errors_in_utf8()
+    task = codec.decode(kind, json.load(sys.stdin))
+    try:
+        work(task)
+    except VitEdgeError as error:
+        raise SystemExit(f"error: {error}") from None

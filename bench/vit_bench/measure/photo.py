@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from vit_runtime.pictures.formats import open_picture
-from vit_runtime.pictures.images import read_rgb
+from vit_runtime.pictures.reading import read_rgb
 from vit_runtime.selftest import waves
 
 _SIZE_HW: Final = (960, 1280)

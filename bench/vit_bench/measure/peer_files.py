@@ -1,7 +1,7 @@
 """Makes the files of the other contenders from an artifact's own configuration and weights.
 
-Run as `python -m vit_bench.peers`, with a `Recipe` as JSON on its standard input: a process of its own, since PyTorch
-and NNCF take memory, and can fail in ways of their own. Each file is made once a folder:
+Run as `python -m vit_bench.measure.peer_files`, with a `Recipe` as JSON on its standard input: a process of its own,
+since PyTorch and NNCF take memory, and can fail in ways of their own. Each file is made once a folder:
 
 - `weights.safetensors`: for torchvision's model in PyTorch, with `weights.json`, which says whether they are the
   artifact's own;
@@ -13,14 +13,13 @@ and NNCF take memory, and can fail in ways of their own. Each file is made once 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from vit_bench import system
 from vit_bench.errors import ContenderError
-from vit_runtime.artifact import Artifact, codec, read_artifact
+from vit_bench.measure.task import work_as_told
+from vit_runtime.artifact import Artifact, read_artifact
 from vit_runtime.errors import VitEdgeError
 from vit_runtime.files import staging_folder
 
@@ -33,18 +32,26 @@ _CALIBRATION_PICTURES: Final = 32
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """What files are made from, and where."""
+
+    artifact: str
+    folder: str
+    """Where they are made; those that are there already are taken."""
+    checkpoint: str | None = None
+    """What the artifact was exported from, in any form that `vit-export` takes."""
+    calibrate: str | None = None
+    """Folder of pictures for NNCF; None for noise, which is good enough to measure speed on."""
+    batch: int = 1
+    """Pictures in one run, which a traced graph has built in."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One file to make."""
 
     file: PeerFile
-    folder: str
-    artifact: str
-    checkpoint: str | None
-    """What the artifact was exported from, in any form that `vit-export` takes."""
-    calibrate: str | None
-    """Folder of pictures for NNCF; None for noise, which is good enough to measure speed on."""
-    batch: int
-    """Pictures in one run, which a traced graph has built in."""
+    source: Source
 
 
 def make(recipe: Recipe) -> None:
@@ -53,8 +60,9 @@ def make(recipe: Recipe) -> None:
     Raises:
         VitEdgeError: with the reason why it cannot be made.
     """
-    folder = Path(recipe.folder)
-    artifact = read_artifact(recipe.artifact)
+    source = recipe.source
+    folder = Path(source.folder)
+    artifact = read_artifact(source.artifact)
     make_file = {
         "weights.safetensors": _make_weights,
         "traced.onnx": _trace,
@@ -62,19 +70,19 @@ def make(recipe: Recipe) -> None:
         "nncf.xml": _quantize_nncf,
     }[recipe.file]
     with staging_folder(folder / recipe.file, "choose another folder for --peers") as staging:
-        make_file(recipe, artifact, staging / recipe.file)
+        make_file(source, artifact, staging / recipe.file)
         # What stands beside a model comes first: where the model is, all of it is.
         for made in sorted(staging.iterdir(), key=lambda path: path.name == recipe.file):
             made.replace(folder / made.name)
 
 
-def _make_weights(recipe: Recipe, artifact: Artifact, target: Path) -> None:
+def _make_weights(source: Source, artifact: Artifact, target: Path) -> None:
     from safetensors.torch import save_file
 
-    from vit_bench.torch_model import is_torchvisions
+    from vit_bench.measure.torch_model import is_torchvisions
     from vit_export.read.torchvision_state import random_state
 
-    state = _own_weights(recipe.checkpoint, artifact)
+    state = _own_weights(source.checkpoint, artifact)
     same = state is not None
     if state is None and not is_torchvisions(artifact.architecture):
         raise ContenderError(artifact.model, "is not torchvision's, so its weights are needed", "add --checkpoint")
@@ -87,7 +95,7 @@ def _make_weights(recipe: Recipe, artifact: Artifact, target: Path) -> None:
 def _own_weights(checkpoint: str | None, artifact: Artifact) -> StateDict | None:
     """The weights that an artifact was exported from; None where they are not at hand."""
     from vit_export.progress import Silent
-    from vit_export.read import finding as sources
+    from vit_export.read.prepare import read_and_prepare
     from vit_export.read.torchvision import MODELS
     from vit_export.request import RANDOM_WEIGHTS, ExportRequest
 
@@ -101,7 +109,7 @@ def _own_weights(checkpoint: str | None, artifact: Artifact) -> StateDict | None
     else:
         return None
     try:
-        loaded = sources.load(request, Silent())
+        loaded = read_and_prepare(request, Silent())
     except VitEdgeError:
         if checkpoint is not None:
             raise
@@ -113,43 +121,43 @@ def _own_weights(checkpoint: str | None, artifact: Artifact) -> StateDict | None
     return loaded.state
 
 
-def _trace(recipe: Recipe, artifact: Artifact, target: Path) -> None:
+def _trace(source: Source, artifact: Artifact, target: Path) -> None:
     import torch
 
-    from vit_bench.torch_model import load_model
+    from vit_bench.measure.torch_model import load_model
 
-    model, _ = load_model(artifact.architecture, Path(recipe.folder, "weights.safetensors"))
+    model, _ = load_model(artifact.architecture, Path(source.folder, "weights.safetensors"))
     size = artifact.architecture.image_size
-    example = torch.zeros(recipe.batch, 3, size, size)
+    example = torch.zeros(source.batch, 3, size, size)
     torch.onnx.export(model, (example,), target, dynamo=True, external_data=False, verbose=False)
 
 
-def _quantize_dynamic(recipe: Recipe, artifact: Artifact, target: Path) -> None:  # noqa: ARG001 - one kind of function
+def _quantize_dynamic(source: Source, artifact: Artifact, target: Path) -> None:  # noqa: ARG001 - one kind of function
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(Path(recipe.folder, "traced.onnx"), target, weight_type=QuantType.QInt8, per_channel=True)
+    quantize_dynamic(Path(source.folder, "traced.onnx"), target, weight_type=QuantType.QInt8, per_channel=True)
 
 
-def _quantize_nncf(recipe: Recipe, artifact: Artifact, target: Path) -> None:
+def _quantize_nncf(source: Source, artifact: Artifact, target: Path) -> None:
     import nncf
     import openvino
     import torch
 
+    from vit_bench.measure.torch_model import normalise, prepare
     from vit_export.int8.natural_pictures import noise_pictures
-    from vit_export.verify import reference
     from vit_runtime.pictures.finding import find_pictures
-    from vit_runtime.pictures.images import read_rgb
+    from vit_runtime.pictures.reading import read_rgb
 
     preprocessing = artifact.preprocessing
-    if recipe.calibrate is None:
+    if source.calibrate is None:
         pixels = noise_pictures(artifact.architecture.image_size, _CALIBRATION_PICTURES)
-        photos = [reference.normalise(picture, preprocessing) for picture in pixels]
+        photos = [normalise(picture, preprocessing) for picture in pixels]
     else:
-        paths = find_pictures([Path(recipe.calibrate)])[:_CALIBRATION_PICTURES]
-        photos = [reference.prepare(read_rgb(path), preprocessing) for path in paths]
-    batches = [torch.stack([photo] * recipe.batch).numpy() for photo in photos]
+        paths = find_pictures([Path(source.calibrate)])[:_CALIBRATION_PICTURES]
+        photos = [prepare(read_rgb(path), preprocessing) for path in paths]
+    batches = [torch.stack([photo] * source.batch).numpy() for photo in photos]
     quantized = nncf.quantize(
-        openvino.convert_model(Path(recipe.folder, "traced.onnx")),
+        openvino.convert_model(Path(source.folder, "traced.onnx")),
         nncf.Dataset(batches),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(batches),
@@ -157,14 +165,5 @@ def _quantize_nncf(recipe: Recipe, artifact: Artifact, target: Path) -> None:
     openvino.save_model(quantized, target)
 
 
-def main() -> None:
-    """Makes a file."""
-    system.say_errors_in_utf8()
-    try:
-        make(codec.decode(Recipe, json.load(sys.stdin)))
-    except VitEdgeError as error:
-        raise SystemExit(f"error: {error}") from None
-
-
 if __name__ == "__main__":
-    main()
+    work_as_told(Recipe, make)

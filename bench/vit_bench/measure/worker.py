@@ -1,13 +1,11 @@
 """One contender in a process of its own: a first answer, then latencies, or the answers for many photos.
 
-Run as `python -m vit_bench.worker`, with a `Task` as JSON on its standard input. It prints `ANSWERED` when the first
-answer is there, a `PhotoAnswer` for each photo if asked to, and at the end what it `Measured`.
+Run as `python -m vit_bench.measure.worker`, with a `Task` as JSON on its standard input. It prints `ANSWERED` when the
+first answer is there, a `PhotoAnswer` for each photo if asked to, and at the end what it `Measured`.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,31 +13,20 @@ from typing import Final
 
 import numpy as np
 
-from vit_bench import system
-from vit_bench.engines import TOP, Engine, load
-from vit_bench.task import ANSWERED, Measured, PhotoAnswer, Task, tell
-from vit_runtime.artifact import codec
-from vit_runtime.errors import ImageError, VitEdgeError
+from vit_bench.measure import system
+from vit_bench.measure.engines import TOP, Engine, load
+from vit_bench.measure.task import ANSWERED, Measured, PhotoAnswer, Task, tell, tell_document, work_as_told
+from vit_runtime.errors import ImageError
 
 _FEWEST_RUNS: Final = 3
-
-
-def main() -> None:
-    """Measures one contender."""
-    system.say_errors_in_utf8()
-    task = codec.decode(Task, json.load(sys.stdin))
-    try:
-        _measure(task)
-    except VitEdgeError as error:
-        raise SystemExit(f"error: {error}") from None
 
 
 def _measure(task: Task) -> None:
     engine = load(task)
     if task.each_photo:
         for photo in task.photos:
-            _print(_answer(engine, Path(photo)))
-        _print(_measured(engine))
+            tell_document(_answer(engine, Path(photo)))
+        tell_document(Measured(version=engine.version, detail=engine.detail))
         return
     first = Path(task.photos[0])
     alone = task.batch > 1  # a traced graph has its batch built in: it cannot answer for one photo
@@ -57,28 +44,15 @@ def _measure(task: Task) -> None:
         _repeat(run, task.warm_up_seconds)
         model_seconds = _repeat(run, task.seconds)
         photo_seconds = () if alone else _repeat(lambda: engine.answer(first), task.seconds)
-    _print(
-        _measured(
-            engine, scores=scores, model_seconds=model_seconds, photo_seconds=photo_seconds, peak_bytes=peak_bytes
+    tell_document(
+        Measured(
+            model_seconds=model_seconds,
+            photo_seconds=photo_seconds,
+            scores=scores,
+            peak_bytes=peak_bytes,
+            version=engine.version,
+            detail=engine.detail,
         )
-    )
-
-
-def _measured(
-    engine: Engine,
-    *,
-    scores: tuple[float, ...] = (),
-    model_seconds: tuple[float, ...] = (),
-    photo_seconds: tuple[float, ...] = (),
-    peak_bytes: int = 0,
-) -> Measured:
-    return Measured(
-        model_seconds=model_seconds,
-        photo_seconds=photo_seconds,
-        scores=scores,
-        peak_bytes=peak_bytes,
-        version=engine.version,
-        detail=engine.detail,
     )
 
 
@@ -102,9 +76,5 @@ def _answer(engine: Engine, photo: Path) -> PhotoAnswer:
     return PhotoAnswer(classes=tuple(map(int, np.argsort(-scores, kind="stable")[:TOP])), error="")
 
 
-def _print(document: Measured | PhotoAnswer) -> None:
-    tell(json.dumps(codec.encode(document)))
-
-
 if __name__ == "__main__":
-    main()
+    work_as_told(Task, _measure)
