@@ -2,20 +2,26 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What CI has passed with, one file for each version of Python that CI has. Whoever has another Python takes the newest of
+# everything, and is never held by a release that has no wheel for it; `make CONSTRAINTS= ...` does so with any.
+CONSTRAINTS ?= .ci/constraints-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt
+PINS := $(wildcard $(CONSTRAINTS))
+UPGRADE ?= --upgrade
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(UPGRADE) $(addprefix --constraint ,$(PINS))
 
-.PHONY: help demo check report test test-all format clean
+.PHONY: help demo check report test test-all newest constraints format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/.export: pyproject.toml
+$(VENV)/.export: pyproject.toml $(PINS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[cpu,export]'
+	$(INSTALL) --editable '.[cpu,export]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml
+$(VENV)/.dev: pyproject.toml $(PINS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.export
 
 demo: $(VENV)/.export  ## install, export a small trained model, and classify pictures with it
@@ -28,24 +34,34 @@ demo: $(VENV)/.export  ## install, export a small trained model, and classify pi
 	@echo "    $(BIN)/vit-export vit_b_16"
 	@echo "    $(BIN)/vit-run classify models/vit_b_16.onnx YOUR_PHOTO.jpg"
 
-check: $(VENV)/.dev  ## style, types, and whether README shows what the committed results say
+check: $(VENV)/.dev  ## style, types, arrows between rooms, and whether README shows what the committed results say
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/vit-bench report bench/results/*.json --readme README.md --check
 
 report: $(VENV)/.dev  ## put the committed results into README
 	$(BIN)/vit-bench report bench/results/*.json --readme README.md
 
-test: check  ## style, types and every test but the slow ones
-	$(BIN)/pytest -m "not slow"
+test: check  ## the above, and every test but the slow ones
+	$(BIN)/pytest -m "not slow" --durations=15
 
 test-all: check  ## every test; takes a quarter of an hour more, 5 GB of memory and 6 GB of disk
 	$(BIN)/pytest
+
+newest:  ## `make test` with the newest release of everything, in an environment of its own (8 GB of disk)
+	rm -rf build/newest
+	$(MAKE) test VENV=build/newest CONSTRAINTS= UPGRADE='--upgrade --upgrade-strategy eager'
+
+constraints: newest  ## then write what has passed into .ci/, for CI and whoever has the same Python
+	{ echo '# What has passed together: written by `make constraints`.'; \
+	  build/newest/bin/python -m pip freeze --all --exclude pip --exclude-editable | sed -nE 's/^([A-Za-z0-9._-]+==[0-9][0-9a-z.]*).*/\1/p'; \
+	} > $(CONSTRAINTS)
 
 format: $(VENV)/.dev  ## put the code into shape
 	$(BIN)/ruff check --fix --exit-zero .
 	$(BIN)/ruff format .
 
 clean:  ## delete what the targets above have made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist models/digits.onnx
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist models/digits.onnx
