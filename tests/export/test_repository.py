@@ -28,6 +28,7 @@ from vit_export.errors import DownloadError
 from vit_export.progress import Silent
 from vit_export.read.repository import Hub
 
+from . import hf_models
 from .timm_models import answers, config_of, one_thread, photos, prepared, save, seeded, small  # noqa: F401 - one_thread is a fixture
 
 COMMIT, OLDER = "a" * 40, "b" * 40
@@ -249,6 +250,8 @@ class _TestHub(BaseHTTPRequestHandler):
 
     files: ClassVar[dict[str, bytes]] = {}
     asked: ClassVar[list[str]] = []
+    commit: ClassVar[str] = COMMIT
+    """What `main` is."""
 
     def do_HEAD(self) -> None:
         self._answer(body=False)
@@ -262,7 +265,7 @@ class _TestHub(BaseHTTPRequestHandler):
         type(self).asked.append(f"{self.command} {name}")
         refusals = {"me/gated": (403, "GatedRepo"), "me/private": (401, "RepoNotFound")}
         refusal = refusals.get(repository)
-        if revision not in ("main", COMMIT):
+        if revision not in ("main", self.commit):
             refusal = refusal or (404, "RevisionNotFound")
         elif name not in self.files:
             refusal = refusal or (404, "EntryNotFound")
@@ -272,7 +275,7 @@ class _TestHub(BaseHTTPRequestHandler):
             self.send_header("X-Error-Code", refusal[1])
         else:
             self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.commit)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if body:
@@ -287,6 +290,7 @@ def hub(monkeypatch, cache) -> Iterator[type[_TestHub]]:
     assert not cache.exists()
     monkeypatch.setattr(_TestHub, "files", {})
     monkeypatch.setattr(_TestHub, "asked", [])
+    monkeypatch.setattr(_TestHub, "commit", COMMIT)
     with ThreadingHTTPServer(("127.0.0.1", 0), _TestHub) as server:
         address = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setattr(constants, "ENDPOINT", address)
@@ -319,6 +323,17 @@ def test_a_model_is_fetched_once(hub, folder):
     hub.asked.clear()
     export(ExportRequest(model=ID, output=folder / "second"), notes)
     assert hub.asked == []
+
+
+def test_a_library_reads_what_was_fetched_not_what_was_there_before(hub, folder, vit_export_cli):
+    """Only the configuration is in the cache, of an older revision: weights come from another folder of the cache."""
+    hub.files |= contents(hf_models.save(hf_models.make("ViT"), folder / "made"))
+    hub.commit = OLDER
+    assert Hub("me/vit", Silent()).find("config.json") is not None
+    hub.commit = COMMIT
+    result = vit_export_cli("me/vit", "--against", "library", "-o", folder / "out.onnx")
+    assert result.exit_code == 0, result.stderr
+    assert vit.read_artifact(folder / "out.onnx").verification.reading == "library"
 
 
 def test_what_the_hub_does_not_have_is_remembered(hub):

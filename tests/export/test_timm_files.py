@@ -216,6 +216,16 @@ def test_the_size_that_weights_have_changes_nothing(folder):
     assert worst(exported.path, answers(model, prepared(config_of(model)["pretrained_cfg"]))) < TOLERANCE
 
 
+def test_a_size_that_nothing_prepares_can_be_replaced(folder):
+    """What `config.json` states is looked at only where it is used."""
+    model = small("vit_tiny_patch16_224", num_classes=7)
+    save(folder / "model", model.state_dict(), config_of(model, input_size=[3, 4000, 4000]))
+    with pytest.raises(CheckpointError, match=r"for pictures of 64, .* prepares 4000; .*image_size=64 or"):
+        export(ExportRequest(model=str(folder / "model"), output=folder))
+    exported = export(ExportRequest(model=str(folder / "model"), output=folder, image_size=64))
+    assert exported.artifact.preprocessing.crop_hw == (64, 64)
+
+
 def test_configuration_and_weights_that_disagree_on_the_size(folder):
     """Either is taken when it is asked for; neither is guessed."""
     model = small("vit_tiny_patch16_224", num_classes=7)
