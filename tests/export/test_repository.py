@@ -326,10 +326,11 @@ def test_a_model_is_fetched_once(hub, folder):
 
 
 def test_a_library_reads_what_was_fetched_not_what_was_there_before(hub, folder, vit_export_cli):
-    """Only the configuration is in the cache, of an older revision: weights come from another folder of the cache."""
+    """Only configurations are in the cache, of an older revision: weights come to another folder of the cache."""
     hub.files |= contents(hf_models.save(hf_models.make("ViT"), folder / "made"))
     hub.commit = OLDER
-    assert Hub("me/vit", Silent()).find("config.json") is not None
+    for file in ("config.json", "preprocessor_config.json"):
+        assert Hub("me/vit", Silent()).find(file) is not None
     hub.commit = COMMIT
     result = vit_export_cli("me/vit", "--against", "library", "-o", folder / "out.onnx")
     assert result.exit_code == 0, result.stderr
