@@ -10,6 +10,8 @@ from vit_export.errors import LabelsError
 from vit_export.read import labels
 from vit_runtime.artifact import read_artifact
 
+from . import hf_models
+
 NAMES = ("zero", "one", "two", "three", "four", "five", "six")
 TEXT = "\n".join(NAMES)
 
@@ -103,3 +105,12 @@ def test_wrong_labels_leave_no_file(tiny_checkpoint, folder, files_in):
     with pytest.raises(LabelsError):
         export(ExportRequest(model=str(tiny_checkpoint), labels="imagenet", output=folder))
     assert files_in(folder) == []
+
+
+def test_names_of_ones_own_come_before_those_of_the_checkpoint(folder):
+    model = hf_models.save(hf_models.make("ViT"), folder / "model")
+    names = [f"mine {index}" for index in range(len(hf_models.LABELS))]
+    (folder / "labels.txt").write_text("\n".join(names))
+    for options, expected in (({}, hf_models.LABELS.values()), ({"labels": folder / "labels.txt"}, names)):
+        exported = export(ExportRequest(model=model, output=folder / "out.onnx", force=True, **options))
+        assert read_artifact(exported.path).labels == tuple(expected)
