@@ -118,11 +118,13 @@ def test_a_graph_with_an_error_is_refused_and_not_written(
     assert files_in(folder) == ["weights.safetensors"]
 
 
-def test_other_pixels_than_torchvisions_are_refused(tiny_state, export_state, monkeypatch):
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_other_pixels_than_torchvisions_are_refused(precision, tiny_state, export_state, monkeypatch):
+    """In int8 the answers themselves are still near enough."""
     monkeypatch.setitem(RESAMPLING, "bilinear", Image.Resampling.HAMMING)
     # The fourth is the self-test's picture, which needs no resampling.
     with pytest.raises(VerificationError, match="preparation of 3 of 4 pictures"):
-        export_state(tiny_state)
+        export_state(tiny_state, precision=precision)
 
 
 def test_the_command_line_exits_with_3(vit_export_cli, tiny_checkpoint, monkeypatch, folder, files_in):

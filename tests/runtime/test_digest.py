@@ -56,6 +56,16 @@ def test_nothing_may_follow_the_digest(more: bytes, tiny_artifact: Path, tmp_pat
         vit.load(path, threads=1, verify=True)
 
 
+def test_a_file_that_ends_before_its_digest_is_not_loaded(tiny_artifact: Path, tmp_path: Path):
+    """Nothing else is missing: a copy that was cut off there, or a file that another program has written again."""
+    content = tiny_artifact.read_bytes()
+    last = onnx.load(tiny_artifact).metadata_props[-1]
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(content[: -len(onnx.ModelProto(metadata_props=[last]).SerializeToString())])
+    with pytest.raises(vit.ArtifactError, match="incomplete: it ends before its digest; copy or export the file again"):
+        vit.load(path, threads=1)
+
+
 def test_a_label_that_was_changed(labelled_artifact: Path, vit_run: Run, tmp_path: Path):
     """The self-test cannot know: its answers are numbers. `check` told nothing before."""
     path = tmp_path / "changed.onnx"
