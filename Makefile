@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# What CI has passed with, one file for each version of Python that CI has. Whoever has another Python takes the newest of
+# What CI has passed with, a file for each Python and machine that CI has. Whoever has another takes the newest of
 # everything, and is never held by a release that has no wheel for it; `make CONSTRAINTS= ...` does so with any.
-CONSTRAINTS ?= .ci/constraints-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt
+PLATFORM := $(shell $(PYTHON) -c 'import platform as p; print(*p.python_version_tuple()[:2], sep=".", end="-"); \
+	print(p.system().lower(), p.machine(), sep="-")')
+CONSTRAINTS ?= .ci/constraints-$(PLATFORM).txt
 PINS := $(wildcard $(CONSTRAINTS))
 UPGRADE ?= --upgrade
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(UPGRADE) $(addprefix --constraint ,$(PINS))
@@ -57,7 +59,9 @@ newest:  ## `make test` with the newest release of everything, in an environment
 constraints: newest  ## then write what has passed into .ci/, for CI and whoever has the same Python
 	{ echo '# What has passed together: written by `make constraints`.'; \
 	  build/newest/bin/python -m pip freeze --all --exclude pip --exclude-editable | sed -nE 's/^([A-Za-z0-9._-]+==[0-9][0-9a-z.]*).*/\1/p'; \
-	} > $(CONSTRAINTS)
+	} > build/constraints.txt
+	grep -q '^torch==' build/constraints.txt
+	mv build/constraints.txt $(CONSTRAINTS)
 
 format: $(VENV)/.dev  ## put the code into shape
 	$(BIN)/ruff check --fix --exit-zero .

@@ -14,7 +14,7 @@ from packaging.version import Version
 tomllib = pytest.importorskip("tomllib", reason="the standard library reads TOML from Python 3.11 on")
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
-CONSTRAINTS = PYPROJECT.parent / ".ci/constraints-3.11.txt"
+CONSTRAINTS = PYPROJECT.parent / ".ci/constraints-3.11-linux-x86_64.txt"
 NOT_IN_CI = {"onnxruntime-gpu", "onnxruntime-openvino"}
 """Its environment holds one build of onnxruntime, since they exclude each other."""
 

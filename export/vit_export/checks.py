@@ -35,7 +35,7 @@ def checked(request: ExportRequest) -> ExportRequest:
     if not isinstance(request, ExportRequest):
         raise UsageError("request", f"{_shown(request)} is no ExportRequest", "give ExportRequest(model='vit_b_16')")
     request = _plain(request)
-    _check_sources(request)
+    _check_weights(request)
     _check_precision(request)
     return request
 
@@ -61,7 +61,7 @@ def _plain(options: _Options) -> _Options:
     return replace(options, **values)
 
 
-def _check_sources(request: ExportRequest) -> None:
+def _check_weights(request: ExportRequest) -> None:
     if request.weights is not None and request.checkpoint is not None:
         raise UsageError(
             option("weights"), f"does not go with {option('checkpoint')}, which brings its own", "leave one out"

@@ -1,14 +1,14 @@
 """One road for many pictures: for each source, in order, an answer, or the error of what is no picture.
 
-Sources are taken as they are wanted and run in batches; no more than one batch is read ahead, so that memory stays flat
-however many there are. `ViT` and the command line both go this way.
+Sources are taken as they are wanted and run in batches; no more than a batch of pictures is read ahead, so that memory
+stays flat however many there are. `ViT` and the command line both go this way.
 """
 
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
@@ -31,6 +31,10 @@ _Error = TypeVar("_Error", bound=ImageError)
 
 DEFAULT_BATCH_SIZE: Final = 8
 """Pictures in one run: larger batches gain nothing on a few CPU cores and cost memory."""
+_MOST_WAITING: Final = 8
+"""So many times a batch: what is no picture takes no place in a batch, but it waits for the pictures in front of it."""
+_WHOSE_FRAMES: Final = ("vit_runtime", "PIL")
+"""Packages whose frames hold what they have decoded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +99,16 @@ def answer_each(
     Args:
         pictures: all of one size. No more than `batch_size` wait for answers at a time, with the errors in between.
         compute: pixels (N, H, W, 3) to an output (N, ...), N from 1 to `batch_size`.
-        batch_size: how many run together; at the end it may be fewer.
+        batch_size: how many run together; at the end it may be fewer, and where more than seven times as many errors
+            wait with them.
     """
     waiting: list[Picture | _Error] = []
     readable = 0
     for picture in pictures:
         waiting.append(picture)
         readable += isinstance(picture, Picture)
-        if readable in (0, batch_size):  # an error that waits for nothing goes on at once
+        # An error that waits for nothing goes on at once.
+        if readable in (0, batch_size) or len(waiting) == _MOST_WAITING * batch_size:
             yield from _answered(waiting, compute)
             waiting, readable = [], 0
     yield from _answered(waiting, compute)
@@ -111,15 +117,33 @@ def answer_each(
 def _answered(
     waiting: list[Picture | _Error], compute: Callable[[UInt8Array], FloatArray]
 ) -> Iterator[Answer | _Error]:
+    """Answers what waits, and lets go of each picture with its answer."""
     pixels = [picture.pixels for picture in waiting if isinstance(picture, Picture)]
-    rows = iter(compute(np.stack(pixels)) if pixels else ())
-    for picture in waiting:
+    try:
+        rows = iter(compute(np.stack(pixels)) if pixels else ())
+    except BaseException:  # Ctrl-C too: what is known already is told first
+        yield from (picture for picture in waiting if not isinstance(picture, Picture))
+        raise
+    del pixels
+    waiting.reverse()
+    while waiting:
+        picture = waiting.pop()
         yield Answer(picture.source, next(rows)) if isinstance(picture, Picture) else picture
 
 
 def _empty_frames(error: BaseException) -> None:
-    """Frees what the frames of a traceback still hold, a whole decoded photo maybe; it can be shown all the same."""
+    """Frees what the frames of a traceback still hold, a whole decoded photo maybe; it can be shown all the same.
+
+    Only our own frames and Pillow's: to empty a caller's would end his generator, or hide what he looks for.
+    """
+    seen: set[int] = set()
     cause: BaseException | None = error
-    while cause is not None:
-        traceback.clear_frames(cause.__traceback__)
+    while cause is not None and id(cause) not in seen:  # causes can go in a circle
+        seen.add(id(cause))
+        step = cause.__traceback__
+        while step is not None:
+            if step.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _WHOSE_FRAMES:
+                with suppress(RuntimeError):  # still running
+                    step.tb_frame.clear()
+            step = step.tb_next
         cause = cause.__cause__ or cause.__context__

@@ -185,7 +185,8 @@ class ViT(Graph):
     ) -> Iterator[Answer | ImageError]:
         """One output for each picture as it comes, in order; of what is no picture the error, and the others go on.
 
-        Takes the next pictures when their answers are wanted, so that there may be any number: memory stays flat.
+        Takes the next pictures when their answers are wanted, so that there may be any number: memory stays flat. An
+        exception of `images`' own goes through; what was read for the same batch is not answered then.
 
         Raises:
             ArtifactError: the model has no such output.
@@ -196,7 +197,8 @@ class ViT(Graph):
     def maps(self, images: ImageSources, *, batch_size: int = 1) -> Iterator[AttentionMap | ImageError]:
         """As `attend`, but each map as it comes, or the error of what is no picture, in order.
 
-        A map holds its photo, decoded, for as long as it is held itself: the file is read once, a pipe too.
+        A map holds its photo, decoded, for as long as it is held itself: the file is read once, a pipe too. Its
+        `source` is that photo, not what was given.
 
         Raises:
             ArtifactError: the model was exported without attention maps.

@@ -14,7 +14,7 @@ from torch import nn
 
 import vit_runtime as vit
 from vit_export import ExportRequest, PreprocessingOptions, export
-from vit_export.verify.comparison import cosines
+from vit_export.similarity import cosines
 from vit_export.verify.transforms import normalise
 from vit_runtime.artifact import Rollout, read_artifact
 from vit_runtime.pictures.preprocess import load_pixels

@@ -16,8 +16,7 @@ from vit_export.errors import VerificationError
 from vit_export.progress import Silent
 from vit_export.read.prepare import read_and_prepare
 from vit_export.request import ExportRequest
-from vit_export.verify import comparison as verify
-from vit_export.verify import tolerances
+from vit_export.verify import comparison, tolerances
 from vit_export.verify.torchvision_vit import TorchvisionViT, torchvision_model
 from vit_export.write.builder import GraphBuilder
 from vit_runtime.artifact import read_artifact
@@ -193,7 +192,7 @@ def test_large_logits_are_measured_in_proportion(tiny_state, export_state):
 def question(tiny_checkpoint, tiny_artifact):
     """The tiny artifact, and PyTorch's answers to the verification's pictures."""
     loaded = read_and_prepare(ExportRequest(model=str(tiny_checkpoint)), Silent())
-    expected = verify.ask_reference(
+    expected = comparison.ask_reference(
         TorchvisionViT(torchvision_model(loaded.architecture, loaded.state)), loaded.architecture, loaded.preprocessing
     )
     return vit.load(tiny_artifact), expected
@@ -201,7 +200,7 @@ def question(tiny_checkpoint, tiny_artifact):
 
 def test_the_reference_itself_passes(question):
     model, expected = question
-    result, self_test = verify.verify(model, expected)
+    result, self_test = comparison.verify(model, expected)
     assert result.same_top1 == 4
     assert (result, self_test) == (model.artifact.verification, model.artifact.self_test)
 
@@ -214,7 +213,7 @@ def test_one_wrong_number_in_any_answer_is_noticed(picture, output, value, quest
     values = expected.answers[output].copy()
     values[picture, 2] = value
     with pytest.raises(VerificationError):
-        verify.verify(model, replace(expected, answers=expected.answers | {output: values}))
+        comparison.verify(model, replace(expected, answers=expected.answers | {output: values}))
 
 
 def test_a_model_that_overflows_is_refused(tiny_state, folder, files_in, vit_export_cli):

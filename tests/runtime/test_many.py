@@ -163,6 +163,69 @@ def test_where_all_answers_are_wanted_pictures_are_still_read_by_batches(
     assert taken == [2, 4, 5]
 
 
+def test_errors_do_not_pile_up_behind_a_picture_that_waits(watched: Watched, picture: UInt8Array):
+    sources = Counting([picture, *[BROKEN] * 100, picture])
+    answers = watched.answers(sources, "embedding", batch_size=2)
+    assert isinstance(next(answers), vit.Answer)
+    assert sources.taken == 16
+    assert kinds_of(answers) == "b" * 100 + "g"
+    assert watched.runs == [1, 1]
+
+
+@pytest.mark.parametrize("failure", [vit.ProviderError("cpu", "has no memory left"), KeyboardInterrupt()])
+def test_where_the_graph_fails_errors_are_told_first(failure: BaseException, attending: vit.ViT, picture: UInt8Array):
+    class Failing(Watched):
+        def run(self, *_: Any) -> list[FloatArray]:
+            raise failure
+
+    answers = Failing(attending).answers([picture, BROKEN, BROKEN], "embedding")
+    assert [type(next(answers)), type(next(answers))] == [vit.ImageError] * 2
+    with pytest.raises(type(failure)):
+        next(answers)
+
+
+class File:
+    """An open file whose reading fails with an error that somebody else has made."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def read(self, _size: int = -1) -> bytes:
+        raise self.error
+
+
+def test_a_generator_of_the_callers_own_goes_on_behind_an_error(attending: vit.ViT, picture: UInt8Array):
+    """Its frame is in the traceback of the error that it hands over."""
+
+    def sources() -> Iterator[Any]:
+        yield picture
+        try:
+            raise OSError("the camera is gone")
+        except OSError as error:
+            yield File(error)
+        yield from [picture] * 3
+
+    assert kinds_of(attending.answers(sources(), "embedding", batch_size=1)) == "gbggg"
+
+
+def test_an_error_that_is_its_own_cause(attending: vit.ViT, picture: UInt8Array):
+    error = OSError("the camera is gone")
+    error.__cause__ = error
+    assert kinds_of(attending.answers([File(error), picture], "embedding")) == "bg"
+
+
+def test_what_the_caller_looks_at_is_not_emptied(attending: vit.ViT):
+    def fail(precious: str) -> None:
+        raise LookupError(precious)
+
+    try:
+        fail("kept")
+    except LookupError as error:
+        list(attending.answers([BROKEN], "embedding"))
+        seen = traceback.TracebackException.from_exception(error, capture_locals=True)
+    assert seen.stack[-1].locals == {"precious": "'kept'"}
+
+
 def test_a_mistake_in_the_call_is_raised_at_once(tiny: vit.ViT, picture: UInt8Array):
     """Not when the first answer is asked for, far from the call."""
     with pytest.raises(vit.ArtifactError, match="gives no attention maps"):
@@ -240,6 +303,16 @@ def test_photos_are_let_go(
     assert most == 1
     assert decoded_pictures() == 0
     assert "in _decode" in "".join(traceback.format_exception(errors[0]))
+
+
+def test_photos_of_a_batch_are_let_go_one_by_one(
+    attending: vit.ViT, picture: UInt8Array, encode: Encode, decoded_pictures: Callable[[], int]
+):
+    left = []
+    for seen in attending.maps([encode(picture, "JPEG")] * 5, batch_size=3):
+        del seen
+        left.append(decoded_pictures())
+    assert left == [3, 2, 1, 2, 1]
 
 
 def test_the_command_line_answers_as_the_library_does(

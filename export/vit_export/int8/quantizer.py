@@ -18,6 +18,8 @@ from vit_runtime.arrays import FloatArray
 
 RANGE_MARGIN: Final = 1.1
 """Room for pictures to come: a value cut off costs far more than steps a tenth larger (docs/log.md)."""
+_LOSSLESS_DB: Final = 200.0
+_UNCHANGED: Final = Spread(shift=np.zeros(1, np.float32), scale=np.ones(1, np.float32))
 _SHARES: Final = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Of GELU's largest value, that are tried as the end of its range."""
 Simulate = Callable[[Activation, FloatArray], FloatArray]
@@ -112,9 +114,6 @@ def block_spreads(sites: Iterable[str], spread: Callable[[str], Spread]) -> dict
     }
 
 
-_UNCHANGED: Final = Spread(shift=np.zeros(1, np.float32), scale=np.ones(1, np.float32))
-
-
 def _spread_of(site: str, spreads: Mapping[str, BlockSpread]) -> Spread:
     """How an activation was changed by equalisation; GELU and pixels are not."""
     part, *rest = site.split("/")
@@ -153,6 +152,3 @@ def _sqnr(signal: FloatArray, noisy: FloatArray) -> float:
     if noise == 0 or power == 0:
         return _LOSSLESS_DB
     return min(_LOSSLESS_DB, 10 * float(np.log10(power / noise)))
-
-
-_LOSSLESS_DB: Final = 200.0

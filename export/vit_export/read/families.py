@@ -8,7 +8,7 @@ from typing import Final
 from vit_export.errors import CheckpointError
 from vit_runtime.artifact import Family
 
-PATCH_PROJECTION: Final[Mapping[Family, str]] = {
+SIGN: Final[Mapping[Family, str]] = {
     "torchvision": "conv_proj.weight",
     "timm": "patch_embed.proj.weight",
     "huggingface": "embeddings.patch_embeddings.projection.weight",
@@ -24,7 +24,7 @@ def refuse_other_families(names: Iterable[str], family: Family, where: object) -
     Raises:
         CheckpointError: it is another library's.
     """
-    others = {sign: other for other, sign in PATCH_PROJECTION.items() if other != family}
+    others = {sign: other for other, sign in SIGN.items() if other != family}
     for name in names:
         for sign, other in others.items():
             if name.endswith(sign):

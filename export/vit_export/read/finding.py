@@ -11,7 +11,7 @@ from vit_export.errors import CheckpointError, UnknownModelError
 from vit_export.progress import Progress
 from vit_export.read import huggingface, timm, torchvision
 from vit_export.read.checkpoint import Checkpoint
-from vit_export.read.families import PATCH_PROJECTION
+from vit_export.read.families import SIGN
 from vit_export.read.repository import CONFIG, Folder, Hub, Repository, read_json
 from vit_export.read.state_dict import read_state_dict
 from vit_export.read.timm_config import ARCHITECTURE
@@ -123,9 +123,9 @@ def _of_repository(repository: Repository, heads: int | None, progress: Progress
 def _of_file(path: Path, heads: int | None, progress: Progress) -> Checkpoint:
     progress.stage(f"reading {path.name}")
     state = read_state_dict(path)
-    if PATCH_PROJECTION["timm"] in state:
+    if SIGN["timm"] in state:
         return timm.read_file(path, state, heads=heads)
-    if any(name.endswith(PATCH_PROJECTION["huggingface"]) for name in state):
+    if any(name.endswith(SIGN["huggingface"]) for name in state):
         raise CheckpointError(
             path, "has Hugging Face's names, which need their config.json", "give the folder with both"
         )

@@ -18,10 +18,10 @@ import torch
 from vit_export.errors import CheckpointError, refused_sizes
 from vit_export.progress import Progress
 from vit_export.read import assumed
+from vit_export.read.attention_heads import heads_of
 from vit_export.read.canonical import block, mean_of_heads, named, on_paper, scaled_rows
 from vit_export.read.checkpoint import Checkpoint, Contents
-from vit_export.read.families import PATCH_PROJECTION
-from vit_export.read.heads import heads_of
+from vit_export.read.families import SIGN
 from vit_export.read.picture_preparation import Preparation, Preset
 from vit_export.read.positions import POSITIONS, all_tokens
 from vit_export.read.repository import CONFIG, Repository, folder_of, licence, read_weights
@@ -177,7 +177,7 @@ def _architecture(state: StateDict, facts: TimmConfig, heads: int | None, where:
             raise CheckpointError(where, f"{name} has shape {found}, where {axes} axes belong", SUPPORTED)
         return found
 
-    width, channels, patch, _ = shape(PATCH_PROJECTION["timm"], 4)
+    width, channels, patch, _ = shape(SIGN["timm"], 4)
     if channels != 3:
         raise CheckpointError(where, f"reads pictures of {channels} channels", "only 3 are supported")
     layers = {int(match.group(1)) for name in state if (match := re.match(r"blocks\.(\d+)\.", name))}

@@ -12,8 +12,8 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from vit_export.errors import CheckpointError, refused_sizes
+from vit_export.read.attention_heads import heads_of
 from vit_export.read.families import refuse_other_families
-from vit_export.read.heads import heads_of
 from vit_export.read.state_dict import StateDict, described
 from vit_runtime.artifact import Architecture
 

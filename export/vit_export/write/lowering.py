@@ -1,4 +1,4 @@
-"""How the parts of the graph that differ between targets and precisions become nodes; here in float32.
+"""How the parts of the graph that differ between targets become nodes: in float32, and what other precisions share.
 
 The graph in `graph.py` is one for all: it names activations and linear layers, and a `Lowering` decides which
 operators compute them.

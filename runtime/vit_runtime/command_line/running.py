@@ -24,7 +24,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Failures:
-    """Pictures that could not be read: named at once, counted, and an exit status at the end."""
+    """Pictures that could not be read: named in their place, counted, and an exit status at the end."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from vit_export import ExportRequest, export
 from vit_export.errors import CheckpointError, DownloadError, UnknownModelError
 from vit_export.progress import Silent
-from vit_export.read import finding as sources
+from vit_export.read import finding
 from vit_export.read.checkpoint import Checkpoint
 from vit_export.read.prepare import read_and_prepare
 from vit_runtime.errors import UsageError, VitEdgeError
@@ -73,7 +73,7 @@ def timm_folder(tmp_path_factory) -> Path:
 
 
 def load(model: object, **options: object) -> Checkpoint:
-    return sources.read_checkpoint(ExportRequest(model=str(model), **options), Silent())
+    return finding.read_checkpoint(ExportRequest(model=str(model), **options), Silent())
 
 
 def family(checkpoint: Checkpoint) -> str:
@@ -167,13 +167,13 @@ def test_ids_of_the_hub(name, repository, revision, asked):
 )
 def test_what_the_export_is_called(name, file, folder):
     (folder / "trained.v2").mkdir()
-    assert f"{sources.model_name(name.replace('FOLDER', str(folder / 'trained.v2')))}.onnx" == file
+    assert f"{finding.model_name(name.replace('FOLDER', str(folder / 'trained.v2')))}.onnx" == file
 
 
 def test_the_folder_one_stands_in_has_a_name_too(folder, monkeypatch):
     (folder / "my.model").mkdir()
     monkeypatch.chdir(folder / "my.model")
-    assert sources.model_name(".") == "my.model"
+    assert finding.model_name(".") == "my.model"
 
 
 def test_the_file_is_called_so(folder):
