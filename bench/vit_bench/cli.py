@@ -12,14 +12,12 @@ from typing import Annotated, Any, Final
 import typer
 from typer.models import ArgumentInfo
 
-from vit_bench.contenders import TOOLS
 from vit_bench.documents import read_results, write_results
-from vit_bench.measure import card, parts
-from vit_bench.measure.request import Request
-from vit_bench.measure.session import Session
-from vit_bench.report.readme import check_readme, update_readme
-from vit_bench.report.report import make_report, write_plots
+from vit_bench.measure.card import now
+from vit_bench.measure.session import Request, Session
+from vit_bench.report.report import check_readme, make_report, update_readme, write_plots
 from vit_bench.report.tables import terminal_table
+from vit_bench.results import TOOLS, Section
 from vit_export.console_progress import ConsoleProgress
 from vit_runtime import __version__
 from vit_runtime.command_line.console import note, report_errors, set_up
@@ -143,7 +141,7 @@ def _version(
 @_takes("models", "against", "batch", "threads", "seconds", "rounds", "photo", *_PEERS, *_RESULTS)
 def latency(request: Request) -> None:
     """Time the model alone, and the way from a photo on disk to its labels, in rounds A B A B."""
-    _measure("latency", request, parts.latency)
+    _measure("latency", request, Session.latency)
 
 
 @app.command()
@@ -155,14 +153,14 @@ def latency(request: Request) -> None:
 )
 def accuracy(request: Request) -> None:
     """Count right answers, top-1 and top-5, and the answers that are the reference's."""
-    _measure("accuracy", request, parts.accuracy)
+    _measure("accuracy", request, Session.accuracy)
 
 
 @app.command()
 @_takes("models", "against", "threads", "rounds", "photo", *_PEERS, *_RESULTS)
 def footprint(request: Request) -> None:
     """Measure start to first answer, peak memory, size on disk, and what has to be installed."""
-    _measure("footprint", request, parts.footprint)
+    _measure("footprint", request, Session.footprint)
 
 
 @app.command()
@@ -173,15 +171,15 @@ def footprint(request: Request) -> None:
 )
 def limit(request: Request) -> None:
     """Compare with what the engine can do at best: operations, the share reached, and where the rest goes."""
-    _measure("limit", replace(request, against="none", provider="cpu"), parts.limit)
+    _measure("limit", replace(request, against="none", provider="cpu"), Session.limit)
 
 
 @app.command(name="all")
 @_takes("models", "photos", "against", "threads", "seconds", "rounds", "photo", *_PEERS, *_RESULTS)
 def everything(request: Request) -> None:
     """Measure all of these in one go, for a device of which only the results file is carried away."""
-    accuracy_too = [parts.accuracy] if request.photos else []
-    _measure("all", request, parts.latency, parts.footprint, *accuracy_too, parts.limit)
+    accuracy_too = [Session.accuracy] if request.photos else []
+    _measure("all", request, Session.latency, Session.footprint, *accuracy_too, Session.limit)
 
 
 @app.command()
@@ -214,12 +212,12 @@ def report(
             note(str(readme))
 
 
-def _measure(command: str, request: Request, *wanted: parts.Part) -> None:
+def _measure(command: str, request: Request, *wanted: Callable[[Session], Section]) -> None:
     """Measures, writes the results, and shows them."""
-    path = request.results_path(command, card.now())
+    path = request.results_path(command, now())
     with ConsoleProgress() as progress:
         session = Session(request, progress)
-        sections, end = parts.measure(session, wanted)
+        sections, end = session.measure(*wanted)
         results = session.results(sections)
     write_results(path, results)
     typer.echo(printable_lines(terminal_table(results)))

@@ -7,9 +7,25 @@ most have one entry in one of them. `vit-bench report` puts any number of docume
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias, get_args
 
 RESULTS_VERSION: Final = 1
+Tool = Literal[
+    "vit-edge",
+    "torch",
+    "torch-compile",
+    "torch-bf16",
+    "onnx",
+    "onnx-dynamic",
+    "openvino",
+    "openvino-bf16",
+    "openvino-int8",
+]
+"""Every contender; all but the first are what users would take instead."""
+OWN: Final[Tool] = "vit-edge"
+REFERENCE: Final[Tool] = "torch"
+TOOLS: Final[tuple[Tool, ...]] = tuple(tool for tool in get_args(Tool) if tool != OWN)
+"""What can be measured against."""
 
 Kind = Literal["model", "photo"]
 """The model alone, from prepared pixels to scores; or photo to answer, from a file on disk to labels."""
@@ -130,6 +146,10 @@ class ContenderLatency:
     """The model alone first; with a batch above 1 nothing else."""
     cosine: float | None
     """Of its scores for the photo and the reference's: whether both do the same work. None without a reference."""
+
+    def timing(self, kind: Kind) -> Timing | None:
+        """Its latency of one kind; None where it was not measured."""
+        return next((timing for timing in self.timings if timing.kind == kind), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,6 +325,10 @@ class Limits:
     interrupted: bool
 
 
+Section: TypeAlias = Latency | Accuracy | Footprints | Limits
+Entry: TypeAlias = ContenderLatency | Score | Footprint | Limit
+
+
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """The whole document."""
@@ -318,3 +342,8 @@ class Results:
     limit: tuple[Limits, ...] = ()
     warnings: tuple[str, ...] = ()
     """What speaks against all of these numbers."""
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """All, in the order of a report."""
+        return (*self.latency, *self.accuracy, *self.footprint, *self.limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vit_bench.measure.entrants import Entrant
+from vit_bench.measure.peers import Entrant
 from vit_bench.measure.process import Finished
 from vit_bench.measure.statistics import paired_difference, share
 from vit_bench.measure.task import PhotoAnswer, Task

@@ -12,10 +12,9 @@ from torchvision.transforms._presets import ImageClassification
 
 from vit_bench.errors import ContenderError
 from vit_bench.measure.accuracy import measure_accuracy
-from vit_bench.measure.entrants import artifacts
 from vit_bench.measure.labels import LabelledPhotos
 from vit_bench.measure.peer_files import Source
-from vit_bench.measure.peers import Peers, make_peers
+from vit_bench.measure.peers import Peers, artifacts, make_peers
 from vit_bench.measure.process import Finished
 from vit_bench.measure.task import Measured, PhotoAnswer, Task
 from vit_export.progress import Silent

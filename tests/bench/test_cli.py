@@ -19,7 +19,7 @@ from typer.testing import Result
 
 from vit_bench.documents import read_results, write_results
 from vit_bench.errors import ResultsError
-from vit_bench.report.readme import BEGIN, END
+from vit_bench.report.report import BEGIN, END
 from vit_export import ExportRequest, export
 from vit_export.read.torchvision_state import random_state
 

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from vit_bench.contenders import TOOLS
 from vit_bench.errors import ContenderError
-from vit_bench.measure.entrants import artifacts, model_names
 from vit_bench.measure.peer_files import Recipe, Source
-from vit_bench.measure.peers import PEERS, Peers, make_peers
-from vit_bench.measure.request import parse_against
+from vit_bench.measure.peers import PEERS, Peers, artifacts, make_peers, model_names
+from vit_bench.measure.session import parse_against
+from vit_bench.results import TOOLS
 from vit_export import ExportRequest, export
 from vit_runtime.errors import UsageError
 

@@ -12,7 +12,7 @@ import pytest
 import vit_bench
 import vit_export
 import vit_runtime
-from vit_bench.measure.installed import installed_bytes, requirements
+from vit_bench.measure.footprint import installed_bytes, requirements
 
 Install = Callable[..., None]
 

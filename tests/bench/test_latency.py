@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from vit_bench.errors import ContenderError
-from vit_bench.measure.entrants import artifacts
 from vit_bench.measure.latency import measure_latency
 from vit_bench.measure.peer_files import Source
-from vit_bench.measure.peers import Peers, make_peers
+from vit_bench.measure.peers import Peers, artifacts, make_peers
 from vit_bench.measure.process import Finished
 from vit_bench.measure.rounds import Settings
 from vit_bench.measure.task import Measured, Task

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from vit_bench.errors import ContenderError
-from vit_bench.measure.entrants import artifacts
-from vit_bench.measure.limit import measure_limits
-from vit_bench.measure.limit_worker import LimitTask
+from vit_bench.measure.limit import LimitTask, measure_limits
+from vit_bench.measure.peers import artifacts
 from vit_bench.measure.rounds import Settings
 from vit_bench.results import Limit, Limits
 from vit_export.progress import Silent

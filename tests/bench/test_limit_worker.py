@@ -18,8 +18,7 @@ from tests.tiny import TINY
 
 from vit_bench.measure import kernels
 from vit_bench.measure.kernels import ProfiledKernel, Shape, group_seconds, profiled_kernel
-from vit_bench.measure.limit_worker import BETWEEN, LimitTask, measure_limit
-from vit_bench.measure.operations import architecture_operations
+from vit_bench.measure.limit import BETWEEN, LimitTask, architecture_operations, measure_limit
 from vit_bench.measure.peak import product_model
 from vit_bench.results import Contender, Limit
 from vit_export import ExportRequest, export

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import vit_b_16, vit_l_32
 
-from vit_bench.measure.operations import architecture_operations, operations_by_part
+from vit_bench.measure.limit import architecture_operations, operations_by_part
 from vit_runtime.artifact import Architecture
 
 from .conftest import torchvision_tiny

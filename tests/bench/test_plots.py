@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from vit_bench.measure.statistics import share
-from vit_bench.report.plot_data import (
+from vit_bench.report.plots import (
     DIGEST_KEY,
     BarsPlot,
     ParetoPlot,
@@ -21,11 +21,12 @@ from vit_bench.report.plot_data import (
     Point,
     bars,
     digest,
+    draw,
     pareto_front,
+    png,
     png_digest,
     points,
 )
-from vit_bench.report.plots import draw, png
 from vit_runtime.artifact import codec
 from vit_runtime.errors import MissingDependencyError
 

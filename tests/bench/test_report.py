@@ -10,8 +10,7 @@ import pytest
 
 from vit_bench.errors import OutdatedError, ResultsError
 from vit_bench.report.merging import merge
-from vit_bench.report.readme import BEGIN, END, check_readme, update_readme
-from vit_bench.report.report import make_report, write_plots
+from vit_bench.report.report import BEGIN, END, check_readme, make_report, update_readme, write_plots
 from vit_bench.results import Absent, Results
 
 from .made_results import DEIT, VIT, accuracy, footprint, latency, limit, results

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from vit_bench.report.captions import UNCLEAR, card_line
+from vit_bench.report.merging import Measured
 from vit_bench.report.tables import (
     escape,
     kernel_table,
@@ -17,7 +18,6 @@ from vit_bench.report.tables import (
     terminal_table,
 )
 from vit_bench.results import Absent, Load, Ratio
-from vit_bench.sections import Measured
 
 from .made_results import accuracy, footprint, latency, limit, results
 

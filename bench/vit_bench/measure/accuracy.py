@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vit_bench.errors import ContenderError
-from vit_bench.measure.entrants import Entrant, model_names
 from vit_bench.measure.labels import LabelledPhotos
-from vit_bench.measure.peers import Peers
-from vit_bench.measure.rounds import reference_among, require_results
+from vit_bench.measure.peers import Entrant, Peers, model_names
+from vit_bench.measure.rounds import run_rounds
 from vit_bench.measure.statistics import paired_difference, share
 from vit_bench.measure.task import PhotoAnswer
-from vit_bench.results import Absent, Accuracy, Contender, Score
+from vit_bench.results import Accuracy, Contender, Score
 from vit_export.progress import Progress
 
 _FEW_PHOTOS: Final = 100
@@ -38,47 +37,36 @@ def measure_accuracy(
         VitEdgeError: no contender got through, or no photo can be read.
     """
     everyone = [*entrants, *peers.entrants]
-    answers: dict[str, _Answers] = {}
-    absent = list(peers.absent)
-    interrupted = False
-    try:
-        for entrant in everyone:
-            progress.stage(f"{entrant.name}: {len(photos.paths)} photos", total=len(photos.paths))
-            try:
-                answers[entrant.name] = _ask(entrant, photos, threads=threads, progress=progress)
-            except ContenderError as error:
-                absent.append(Absent(name=entrant.name, reason=error.what, crashed=True))
-                progress.note(f"{entrant.name} {error.what}; the others go on")
-    except KeyboardInterrupt:
-        interrupted = True
-    require_results(answers, absent, interrupted=interrupted)
+
+    def ask(entrant: Entrant) -> _Answers:
+        found: list[PhotoAnswer] = []
+
+        def take(answer: PhotoAnswer) -> None:
+            found.append(answer)
+            progress.advance(1)
+
+        progress.stage(f"{entrant.name}: {len(photos.paths)} photos", total=len(photos.paths))
+        paths = tuple(map(str, photos.paths))
+        told = entrant.run(replace(entrant.task, photos=paths, threads=threads, each_photo=True), each=take).measured
+        if len(found) != len(paths):
+            raise ContenderError(entrant.name, f"answered for {len(found)} of {len(paths)} photos")
+        return _Answers(contender=entrant.facts(told.version, told.detail), photos=found)
+
+    done = run_rounds(everyone, None, ask, progress, absent=peers.absent)
+    answers = {name: found for name, rounds in done.finished.items() for found in rounds.values()}
     readable = _readable(answers, photos, progress)
-    reference = reference_among(answers)
+    few = [f"{len(readable)} photos tell little: the intervals are wide"]
     return Accuracy(
         model=model_names(everyone),
-        reference=reference,
+        reference=done.reference,
         pictures=len(readable),
         unreadable=len(photos.paths) - len(readable),
         labels=photos.origin,
-        scores=tuple(_score(answers[name], answers[reference], photos, readable) for name in answers),
-        absent=tuple(absent),
-        warnings=tuple(_doubts(len(readable))),
-        interrupted=interrupted,
+        scores=tuple(_score(found, answers[done.reference], photos, readable) for found in answers.values()),
+        absent=tuple(done.absent),
+        warnings=tuple(few if len(readable) < _FEW_PHOTOS else ()),
+        interrupted=done.interrupted,
     )
-
-
-def _ask(entrant: Entrant, photos: LabelledPhotos, *, threads: int, progress: Progress) -> _Answers:
-    found: list[PhotoAnswer] = []
-
-    def take(answer: PhotoAnswer) -> None:
-        found.append(answer)
-        progress.advance(1)
-
-    paths = tuple(map(str, photos.paths))
-    finished = entrant.run(replace(entrant.task, photos=paths, threads=threads, each_photo=True), each=take)
-    if len(found) != len(photos.paths):
-        raise ContenderError(entrant.name, f"answered for {len(found)} of {len(photos.paths)} photos")
-    return _Answers(contender=entrant.facts(finished.measured.version, finished.measured.detail), photos=found)
 
 
 def _readable(answers: dict[str, _Answers], photos: LabelledPhotos, progress: Progress) -> list[int]:
@@ -111,7 +99,3 @@ def _score(ours: _Answers, reference: _Answers, photos: LabelledPhotos, readable
         agreement=agreement,
         top1_difference=top1_difference,
     )
-
-
-def _doubts(pictures: int) -> list[str]:
-    return [f"{pictures} photos tell little: the intervals are wide"] if pictures < _FEW_PHOTOS else []

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 import numpy as np
 
 import vit_runtime
-from vit_bench.contenders import Tool
 from vit_bench.measure.task import Task
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Artifact, Output, read_artifact
@@ -49,7 +48,7 @@ class Engine(Protocol):
 
 def load(task: Task) -> Engine:
     """Loads a task's contender."""
-    return _ENGINES[task.tool](task)
+    return _ENGINES[task.tool.partition("-")[0]](task)
 
 
 class _VitEdge:
@@ -188,14 +187,10 @@ def _labels(artifact: Artifact, indices: Sequence[int]) -> Sequence[str]:
     return [f"class {index}" if artifact.labels is None else artifact.labels[index] for index in indices]
 
 
-_ENGINES: Final[dict[Tool, Callable[[Task], Engine]]] = {
-    "vit-edge": _VitEdge,
+_ENGINES: Final[dict[str, Callable[[Task], Engine]]] = {
+    "vit": _VitEdge,
     "torch": _Torch,
-    "torch-compile": _Torch,
-    "torch-bf16": _Torch,
     "onnx": _OnnxRuntime,
-    "onnx-dynamic": _OnnxRuntime,
     "openvino": _OpenVino,
-    "openvino-bf16": _OpenVino,
-    "openvino-int8": _OpenVino,
 }
+"""By the first word of a tool's name."""

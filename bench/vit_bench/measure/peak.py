@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,7 +26,8 @@ _OPSET: Final = 17
 _IR_VERSION: Final = 8
 _MIDDLE: Final = 128
 """Zero point of uint8 activations."""
-_EMPTY: Final = Shape(kind="fp32", rows=1, inner=1, columns=1)
+_CALL: Final = Shape(kind="fp32", rows=1, inner=1, columns=1)
+"""So small that calling the engine is all that takes time."""
 
 
 def require_onnx() -> None:
@@ -40,79 +42,66 @@ def require_onnx() -> None:
         raise MissingDependencyError("onnx", "vit-edge[bench]") from None
 
 
-class Peak:
-    """Measures one shape, a burst at a time, so that bursts of several can take turns."""
+class Peaks:
+    """Measures several shapes, a burst of each in turn, and what calling the engine costs."""
 
-    def __init__(self, shape: Shape, *, threads: int, exact_int8: bool) -> None:
-        """Makes the model; `exact_int8` as `vit_runtime.devices.saturation` decides it, for the graph itself."""
-        self.shape = shape
-        self._threads = threads
-        self._exact_int8 = exact_int8
-        self._model = product_model(shape).SerializeToString()
-        rng = np.random.default_rng(0)
-        matrix = (shape.rows, shape.inner)
-        self._x: npt.NDArray[np.generic] = (
-            rng.integers(0, 256, matrix, dtype=np.uint8)
-            if shape.kind == "int8"
-            else rng.standard_normal(matrix, dtype=np.float32)
-        )
-        self._y = np.zeros((shape.rows, shape.columns), np.int32 if shape.kind == "int8" else np.float32)
-        self._samples: list[float] = []
+    def __init__(self, shapes: Sequence[Shape], *, threads: int, exact_int8: bool) -> None:
+        """Makes the models; `exact_int8` as `vit_runtime.devices.saturation` decides it, for the graph itself."""
+        self._shapes = shapes
+        # Options as vit_runtime has them, but for spinning: a pass wakes its workers once, not for each product.
+        self._options = import_onnxruntime().SessionOptions()
+        self._options.intra_op_num_threads = threads
+        self._options.log_severity_level = 4
+        if exact_int8:
+            self._options.add_session_config_entry("session.x64quantprecision", "1")
+        self._work = {
+            shape: (product_model(shape).SerializeToString(), *_matrices(shape)) for shape in (_CALL, *shapes)
+        }
+        self._samples: dict[Shape, list[float]] = {shape: [] for shape in self._work}
 
-    def measure(self, burst_seconds: float) -> None:
-        """Runs a burst, so long or for a few products.
+    def measure(self, seconds: float) -> None:
+        """Runs one burst of each, in so much time altogether; a burst lasts at least 10 ms."""
+        self._burst(_CALL, _SHORTEST)
+        for shape in self._shapes:
+            self._burst(shape, max(_SHORTEST, seconds / len(self._shapes)))
+
+    def speeds(self) -> dict[Shape, float]:
+        """Operations a second, at the 90th percentile; a call's own cost is taken off, never more than half."""
+        seconds = {shape: float(np.percentile(samples, 10)) for shape, samples in self._samples.items()}
+        call = seconds[_CALL]
+        return {shape: shape.operations / max(seconds[shape] - call, seconds[shape] / 2) for shape in self._shapes}
+
+    def _burst(self, shape: Shape, seconds: float) -> None:
+        """Runs a product for so long or a few times.
 
         The session lives no longer than that: its workers spin between products, as they do between the kernels of a
         pass, and would disturb whatever is measured next.
         """
         runtime = import_onnxruntime()
+        model, x, y = self._work[shape]
         session: ort.InferenceSession = runtime.InferenceSession(
-            self._model, self._options(), providers=[CPU_PROVIDER], enable_fallback=0
+            model, self._options, providers=[CPU_PROVIDER], enable_fallback=0
         )
         binding = session.io_binding()  # so that no output is allocated, as in a pass, which plans its memory
-        binding.bind_ortvalue_input("x", runtime.OrtValue.ortvalue_from_numpy(self._x))
-        binding.bind_ortvalue_output("y", runtime.OrtValue.ortvalue_from_numpy(self._y))
+        binding.bind_ortvalue_input("x", runtime.OrtValue.ortvalue_from_numpy(x))
+        binding.bind_ortvalue_output("y", runtime.OrtValue.ortvalue_from_numpy(y))
         session.run_with_iobinding(binding)
-        end = time.perf_counter() + burst_seconds
+        end = time.perf_counter() + seconds
         done = 0
         while done < _FEWEST or time.perf_counter() < end:
             start = time.perf_counter()
             session.run_with_iobinding(binding)
-            self._samples.append(time.perf_counter() - start)
+            self._samples[shape].append(time.perf_counter() - start)
             done += 1
 
-    def seconds(self, call: float = 0.0) -> float:
-        """10th percentile of the times, less a call's own cost; that is never more than half of it."""
-        seconds = float(np.percentile(self._samples, 10))
-        return max(seconds - call, seconds / 2)
 
-    def _options(self) -> ort.SessionOptions:
-        """As vit_runtime has them, but for spinning: a pass wakes its workers once, not for each product."""
-        options = import_onnxruntime().SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = 4
-        if self._exact_int8:
-            options.add_session_config_entry("session.x64quantprecision", "1")
-        return options
-
-
-class Peaks:
-    """Measures several shapes in turn, and what calling the engine costs."""
-
-    def __init__(self, shapes: list[Shape], *, threads: int, exact_int8: bool) -> None:
-        self._call = Peak(_EMPTY, threads=threads, exact_int8=exact_int8)
-        self._peaks = [Peak(shape, threads=threads, exact_int8=exact_int8) for shape in shapes]
-
-    def measure(self, seconds: float) -> None:
-        """Runs one burst of each, in so much time altogether; a burst lasts at least 10 ms."""
-        self._call.measure(_SHORTEST)
-        for peak in self._peaks:
-            peak.measure(max(_SHORTEST, seconds / len(self._peaks)))
-
-    def speeds(self) -> dict[Shape, float]:
-        """Operations a second, at the 90th percentile."""
-        call = self._call.seconds()
-        return {peak.shape: peak.shape.operations / peak.seconds(call) for peak in self._peaks}
+def _matrices(shape: Shape) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
+    """What goes in, (rows, inner), and the place for what comes out, (rows, columns)."""
+    rng = np.random.default_rng(0)
+    into, out = (shape.rows, shape.inner), (shape.rows, shape.columns)
+    if shape.kind == "int8":
+        return rng.integers(0, 256, into, dtype=np.uint8), np.zeros(out, np.int32)
+    return rng.standard_normal(into, dtype=np.float32), np.zeros(out, np.float32)
 
 
 def product_model(shape: Shape) -> onnx.ModelProto:

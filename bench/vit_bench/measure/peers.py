@@ -1,4 +1,4 @@
-"""What users would take instead of an artifact: how to come by it, and what is missing where that fails."""
+"""Who takes part: artifacts, and what users would take instead; how to come by it, or what is missing."""
 
 from __future__ import annotations
 
@@ -6,19 +6,98 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeAlias, get_args
 
-from vit_bench.contenders import Tool
 from vit_bench.errors import ContenderError
-from vit_bench.measure.entrants import Entrant
 from vit_bench.measure.peer_files import ABOUT_WEIGHTS, PeerFile, Recipe, Source
-from vit_bench.measure.process import run_module
-from vit_bench.measure.task import Task
-from vit_bench.results import Absent
-from vit_runtime.artifact import codec, read_artifact
+from vit_bench.measure.process import Finished, run_module, run_task
+from vit_bench.measure.task import PhotoAnswer, Task
+from vit_bench.results import OWN, Absent, Contender, Tool
+from vit_runtime.artifact import Artifact, codec, read_artifact
+from vit_runtime.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """A contender that can be run."""
+
+    name: str
+    task: Task
+    """Its work in one process, to which a measurement adds photos, threads and how long to measure."""
+    model: str
+    precision: str
+    runs_on: tuple[str, ...]
+    """Distributions that a user of it installs."""
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
+
+    @property
+    def bytes(self) -> int:
+        """Size of its model on disk, with weights in files of their own."""
+        file = Path(self.task.file)
+        beside = [file.with_suffix(".bin")] if file.suffix == ".xml" else []
+        beside += [file.with_name(f"{file.name}.data")]
+        return sum(path.stat().st_size for path in (file, *beside) if path.is_file())
+
+    def run(self, task: Task, each: Callable[[PhotoAnswer], None] | None = None) -> Finished:
+        """Runs once, in a process of its own; see `process.run_task`."""
+        return run_task(self.name, task, self.environment, each=each)
+
+    def facts(self, version: str, detail: str = "") -> Contender:
+        """What the results say about it: `version` of its engine, and in `detail` what else decides its speed."""
+        return Contender(
+            name=self.name,
+            tool=self.task.tool,
+            model=self.model,
+            precision=self.precision,
+            version=version,
+            detail=detail,
+        )
+
+
+def artifacts(paths: Sequence[Path], provider: str) -> tuple[list[Entrant], list[Artifact]]:
+    """Contenders for artifacts, and what these say about themselves.
+
+    Raises:
+        ArtifactError: a file is none.
+        UsageError: two files are of the same kind and name, so that no table could tell them apart.
+    """
+    read = [read_artifact(path) for path in paths]
+    several = len({artifact.model for artifact in read}) > 1
+    kinds = [f"{OWN} {artifact.model + ' ' if several else ''}{kind(artifact)}" for artifact in read]
+    twice = [path for path, name in zip(paths, kinds, strict=True) if kinds.count(name) > 1]
+    names = [f"{name} ({path.stem})" if path in twice else name for path, name in zip(paths, kinds, strict=True)]
+    if len(set(names)) < len(names):
+        raise UsageError(
+            "MODEL.onnx", f"{twice[-1].name} is there twice", "give each file once, under names of their own"
+        )
+    entrants = [
+        Entrant(
+            name=name,
+            task=Task(tool=OWN, file=str(path), artifact=str(path), provider=provider),
+            model=artifact.model,
+            precision=artifact.precision,
+            runs_on=("vit-edge", "onnxruntime"),
+        )
+        for name, path, artifact in zip(names, paths, read, strict=True)
+    ]
+    return entrants, read
+
+
+def model_names(entrants: Sequence[Entrant]) -> str:
+    """The model that all of them are of; where there are several, their names with commas between."""
+    return ", ".join(dict.fromkeys(entrant.model for entrant in entrants))
+
+
+def kind(artifact: Artifact) -> str:
+    """An artifact's kind among others of its model: "fp32", "int8 static", "int8 static portable, with attention"."""
+    scheme = f" {artifact.quantization.scheme}" if artifact.quantization is not None else ""
+    kept = " with float layers" if artifact.quantization is not None and artifact.quantization.kept_float else ""
+    target = "" if artifact.target == "cpu" else f" {artifact.target}"
+    attention = "" if artifact.rollout is None else " with attention"
+    return f"{artifact.precision}{scheme}{target}{kept}{attention}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,20 +1,31 @@
-"""Runs a contender in a process of its own, and turns whatever happens to it into one line."""
+"""Runs a contender in a process of its own, and turns whatever happens to it into one line.
+
+What is done on Windows follows its documentation, and is tested with stand-ins for its calls: it has not run there.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
+import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Final
 
 from vit_bench.errors import ContenderError
-from vit_bench.measure import system
 from vit_bench.measure.task import ANSWERED, PREFIX, Measured, PhotoAnswer, Task
 from vit_runtime.artifact import codec
 from vit_runtime.errors import one_line
+
+_NEW_GROUP: Final[int] = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+_FIRST_CODE: Final = 0x80000000
+"""From here on an exit status of Windows is an error code, as 0xC0000005 for a read of foreign memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,80 +56,136 @@ def run_task(
         ContenderError: the process failed, or was killed.
     """
     first_answer = 0.0
-    measured: Measured | None = None
-    start = time.perf_counter()
-    with _Process("vit_bench.measure.worker", json.dumps(codec.encode(task)), environment) as process:
-        for text in process.told():
-            if text == ANSWERED:
-                first_answer = time.perf_counter() - start
-            elif each is not None and "error" in (document := json.loads(text)):
-                each(codec.decode(PhotoAnswer, document))
-            else:
-                measured = codec.decode(Measured, json.loads(text))
-        process.finish(name)
-    if measured is None:
+    measured: list[Measured] = []
+
+    def hear(text: str) -> None:
+        nonlocal first_answer
+        if text == ANSWERED:
+            first_answer = time.perf_counter() - began
+        elif each is not None and "error" in (document := json.loads(text)):
+            each(codec.decode(PhotoAnswer, document))
+        else:
+            measured.append(codec.decode(Measured, json.loads(text)))
+
+    began = time.perf_counter()
+    run_module(name, "vit_bench.measure.worker", json.dumps(codec.encode(task)), hear, environment)
+    if not measured:
         raise ContenderError(name, "ended without a result")
-    return Finished(first_answer_seconds=first_answer, measured=measured)
+    return Finished(first_answer_seconds=first_answer, measured=measured[-1])
 
 
-def run_module(name: str, module: str, document: str) -> list[str]:
-    """Runs one of our modules in a process of its own, with a JSON document on its standard input.
+def run_module(
+    name: str,
+    module: str,
+    document: str,
+    hear: Callable[[str], object] = str,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Runs one of our modules in a process of its own, which ends with this call at the latest.
 
-    Returns:
-        the lines that it told.
+    Ctrl-C is ours alone: the process leads a session (POSIX) or a group (Windows) of its own, does not hear it, and
+    prints no traceback.
+
+    Args:
+        name: what to call it in a message.
+        module: its whole name.
+        document: JSON for its standard input.
+        hear: is given each line that it tells, among whatever libraries print, as they come.
+        environment: the process's variables; None for this one's.
 
     Raises:
-        ContenderError: it failed, in its own words.
+        ContenderError: it failed, in its own words, or was killed.
     """
-    with _Process(module, document, None) as process:
-        told = list(process.told())
-        process.finish(name)
-    return told
-
-
-class _Process:
-    """A Python process that gets a document and prints lines; killed where the block is left early.
-
-    Ctrl-C is ours alone: in a session of its own the process does not hear it, and prints no traceback.
-    """
-
-    def __init__(self, module: str, document: str, environment: Mapping[str, str] | None) -> None:
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the block's end
-        self._process = system.start([sys.executable, "-m", module], stderr=self._errors, environment=environment)
-        assert self._process.stdin is not None  # noqa: S101 - they were asked for
-        assert self._process.stdout is not None  # noqa: S101
-        self._lines: IO[str] = self._process.stdout
+    with tempfile.TemporaryFile() as errors, start([sys.executable, "-m", module], errors, environment) as process:
         try:
-            # A process that ends at once may not read all of it, or nothing; `finish` says why.
-            with system.reader_may_have_ended(), self._process.stdin as stdin:
+            assert process.stdin is not None  # noqa: S101 - they were asked for
+            assert process.stdout is not None  # noqa: S101
+            # A process that ends at once may not read all of it, or nothing; its exit status says why.
+            with reader_may_have_ended(), process.stdin as stdin:
                 stdin.write(document)
-        except BaseException:
-            self.__exit__()
+            for line in process.stdout:
+                _, prefix, text = line.strip().partition(PREFIX)
+                if prefix:
+                    hear(text)
+            process.wait()
+        finally:
+            end(process)
+        if process.returncode:
+            raise ContenderError(name, _why(process.returncode, errors))
+
+
+def start(command: list[str], errors: IO[bytes], environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Starts a process that Ctrl-C does not reach, with pipes to its standard input and from its standard output."""
+    return subprocess.Popen(  # noqa: S603 - our own module
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env=environment,
+        start_new_session=True,
+        creationflags=_NEW_GROUP,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Ends a process that `start` has started, together with whatever it has started itself.
+
+    Windows finds those by way of their parents: what a process leaves behind that has ended already goes on there.
+    """
+    if hasattr(os, "killpg") and hasattr(signal, "SIGKILL"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    elif process.poll() is None:
+        _end_tree(process)
+    process.wait()
+
+
+def _end_tree(process: subprocess.Popen[str]) -> None:
+    children = []
+    with contextlib.suppress(ImportError):  # what starts processes is torch.compile, whose extra brings psutil
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for child in children:
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+
+
+@contextlib.contextmanager
+def reader_may_have_ended() -> Iterator[None]:
+    """Passes over what a pipe says when nobody reads it any more: `BrokenPipeError`, on Windows also `EINVAL`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EINVAL):
             raise
 
-    def __enter__(self) -> _Process:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        system.end(self._process)
-        self._lines.close()
-        self._errors.close()
+def _why(status: int, errors: IO[bytes]) -> str:
+    """What a process said last that ended badly; else, or where it was killed, how it ended."""
+    errors.seek(0)
+    lines = [line for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
+    last = lines[-1].removeprefix("error: ") if lines and status > 0 else bad_end(status)
+    return one_line(RuntimeError(last))
 
-    def told(self) -> Iterator[str]:
-        """What it tells us, among whatever libraries print."""
-        for line in self._lines:
-            _, prefix, text = line.strip().partition(PREFIX)
-            if prefix:
-                yield text
 
-    def finish(self, name: str) -> None:
-        """Waits for the end; raises `ContenderError` where it is a bad one."""
-        status = self._process.wait()
-        if status == 0:
-            return
-        if status < 0:
-            raise ContenderError(name, system.bad_end(status))
-        self._errors.seek(0)
-        lines = [line for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
-        last = lines[-1].removeprefix("error: ") if lines else system.bad_end(status)
-        raise ContenderError(name, one_line(RuntimeError(last)))
+def bad_end(status: int) -> str:
+    """How a process ended whose exit status is not 0: "was ended by SIGTERM", "exit status 7".
+
+    Windows knows no signals: a process that was ended there has an exit status like any other.
+    """
+    if status >= _FIRST_CODE:
+        return f"exit status 0x{status:08X}"
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:  # real-time signals have none
+        name = f"signal {-status}"
+    memory = ", as the system does where memory is short" if name == "SIGKILL" else ""
+    return f"was ended by {name}{memory}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from vit_bench.contenders import REFERENCE
 from vit_bench.errors import ContenderError
-from vit_bench.measure.entrants import Entrant
+from vit_bench.measure.peers import Entrant
 from vit_bench.measure.statistics import paired_ratio
-from vit_bench.results import Absent, Ratio
+from vit_bench.results import REFERENCE, Absent, Ratio
 from vit_export.progress import Progress
 from vit_runtime.errors import VitEdgeError
 
@@ -46,12 +45,8 @@ class Rounds(Generic[T]):
 
     @property
     def reference(self) -> str:
-        """The contender that the others are compared with."""
-        return reference_among(self.finished)
-
-    def each(self, name: str, value: Callable[[T], float]) -> list[float]:
-        """One value for each round of a contender."""
-        return [value(finished) for finished in self.finished[name].values()]
+        """The contender that the others are compared with: PyTorch where it was measured, else the first."""
+        return REFERENCE if REFERENCE in self.finished else next(iter(self.finished))
 
     def times_of_reference(self, name: str, value: Callable[[T], float]) -> Ratio | None:
         """The reference's value over a contender's, from the rounds that both have; None for the reference itself."""
@@ -70,7 +65,7 @@ class Rounds(Generic[T]):
 
 def run_rounds(
     entrants: Sequence[Entrant],
-    rounds: int,
+    rounds: int | None,
     run: Callable[[Entrant], T],
     progress: Progress,
     *,
@@ -82,7 +77,7 @@ def run_rounds(
 
     Args:
         entrants: who takes part.
-        rounds: at least 1.
+        rounds: at least 1; None for a single one, whose turns are long and tell of themselves.
         run: gives one contender's turn.
         progress: is told of the rounds and of who failed.
         absent: those who cannot take part.
@@ -94,40 +89,26 @@ def run_rounds(
     result: Rounds[T] = Rounds(absent=list(absent))
     left = list(entrants)
     try:
-        for number in range(1, rounds + 1):
-            progress.stage(f"round {number} of {rounds}", total=len(left))
+        for number in range(1, (rounds or 1) + 1):
+            if rounds:
+                progress.stage(f"round {number} of {rounds}", total=len(left))
             for entrant in tuple(left):
                 try:
                     finished = run(entrant)
                 except ContenderError as error:
                     left.remove(entrant)
-                    reason = f"failed in round {number}: {error.what}"
+                    reason = f"failed in round {number}: {error.what}" if rounds else error.what
                     result.absent.append(Absent(name=entrant.name, reason=reason, crashed=True))
                     progress.note(f"{entrant.name} {reason}; the others go on")
                 else:
                     result.finished.setdefault(entrant.name, {})[number] = finished
-                progress.advance(1)
+                if rounds:
+                    progress.advance(1)
     except KeyboardInterrupt:
         result.interrupted = True
-    require_results(result.finished, result.absent, interrupted=result.interrupted)
-    return result
-
-
-def require_results(measured: Collection[str], absent: Sequence[Absent], *, interrupted: bool) -> None:
-    """Refuses to write a result without any measurement.
-
-    Raises:
-        KeyboardInterrupt: the user ended it before anything was measured.
-        VitEdgeError: every contender failed; with the first one's reason.
-    """
-    if measured:
-        return
-    if interrupted:
+    if result.finished:
+        return result
+    if result.interrupted:
         raise KeyboardInterrupt
-    reason = f"{absent[0].name} {absent[0].reason}" if absent else "there are no contenders"
-    raise VitEdgeError("nothing was measured", reason)
-
-
-def reference_among(measured: Collection[str]) -> str:
-    """The contender that the others are compared with: PyTorch where it was measured, else the first."""
-    return REFERENCE if REFERENCE in measured else next(iter(measured))
+    reasons = [f"{each.name} {each.reason}" for each in result.absent] or ["there are no contenders"]
+    raise VitEdgeError("nothing was measured", reasons[0])

@@ -1,39 +1,121 @@
-"""What all measuring commands share: who takes part, where the peers' files are, the card, and what was too busy."""
+"""A measuring command, from what a user asked for to the document of results."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from vit_bench.measure import card
+from vit_bench.measure.accuracy import measure_accuracy
 from vit_bench.measure.card import LoadMeter, available_processors
-from vit_bench.measure.entrants import artifacts
+from vit_bench.measure.footprint import measure_footprint
+from vit_bench.measure.labels import LabelledPhotos, find_photos
+from vit_bench.measure.latency import measure_latency, write_photo
+from vit_bench.measure.limit import measure_limits
 from vit_bench.measure.peer_files import Source
-from vit_bench.measure.peers import Peers, make_peers
-from vit_bench.measure.request import Request, parse_against
+from vit_bench.measure.peers import PEERS, Peers, artifacts, make_peers
 from vit_bench.measure.rounds import Settings
-from vit_bench.results import RESULTS_VERSION, Accuracy, Footprints, Latency, Limits, Load, Results
-from vit_bench.sections import Section
+from vit_bench.results import (
+    REFERENCE,
+    RESULTS_VERSION,
+    TOOLS,
+    Accuracy,
+    Footprints,
+    Latency,
+    Limits,
+    Results,
+    Section,
+    Tool,
+)
 from vit_export.progress import Progress
 from vit_runtime import __version__
 from vit_runtime.artifact import Artifact, codec
+from vit_runtime.devices.providers import Provider
 from vit_runtime.devices.threads import default_threads
-from vit_runtime.errors import OutputFileError, UsageError
+from vit_runtime.errors import ArtifactError, OutputFileError, UsageError, VitEdgeError
+from vit_runtime.pictures.reading import read_rgb
 
 _BUSY: Final = 0.1
 """Share of the machine that others may take before it is worth a warning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of all measuring commands, by their names; each command offers those that it heeds."""
+
+    models: list[Path]
+    """Artifacts; the peers have the first one's configuration."""
+    against: str | None = None
+    """Names with commas between, "all", "none"; None is PyTorch where it is installed."""
+    provider: Provider = "auto"
+    threads: int | None = None
+    batch: int = 1
+    seconds: float = 20.0
+    rounds: int = 10
+    photo: Path | None = None
+    """For latency and footprint; None for one made by formula."""
+    photos: Path | None = None
+    """Folder of labelled photos, for accuracy."""
+    labels: Path | None = None
+    """Table of their classes."""
+    checkpoint: str | None = None
+    calibrate: Path | None = None
+    peers: Path | None = None
+    """Where the peers' files are kept; None for a temporary folder."""
+    device: str | None = None
+    output: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses `seconds` that are zero, negative or no number, with a `UsageError`."""
+        if not (self.seconds > 0 and math.isfinite(self.seconds)):
+            what = f"{self.seconds:g} is no time to measure"
+            raise UsageError("--seconds", what, "give some seconds, 20 for example")
+
+    def results_path(self, command: str, started: datetime) -> Path:
+        """Where the results go; checked before the work, not after.
+
+        Raises:
+            OutputFileError: the folder does not exist.
+        """
+        path = self.output or Path(f"vit-bench-{command}-{started:%Y%m%d-%H%M%S}.json")
+        if path.is_dir() or not path.parent.is_dir():
+            what = "is a folder" if path.is_dir() else f"cannot be written ({path.parent} is no folder)"
+            raise OutputFileError(path, what, "choose another --output")
+        return path
+
+
+def parse_against(text: str | None) -> tuple[Tool, ...]:
+    """The tools that `--against` names.
+
+    Raises:
+        UsageError: one of them is unknown.
+    """
+    if text is None:
+        installed = all(importlib.util.find_spec(module) for module in PEERS[REFERENCE].modules)
+        return (REFERENCE,) if installed else ()
+    if text == "all":
+        return TOOLS
+    named = [] if text == "none" else [name.strip() for name in text.split(",")]
+    for name in named:
+        if name not in TOOLS:
+            raise UsageError("--against", f"unknown '{name}'", f"known are {', '.join(TOOLS)}, all and none")
+    return tuple(tool for tool in TOOLS if tool in named)
 
 
 class Session:
     """A measuring command under way: knows the contenders and the machine."""
 
     def __init__(self, request: Request, progress: Progress) -> None:
-        """Reads the artifacts; see `entrants.artifacts` for the errors.
+        """Reads the artifacts; see `peers.artifacts` for the errors.
 
         Raises:
             VitEdgeError: an artifact cannot be read, or options do not go together.
@@ -109,11 +191,84 @@ class Session:
         options = [str(self.request.checkpoint), str(self.request.calibrate), self.request.batch]
         return hashlib.sha256(json.dumps([versions, parts, options]).encode()).hexdigest()[:12]
 
+    def measure(self, *parts: Callable[[Session], Section]) -> tuple[list[Section], Literal["whole", "interrupted"]]:
+        """Measures part after part; after Ctrl-C, what was measured until then.
+
+        Where there are several parts, one that cannot be measured is left out, and the user is told why.
+
+        Raises:
+            KeyboardInterrupt: nothing was measured yet.
+            VitEdgeError: what was given does not fit, or no part could be measured.
+        """
+        # What does not fit is found out before the work.
+        if self.request.photos is not None:
+            self._labelled()
+        if self.request.photo is not None:
+            read_rgb(self.request.photo)
+        sections: list[Section] = []
+        failures: list[VitEdgeError] = []
+        for part in parts:
+            try:
+                sections.append(part(self))
+            except KeyboardInterrupt:
+                if not sections:
+                    raise
+                return sections, "interrupted"
+            except VitEdgeError as error:
+                failures.append(error)
+                if len(parts) > 1:
+                    self.progress.note(f"left out: {error}")
+                continue
+            if sections[-1].interrupted:
+                return sections, "interrupted"
+        if not sections:
+            raise failures[0]
+        return sections, "whole"
+
+    def latency(self) -> Latency:
+        """Side by side, in rounds."""
+        with self._photo() as photo, self.peers() as peers:
+            return measure_latency(self.entrants, peers, photo, self.settings, self.progress)
+
+    def accuracy(self) -> Accuracy:
+        """On a folder of labelled photos."""
+        photos = self._labelled()
+        with self.peers(need_own_weights=True) as peers:
+            threads = self.settings.threads
+            return measure_accuracy(self.entrants, peers, photos, threads=threads, progress=self.progress)
+
+    def footprint(self) -> Footprints:
+        """Start to first answer, memory and disk."""
+        with self._photo() as photo, self.peers() as peers:
+            return measure_footprint(self.entrants, peers, photo, self.settings, self.progress)
+
+    def limit(self) -> Limits:
+        """Against the engine's own speed, on the CPU."""
+        return measure_limits(self.entrants, self.settings, self.progress)
+
+    def _labelled(self) -> LabelledPhotos:
+        artifact = self.artifact
+        if not artifact.architecture.classes:
+            raise ArtifactError(artifact.model, "has no classification head, so it is never right or wrong", "")
+        folder, table = self.request.photos or Path(), self.request.labels
+        return find_photos(folder, artifact.labels, artifact.architecture.classes, table=table)
+
+    @contextmanager
+    def _photo(self) -> Iterator[Path]:
+        """The photo to measure with; one made by formula lives as long as the block."""
+        if self.request.photo is not None:
+            yield self.request.photo
+            return
+        with tempfile.TemporaryDirectory(prefix="vit-bench.") as folder:
+            yield write_photo(Path(folder) / "photo.jpg")
+
     def results(self, sections: Sequence[Section]) -> Results:
         """The document for what was measured, with the card and with what speaks against the numbers."""
         load = self._meter.read()
-        for doubt in busy(load):
-            self._warn(doubt)
+        if load is not None and load.others > _BUSY:
+            self._warn(f"other programs took {load.others:.0%} of the processors: close them")
+        if load is not None and load.stolen > _BUSY:
+            self._warn(f"other virtual machines took {load.stolen:.0%} of the processors: numbers are noisy")
         return Results(
             format_version=RESULTS_VERSION,
             vit_edge=__version__,
@@ -124,18 +279,6 @@ class Session:
             limit=tuple(section for section in sections if isinstance(section, Limits)),
             warnings=tuple(self._warnings),
         )
-
-
-def busy(load: Load | None) -> list[str]:
-    """What speaks against numbers from a machine with so much else to do."""
-    if load is None:
-        return []
-    doubts = []
-    if load.others > _BUSY:
-        doubts.append(f"other programs took {load.others:.0%} of the processors: close them")
-    if load.stolen > _BUSY:
-        doubts.append(f"other virtual machines took {load.stolen:.0%} of the processors: numbers are noisy")
-    return doubts
 
 
 def _check_same_model(paths: Sequence[Path], artifacts: Sequence[Artifact]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from vit_bench.contenders import Tool
-from vit_bench.measure import system
+from vit_bench.results import Tool
 from vit_runtime.artifact import codec
 from vit_runtime.errors import VitEdgeError
 
@@ -77,7 +77,8 @@ def tell_document(document: object) -> None:
 
 def work_as_told(kind: type[T], work: Callable[[T], None]) -> None:
     """A process's whole way: reads a `kind` as JSON from its standard input, and ends in one line where work fails."""
-    system.say_errors_in_utf8()
+    if isinstance(sys.stderr, io.TextIOWrapper):  # Windows would write to a pipe in cp1252
+        sys.stderr.reconfigure(encoding="utf-8")
     task = codec.decode(kind, json.load(sys.stdin))
     try:
         work(task)

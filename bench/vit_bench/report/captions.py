@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from vit_bench.results import Accuracy, Contender, Footprints, Latency, Limits
-from vit_bench.sections import Measured, Section, entries, order
+from vit_bench.report.merging import Measured, order
+from vit_bench.results import Accuracy, Contender, Footprints, Latency, Limits, Section
 
 UNCLEAR: Final = "no clear difference"
 _NOTABLE_LOAD: Final = 0.05
@@ -36,21 +36,11 @@ def title(section: Section) -> str:
 
 def card_line(measured: Measured) -> str:
     """The machine and the run in one line."""
-    devices = (run.card.device for run in measured.runs)
-    return _joined([*devices, *_machine(measured), *_run(measured)])
+    return joined([*(run.card.device for run in measured.runs), *machine_parts(measured), *settings_parts(measured)])
 
 
-def machine_line(measured: Measured) -> str:
+def machine_parts(measured: Measured) -> list[str]:
     """Processor, instructions, date of the run, and governor and load where notable."""
-    return _joined(_machine(measured))
-
-
-def settings_line(measured: Measured) -> str:
-    """What was the same for all rows, threads for one, and the versions."""
-    return _joined(_run(measured))
-
-
-def _machine(measured: Measured) -> list[str]:
     cards = [run.card for run in measured.runs]
     parts = [
         *(card.processor for card in cards),
@@ -68,13 +58,15 @@ def _machine(measured: Measured) -> list[str]:
     return parts
 
 
-def _run(measured: Measured) -> list[str]:
+def settings_parts(measured: Measured) -> list[str]:
+    """What was the same for all rows, threads for one, and the versions."""
     versions = [f"vit-edge {run.vit_edge}" for run in measured.runs]
-    versions += [entry.contender.version for entry in sorted(entries(measured.section), key=order)]
+    versions += [entry.contender.version for entry in measured.entries]
     return [*_settings(measured.section), ", ".join(dict.fromkeys(versions))]
 
 
-def _joined(parts: Iterable[str]) -> str:
+def joined(parts: Iterable[str]) -> str:
+    """Each once, without the empty ones."""
     return "; ".join(dict.fromkeys(filter(None, parts)))
 
 

@@ -6,19 +6,42 @@ import json
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from vit_bench.results import Absent, Accuracy, Footprints, Latency, Limit, Limits, Results
-from vit_bench.sections import Entry, Measured, Section, entries, sections
+from vit_bench.results import Absent, Accuracy, Entry, Footprints, Latency, Limit, Limits, Results, Section, Tool
 from vit_runtime.artifact import codec
 
+_PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
+_ENTRIES: Final[dict[type[Section], str]] = {
+    Latency: "contenders",
+    Accuracy: "scores",
+    Footprints: "contenders",
+    Limits: "artifacts",
+}
+"""Where a section has one of each contender; in the order of a report."""
 _COMPARABLE: Final[dict[type[Section], tuple[str, ...]]] = {
     Latency: ("model", "batch", "threads", "reference", "photo"),
     Accuracy: ("model", "reference", "pictures", "labels"),
     Footprints: ("model", "threads", "reference"),
     Limits: ("model",),
 }
-"""What sections of a kind have to agree in to come into one table; in the order of a report."""
+"""What sections of a kind have to agree in to come into one table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A section of the results, of one run or merged from several, and where it comes from."""
+
+    section: Section
+    runs: tuple[Results, ...]
+    """Those that something in it was measured in, the newest first; at least one."""
+    notes: tuple[str, ...] = ()
+    """What to know about the merging."""
+
+    @property
+    def entries(self) -> list[Entry]:
+        """In the order of its table."""
+        return sorted(entries(self.section), key=order)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +70,7 @@ def merge(results: Sequence[Results]) -> list[DeviceResults]:
     devices = []
     for name in sorted({run.card.device for run in newest_first}):
         runs = [run for run in newest_first if run.card.device == name]
-        found = [(run, section) for run in runs for section in sections(run)]
+        found = [(run, section) for run in runs for section in run.sections]
         found.sort(key=lambda pair: _comparable(pair[1]))  # stable: the newest stays first
         merged = DeviceResults(
             device=name,
@@ -63,8 +86,7 @@ def merge(results: Sequence[Results]) -> list[DeviceResults]:
 
 def _comparable(section: Section) -> tuple[Any, ...]:
     """The kind of a section and what it has to agree in with others."""
-    kinds = list(_COMPARABLE)
-    return (kinds.index(type(section)), *(getattr(section, name) or "" for name in _COMPARABLE[type(section)]))
+    return ([*_ENTRIES].index(type(section)), *(getattr(section, name) or "" for name in _COMPARABLE[type(section)]))
 
 
 def _merge(found: Sequence[tuple[Results, Section]]) -> Measured:
@@ -87,24 +109,15 @@ def _merge(found: Sequence[tuple[Results, Section]]) -> Measured:
         dates = ", ".join(dict.fromkeys(run.card.date[:10] for run in runs))
         notes.append(f"From {len(runs)} runs ({dates}); each ratio is of one run.")
     every = tuple(entry for _, entry in kept.values())
+    own: dict[str, Any] = {_ENTRIES[type(used[0][1])]: every}
     whole = replace(
         used[0][1],
+        **own,
         absent=_absent([section for _, section in found], {entry.contender.name for entry in every}),
         warnings=tuple(dict.fromkeys(text for _, section in used for text in section.warnings)),
         interrupted=any(section.interrupted for _, section in used),
     )
-    return Measured(section=_filled(whole, every), runs=runs, notes=tuple(notes))
-
-
-def _filled(section: Section, every: tuple[Any, ...]) -> Section:
-    """A section with these entries, which are of its kind."""
-    if isinstance(section, Accuracy):
-        return replace(section, scores=every)
-    if isinstance(section, Limits):
-        return replace(section, artifacts=every)
-    if isinstance(section, Latency):
-        return replace(section, contenders=every)
-    return replace(section, contenders=every)
+    return Measured(section=whole, runs=runs, notes=tuple(notes))
 
 
 def _identity(entry: Entry) -> Hashable:
@@ -122,3 +135,21 @@ def _absent(found: Sequence[Section], present: Iterable[str]) -> tuple[Absent, .
 
 def _canonical(run: Results) -> str:
     return json.dumps(codec.encode(run), sort_keys=True)
+
+
+def entries(section: Section) -> tuple[Entry, ...]:
+    """Whatever a section has one of for each contender."""
+    found: tuple[Entry, ...] = getattr(section, _ENTRIES[type(section)])
+    return found
+
+
+def order(entry: Entry) -> tuple[int, bool, int, bool, str]:
+    """Sorts vit-edge first, from fp32 to int8, portable last, then the other tools in the order of their list."""
+    who, tools = entry.contender, get_args(Tool)
+    return (
+        tools.index(who.tool) if who.tool in tools else len(tools),
+        "portable" in who.name,
+        _PRECISIONS.index(who.precision) if who.precision in _PRECISIONS else len(_PRECISIONS),
+        "static" in who.name,
+        who.name,
+    )

@@ -2,34 +2,121 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from vit_bench.contenders import OWN
 from vit_bench.report.captions import threads_text
-from vit_bench.report.plot_data import (
-    DIGEST_KEY,
-    BarsPlot,
-    ParetoPlot,
-    Plot,
-    Point,
-    bars,
-    digest,
-    pareto_front,
-    points,
-    speedup,
-)
-from vit_bench.results import Accuracy, Kind, Latency
+from vit_bench.report.merging import order
+from vit_bench.results import OWN, Accuracy, ContenderLatency, Kind, Latency, Quantiles, Ratio, Share
+from vit_runtime.artifact import codec
 from vit_runtime.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+DIGEST_KEY: Final = "vit-bench"
+"""Name of the PNG's text chunk that holds the digest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarsPlot:
+    """One device's contenders against the reference, a row of panels for each model."""
+
+    device: str
+    panels: tuple[Latency, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoPlot:
+    """Latency against accuracy on one device, a panel for each model."""
+
+    device: str
+    panels: tuple[tuple[Latency, Accuracy], ...]
+
+
+Plot: TypeAlias = "BarsPlot | ParetoPlot"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One contender's latency, model alone, in seconds, and its accuracy."""
+
+    name: str
+    tool: str
+    latency: Quantiles
+    top1: Share
+
+    @property
+    def accuracy(self) -> float:
+        """Top-1 as a share of 1."""
+        return self.top1.count / self.top1.of
+
+
+def speedup(entry: ContenderLatency, kind: Kind) -> Ratio | None:
+    """How many times as fast as the reference a contender is; None for the reference, and where it was not measured."""
+    timing = entry.timing(kind)
+    return timing.speedup if timing else None
+
+
+def bars(latency: Latency) -> list[ContenderLatency]:
+    """Those that are compared with the reference, the fastest first."""
+    rated = [
+        (rate.value, entry)
+        for entry in sorted(latency.contenders, key=order)
+        if (rate := speedup(entry, "model") or speedup(entry, "photo")) and latency.reference is not None
+    ]
+    return [entry for _, entry in sorted(rated, key=lambda pair: -pair[0])]
+
+
+def points(latency: Latency, accuracy: Accuracy) -> list[Point]:
+    """The contenders of a model that both were measured of."""
+    scores = {score.contender.name: score for score in accuracy.scores}
+    return [
+        Point(name=name, tool=entry.contender.tool, latency=timing.all_rounds, top1=scores[name].top1)
+        for entry in sorted(latency.contenders, key=order)
+        if (name := entry.contender.name) in scores and (timing := entry.timing("model"))
+    ]
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """Those that no other beats: none is as fast and as accurate and in one of the two better. The fastest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.latency.median, -point.accuracy)):
+        best = front[-1] if front else None
+        as_good = best and (point.latency.median, point.accuracy) == (best.latency.median, best.accuracy)
+        if best is None or as_good or point.accuracy > best.accuracy:
+            front.append(point)
+    return front
+
+
+def digest(plot: Plot) -> str:
+    """SHA-256 of what a plot shows, as canonical JSON."""
+    text = json.dumps([type(plot).__name__, codec.encode(plot)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def png_digest(path: Path) -> str | None:
+    """The digest that a plot's file carries; None where it has none or is no picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            found = image.info.get(DIGEST_KEY)
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return found if isinstance(found, str) else None
+
 
 _WIDTH_INCHES, _DPI = 8.0, 150
 _ACCENT, _GREY, _INK = "#0072B2", "#A6A6A6", "#333333"

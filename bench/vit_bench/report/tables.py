@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar, get_args
 
-from vit_bench.report.captions import UNCLEAR, card_line, machine_line, notes, settings_line, title
+from vit_bench.report.captions import UNCLEAR, card_line, joined, machine_parts, notes, settings_parts, title
+from vit_bench.report.merging import Measured, order
 from vit_bench.results import (
     Accuracy,
     ContenderLatency,
     Difference,
+    Entry,
     Footprint,
     Footprints,
     Kind,
@@ -26,9 +28,9 @@ from vit_bench.results import (
     Ratio,
     Results,
     Score,
+    Section,
     Share,
 )
-from vit_bench.sections import Entry, Measured, Section, limits, order, sections, timing_of
 
 _REFERENCE: Final = "1 (reference)"
 _E = TypeVar("_E", bound=Entry)
@@ -63,10 +65,10 @@ class Table:
 def terminal_table(results: Results) -> str:
     """What a run has measured, in aligned plain text, with the card, what is absent, and the warnings."""
     parts: list[str] = []
-    for section in sections(results):
+    for section in results.sections:
         measured = Measured(section=section, runs=(results,))
         parts.append(f"{section.model}: {title(section)}\n{card_line(measured)}\n{main_table(section).text()}")
-        parts.extend(f"{entry.contender.name}\n{kernel_table(entry).text()}" for entry in limits(section))
+        parts += [f"{limit.contender.name}\n{kernel_table(limit).text()}" for limit in _limits(measured)]
         if said := notes(measured):
             parts.append("\n".join(said))
     parts.extend(f"Warning: {warning}" for warning in results.warnings)
@@ -81,16 +83,21 @@ def markdown_table(measured: Measured, *, machine: bool = True) -> str:
         machine: whether to name the machine; else whoever asks has done so.
     """
     section = measured.section
-    line = "; ".join([*([machine_line(measured)] if machine else []), settings_line(measured)])
+    line = joined([*(machine_parts(measured) if machine else []), *settings_parts(measured)])
     parts = [f"**{escape(title(section))}.** {escape(line)}", main_table(section).markdown()]
     parts += [
         f"<details><summary>Where the time goes: {html.escape(limit.contender.name)}</summary>\n\n"
         f"{kernel_table(limit).markdown()}\n\n</details>"
-        for limit in limits(section)
+        for limit in _limits(measured)
     ]
     if said := notes(measured):
         parts.append("\n".join(f"- {escape(line)}" for line in said))
     return "\n\n".join(parts)
+
+
+def _limits(measured: Measured) -> list[Limit]:
+    """The artifacts whose kernels are known."""
+    return [entry for entry in measured.entries if isinstance(entry, Limit)]
 
 
 def main_table(section: Section) -> Table:
@@ -108,7 +115,7 @@ def _latency_table(latency: Latency) -> Table:
 
     def cells(entry: ContenderLatency) -> Iterator[str]:
         for kind in get_args(Kind):
-            timing = timing_of(entry, kind)
+            timing = entry.timing(kind)
             is_reference = entry.contender.name == latency.reference and timing is not None
             yield "" if timing is None else _milliseconds(timing.all_rounds)
             yield _REFERENCE if is_reference else ratio(timing.speedup if timing else None)
