@@ -36,15 +36,15 @@ demo: $(VENV)/.export  ## install, export a small trained model, and classify pi
 	@echo "    $(BIN)/vit-export vit_b_16"
 	@echo "    $(BIN)/vit-run classify models/vit_b_16.onnx YOUR_PHOTO.jpg"
 
-check: $(VENV)/.dev  ## style, types, arrows between rooms, and whether README shows what the committed results say
+check: $(VENV)/.dev  ## style, types, arrows between rooms, and whether the pages show what the committed results say
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/vit-bench report bench/results/*.json --readme README.md --check
+	$(BIN)/vit-bench report bench/results/*.json --page docs/benchmarks.md --summary README.md --check
 
-report: $(VENV)/.dev  ## put the committed results into README
-	$(BIN)/vit-bench report bench/results/*.json --readme README.md
+report: $(VENV)/.dev  ## put the committed results into README and docs/benchmarks.md
+	$(BIN)/vit-bench report bench/results/*.json --page docs/benchmarks.md --summary README.md
 
 test: check  ## the above, and every test but the slow ones
 	$(BIN)/pytest -m "not slow" --durations=15

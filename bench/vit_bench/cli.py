@@ -12,12 +12,14 @@ from typing import Annotated, Any, Final
 import typer
 from typer.models import ArgumentInfo
 
+from vit_bench.contenders.names import TOOLS
 from vit_bench.documents import read_results, write_results
 from vit_bench.measure.card import now
 from vit_bench.measure.session import Request, Session
-from vit_bench.report.report import check_readme, make_report, update_readme, write_plots
+from vit_bench.report.pages import check_page, update_page
+from vit_bench.report.report import check_plots, make_report, write_plots
 from vit_bench.report.tables import terminal_table
-from vit_bench.results import TOOLS, Section
+from vit_bench.results import Section
 from vit_export.console_progress import ConsoleProgress
 from vit_runtime import __version__
 from vit_runtime.command_line.console import note, report_errors, set_up
@@ -170,7 +172,7 @@ def footprint(request: Request) -> None:
     seconds=Annotated[float, typer.Option("--seconds", help="To measure each artifact for, over all rounds.")],
 )
 def limit(request: Request) -> None:
-    """Compare with what the engine can do at best: operations, the share reached, and where the rest goes."""
+    """Time the linear layers alone, at the engine's own speed, beside a whole pass, and tell where the rest goes."""
     _measure("limit", replace(request, against="none", provider="cpu"), Session.limit)
 
 
@@ -186,30 +188,36 @@ def everything(request: Request) -> None:
 def report(
     results: Annotated[list[Path], typer.Argument(metavar="RESULTS.json...", help="Files that vit-bench has written.")],
     *,
-    readme: Annotated[
+    page: Annotated[
         Path | None,
-        typer.Option(
-            "--readme", help="File to put the tables into, between its vit-bench marks.", show_default="stdout"
-        ),
+        typer.Option("--page", help="File to put all tables into, between its vit-bench marks.", show_default="stdout"),
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", help="File to put a small table for each device and model into.")
     ] = None,
     plots: Annotated[Path, typer.Option("--plots", help="Folder for the plots.")] = Path("docs/images"),
-    check: Annotated[bool, typer.Option("--check", help="Only compare with what --readme and --plots show.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only compare with what --page, --summary and --plots show.")
+    ] = False,
 ) -> None:
-    """Make the tables and plots of a README from results of any number of devices."""
+    """Make tables and plots from results of any number of devices and sessions."""
     with report_errors():
-        if check and readme is None:
-            raise UsageError("--check", "compares with a README", "name it: --readme README.md")
-        made = make_report([read_results(path) for path in results], plots=plots, readme=readme or Path("README.md"))
-        if check and readme is not None:
-            check_readme(readme, made)
+        if check and page is None:
+            raise UsageError("--check", "compares with a page", "name it: --page docs/benchmarks.md")
+        made = make_report([read_results(path) for path in results], plots=plots, page=page or Path("README.md"))
+        texts = [(path, text) for path, text in ((page, made.markdown), (summary, made.summary)) if path is not None]
+        if check:
+            for path, text in texts:
+                check_page(path, text)
+            check_plots(made)
             return
         for path in write_plots(made):
             note(str(path))
-        if readme is None:
+        for path, text in texts:
+            update_page(path, text)
+            note(str(path))
+        if page is None:
             typer.echo(made.markdown)
-        else:
-            update_readme(readme, made.markdown)
-            note(str(readme))
 
 
 def _measure(command: str, request: Request, *wanted: Callable[[Session], Section]) -> None:

@@ -7,26 +7,9 @@ most have one entry in one of them. `vit-bench report` puts any number of docume
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias
 
-RESULTS_VERSION: Final = 1
-Tool = Literal[
-    "vit-edge",
-    "torch",
-    "torch-compile",
-    "torch-bf16",
-    "onnx",
-    "onnx-dynamic",
-    "openvino",
-    "openvino-bf16",
-    "openvino-int8",
-]
-"""Every contender; all but the first are what users would take instead."""
-OWN: Final[Tool] = "vit-edge"
-REFERENCE: Final[Tool] = "torch"
-TOOLS: Final[tuple[Tool, ...]] = tuple(tool for tool in get_args(Tool) if tool != OWN)
-"""What can be measured against."""
-
+RESULTS_VERSION: Final = 2
 Kind = Literal["model", "photo"]
 """The model alone, from prepared pixels to scores; or photo to answer, from a file on disk to labels."""
 
@@ -57,7 +40,7 @@ class Card:
     """What people call it: `--device`, or the board's or processor's own name."""
     processor: str
     instruction_sets: tuple[str, ...]
-    """Those that matrix products can use, by the names of Linux: avx2, avx512_vnni, asimddp, ..."""
+    """Instruction sets that matrix products can use, by the names of Linux: avx2, avx512_vnni, asimddp, ..."""
     cores: int
     """Physical performance cores open to this process."""
     processors: int
@@ -69,9 +52,9 @@ class Card:
     governor: str | None
     """The processor's frequency governor; None where it cannot be read."""
     load: Load | None
-    """None where the system does not tell."""
+    """What else ran meanwhile; None where the system does not tell."""
     date: str
-    """Of the run's start, UTC, ISO 8601."""
+    """Start of the run: UTC, ISO 8601."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +67,10 @@ class Contender:
     """Which contender it is: "vit-edge", "torch", "torch-compile", ..."""
     model: str
     precision: str
+    provider: str
+    """What it ran on: "cpu", "cuda", ...; part of the name where it is not the CPU."""
     version: str
-    """Of the engine that computed it: "onnxruntime 1.32.0"."""
+    """The engine that computed it, with its version: "onnxruntime 1.32.0"."""
     detail: str
     """What else decides its speed, in words; empty where there is nothing to say."""
 
@@ -98,7 +83,18 @@ class Absent:
     reason: str
     """One line; how to get it where it is not installed."""
     crashed: bool
-    """It had begun and failed; else it is not installed, or cannot be made here."""
+    """Whether it had begun and failed; else it is not installed, or cannot be made here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What every kind of measurement says."""
+
+    model: str
+    absent: tuple[Absent, ...]
+    warnings: tuple[str, ...]
+    interrupted: bool
+    """Whether the user ended it before its time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,18 +141,18 @@ class ContenderLatency:
     timings: tuple[Timing, ...]
     """The model alone first; with a batch above 1 nothing else."""
     cosine: float | None
-    """Of its scores for the photo and the reference's: whether both do the same work. None without a reference."""
+    """Cosine of its scores for the photo and the reference's, which tells whether both do the same work. None without a
+    reference."""
 
     def timing(self, kind: Kind) -> Timing | None:
-        """Its latency of one kind; None where it was not measured."""
+        """Finds the latency of one kind; None where it was not measured."""
         return next((timing for timing in self.timings if timing.kind == kind), None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latency:
+class Latency(_Run):
     """One run of `vit-bench latency`."""
 
-    model: str
     reference: str | None
     """Name of the contender that all others are compared with; None where nothing of it was measured."""
     reference_weights: Literal["same", "random"] | None
@@ -167,14 +163,11 @@ class Latency:
     photo: str
     """What the photo was: "1280x960 JPEG, 300 kB"."""
     contenders: tuple[ContenderLatency, ...]
-    absent: tuple[Absent, ...]
-    warnings: tuple[str, ...]
-    interrupted: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """So many of so many, with a 95 % interval of the share (Wilson 1927)."""
+    """A count out of a total, with a 95 % interval of the share (Wilson 1927)."""
 
     count: int
     of: int
@@ -206,23 +199,19 @@ class Score:
     agreement: Share | None
     """Pictures with the same likeliest class as the reference; None for the reference."""
     top1_difference: Difference | None
-    """Its top-1 less the reference's."""
+    """This contender's top-1 less the reference's."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
+class Accuracy(_Run):
     """One run of `vit-bench accuracy`."""
 
-    model: str
     reference: str | None
     pictures: int
     unreadable: int
     labels: str
     """Where the right answers came from."""
     scores: tuple[Score, ...]
-    absent: tuple[Absent, ...]
-    warnings: tuple[str, ...]
-    interrupted: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +220,7 @@ class Footprint:
 
     contender: Contender
     first_answer: Quantiles
-    """From the start of the process to a photo's answer; files are in the system's cache."""
+    """Seconds from the start of the process to a photo's answer; files are in the system's cache."""
     first_answer_speedup: Ratio | None
     """The reference's time over this one; None for the reference."""
     peak_bytes: Quantiles
@@ -246,16 +235,12 @@ class Footprint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Footprints:
+class Footprints(_Run):
     """One run of `vit-bench footprint`."""
 
-    model: str
     reference: str | None
     threads: int
     contenders: tuple[Footprint, ...]
-    absent: tuple[Absent, ...]
-    warnings: tuple[str, ...]
-    interrupted: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +248,7 @@ class Product:
     """A matrix product of the graph, and the engine's own speed at it with nothing around it."""
 
     layer: str
-    """Its place in a block: "mlp/hidden"."""
+    """The product's place in a block: "mlp/hidden"."""
     kind: Literal["fp32", "int8"]
     rows: int
     inner: int
@@ -280,9 +265,9 @@ class Kernel:
 
     name: str
     seconds: float
-    """Of one pass, the mean of the middle half of several: medians of rows would not add up to a pass."""
+    """Seconds in one pass: the mean of the middle half of several, since medians of rows would not add up to a pass."""
     share: float
-    """Of the pass."""
+    """Share of the pass."""
     operations: int
     """Two for each multiplication and addition of a matrix product; 0 where it is none."""
     peak_share: float | None
@@ -297,9 +282,9 @@ class Limit:
     batch: int
     threads: int
     operations: int
-    """Of the graph's matrix products, attention's included."""
+    """Operations of the graph's matrix products, attention's included."""
     architecture_operations: int
-    """Of the architecture as its paper defines it; the graph leaves out what no answer depends on."""
+    """Operations of the architecture as its paper defines it; the graph leaves out what no answer depends on."""
     pass_seconds: float
     """Median latency of the model alone, not profiled."""
     floor_seconds: float
@@ -309,20 +294,16 @@ class Limit:
     """The longest first."""
 
     @property
-    def reached(self) -> float:
-        """Share of the engine's own speed."""
+    def linear_share(self) -> float:
+        """Time of the linear layers alone, at the engine's own speed, over that of the whole pass."""
         return self.floor_seconds / self.pass_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class Limits(_Run):
     """One run of `vit-bench limit`."""
 
-    model: str
     artifacts: tuple[Limit, ...]
-    absent: tuple[Absent, ...]
-    warnings: tuple[str, ...]
-    interrupted: bool
 
 
 Section: TypeAlias = Latency | Accuracy | Footprints | Limits

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vit_bench.measure.peers import Entrant
-from vit_bench.measure.process import Finished
+from vit_bench.contenders.entrants import Entrant
+from vit_bench.contenders.process import Finished
+from vit_bench.contenders.task import PhotoAnswer, Task
 from vit_bench.measure.statistics import paired_difference, share
-from vit_bench.measure.task import PhotoAnswer, Task
 from vit_bench.results import (
     RESULTS_VERSION,
     Absent,
@@ -121,7 +121,9 @@ def contender(name: str, model: str = DEIT) -> Contender:
     engine = {"vit-edge": "onnxruntime 1.32.0", "onnx": "onnxruntime 1.32.0", "torch": "torch 2.9.1"}
     detail = "CPUExecutionProvider" if tool == "vit-edge" else ""
     version = engine.get(tool.partition("-")[0] if tool != "vit-edge" else tool, "OpenVINO 2026.2")
-    return Contender(name=name, tool=tool, model=model, precision=precision, version=version, detail=detail)
+    return Contender(
+        name=name, tool=tool, model=model, precision=precision, provider="cpu", version=version, detail=detail
+    )
 
 
 def around(median: float, spread: float = 0.03) -> Quantiles:

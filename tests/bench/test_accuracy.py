@@ -10,13 +10,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from torchvision.transforms._presets import ImageClassification
 
+from vit_bench.contenders.entrants import artifacts
+from vit_bench.contenders.peers import Peers, make_peers
+from vit_bench.contenders.process import Finished
+from vit_bench.contenders.source import Source
+from vit_bench.contenders.task import Measured, PhotoAnswer, Task
 from vit_bench.errors import ContenderError
 from vit_bench.measure.accuracy import measure_accuracy
 from vit_bench.measure.labels import LabelledPhotos
-from vit_bench.measure.peer_files import Source
-from vit_bench.measure.peers import Peers, artifacts, make_peers
-from vit_bench.measure.process import Finished
-from vit_bench.measure.task import Measured, PhotoAnswer, Task
 from vit_export.progress import Silent
 from vit_runtime.errors import VitEdgeError
 

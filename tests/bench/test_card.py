@@ -8,6 +8,7 @@ import platform
 import re
 import socket
 import sys
+import time
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -246,5 +247,10 @@ def test_a_system_that_does_not_tell(files: Path, own: list[float]):
 @on_linux
 def test_this_machines_load_is_a_share():
     meter = LoadMeter()
-    load = meter.read()
-    assert load is None or (0 <= load.others <= 1 and 0 <= load.stolen <= 1)
+    load = None
+    end = time.monotonic() + 5  # Linux counts in hundredths of a second
+    while load is None and time.monotonic() < end:
+        load = meter.read()
+    assert load is not None
+    assert 0 <= load.others <= 1
+    assert 0 <= load.stolen <= 1

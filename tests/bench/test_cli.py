@@ -19,7 +19,7 @@ from typer.testing import Result
 
 from vit_bench.documents import read_results, write_results
 from vit_bench.errors import ResultsError
-from vit_bench.report.report import BEGIN, END
+from vit_bench.report.pages import BEGIN, END
 from vit_export import ExportRequest, export
 from vit_export.read.torchvision_state import random_state
 
@@ -163,7 +163,7 @@ def test_a_device_measures_without_the_workstations_packages(
         (["--seconds", "0"], 2, "--seconds: 0 is no time to measure; give some seconds, 20 for example"),
         (["--seconds", "-3"], 2, "--seconds: -3 is no time to measure; give some seconds, 20 for example"),
         (["--seconds", "nan"], 2, "--seconds: nan is no time to measure; give some seconds, 20 for example"),
-        (["--against", "tvm"], 2, "--against: unknown 'tvm'; known are torch, torch-compile, torch-bf16, onnx,"),
+        (["--against", "tvm"], 2, "--against: unknown 'tvm'; known are torch, torch-compile, torch-bf16, torch-int8, "),
         (["--photo", "MODEL"], 1, "not an image in a format that "),
         (["--photo", "missing.jpg"], 1, "missing.jpg: no such file"),
         (["-o", "missing/results.json"], 1, "missing/results.json: cannot be written (missing is no folder)"),
@@ -291,8 +291,8 @@ def test_results_that_are_none_are_refused(tmp_path: Path, tiny_artifact: Path):
     for text, problem in (
         ("{", "no JSON"),
         ("[]", "results of version None"),
-        ('{"format_version": 99}', "results of version 99, and this vit-bench reads version 1"),
-        (json.dumps({"format_version": 1}), "has no 'vit_edge'"),
+        ('{"format_version": 99}', "results of version 99, and this vit-bench reads version 2"),
+        (json.dumps({"format_version": 2}), "has no 'vit_edge'"),
     ):
         broken.write_text(text, encoding="utf-8")
         with pytest.raises(ResultsError, match=problem):
@@ -323,22 +323,28 @@ def test_report_prints_markdown_and_draws(vit_bench_cli: Run, measured: Path):
 def test_report_fills_a_readme_and_checks_it(vit_bench_cli: Run, measured: Path):
     readme = Path("README.md")
     readme.write_text(f"# Title\n{BEGIN}\n{END}\n", encoding="utf-8")
-    arguments = ("report", measured, "--readme", readme)
+    small = Path("small.md")
+    small.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    arguments = ("report", measured, "--page", readme, "--summary", small)
     stale = vit_bench_cli(*arguments, "--check")
     assert stale.exit_code == 3
     assert stale.stderr.startswith("error: README.md: line 3 is ")
-    assert sorted(path.name for path in Path().iterdir()) == ["README.md", "pi.json"]
+    assert sorted(path.name for path in Path().iterdir()) == ["README.md", "pi.json", "small.md"]
     assert vit_bench_cli(*arguments).exit_code == 0
     assert "### Mini PC" in readme.read_text(encoding="utf-8")
+    assert "** on Mini PC" in small.read_text(encoding="utf-8")
     fresh = vit_bench_cli(*arguments, "--check")
     assert (fresh.exit_code, fresh.stdout, fresh.stderr) == (0, "", "")
+    small.write_text(small.read_text(encoding="utf-8").replace("times as fast", "times as slow"), encoding="utf-8")
+    stale = vit_bench_cli(*arguments, "--check")
+    assert (stale.exit_code, stale.stderr[:17]) == (3, "error: small.md: ")
 
 
 def test_report_says_what_it_cannot_use(vit_bench_cli: Run, measured: Path):
     for arguments, status, line in (
-        (("--check",), 2, "error: --check: compares with a README; name it: --readme README.md"),
+        (("--check",), 2, "error: --check: compares with a page; name it: --page docs/benchmarks.md"),
         (("missing.json",), 1, "error: missing.json: cannot be read (No such file or directory)"),
-        (("--readme", "missing.md"), 1, "error: missing.md: cannot be read (No such file or directory)"),
+        (("--page", "missing.md"), 1, "error: missing.md: cannot be read (No such file or directory)"),
     ):
         done = vit_bench_cli("report", measured, *arguments)
         assert (done.exit_code, done.stdout) == (status, "")

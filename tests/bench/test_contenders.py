@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from vit_bench.contenders.entrants import artifacts, model_names
+from vit_bench.contenders.names import TOOLS
+from vit_bench.contenders.peers import Peers, make_peers
+from vit_bench.contenders.source import FILES, Recipe, Source
 from vit_bench.errors import ContenderError
-from vit_bench.measure.peer_files import Recipe, Source
-from vit_bench.measure.peers import PEERS, Peers, artifacts, make_peers, model_names
 from vit_bench.measure.session import parse_against
-from vit_bench.results import TOOLS
 from vit_export import ExportRequest, export
 from vit_runtime.errors import UsageError
 
@@ -60,6 +61,19 @@ def test_artifacts_of_one_kind_are_told_apart_by_their_files(tiny_artifact: Path
     assert [entrant.name for entrant in entrants] == ["vit-edge fp32 (tiny)", "vit-edge fp32 (other)"]
 
 
+def test_a_provider_other_than_the_cpu_is_part_of_the_name(tiny_artifact: Path):
+    """Else a GPU's row would stand for the CPU's in a table that is merged from both."""
+    (own,), _ = artifacts([tiny_artifact], "cuda")
+    assert (own.name, own.task.provider, own.facts("1").provider) == ("vit-edge fp32 on cuda", "cuda", "cuda")
+    (own,), _ = artifacts([tiny_artifact], "cpu")
+    assert (own.name, own.facts("1").provider) == ("vit-edge fp32", "cpu")
+
+
+def test_a_provider_has_to_be_named(tiny_artifact: Path):
+    with pytest.raises(UsageError, match=r"^--provider: auto may choose another one each time; name it"):
+        artifacts([tiny_artifact], "auto")
+
+
 def test_several_models_are_all_named(tiny_artifact: Path, tiny_int8: Path):
     entrants, _ = artifacts([tiny_artifact, tiny_int8], "cpu")
     assert model_names(entrants) == "tiny"
@@ -98,7 +112,7 @@ def test_what_is_not_installed_is_listed_with_the_extra(
     reasons = {absent.name: absent.reason for absent in peers.absent}
     assert reasons["onnx-dynamic"] == "onnxscript not installed: pip install 'vit-edge[peers]'"
     assert reasons["openvino-int8"] == "onnxscript, openvino, nncf not installed: pip install 'vit-edge[peers]'"
-    assert workshop.made == ["weights.safetensors"]
+    assert workshop.made == ["weights.safetensors", "weights.bf16.safetensors"]
 
 
 def test_torch_compile_needs_a_compiler(workshop: Workshop, source: Source, monkeypatch: pytest.MonkeyPatch):
@@ -109,13 +123,26 @@ def test_torch_compile_needs_a_compiler(workshop: Workshop, source: Source, monk
     assert workshop.made == []
 
 
-def test_a_file_is_made_once_and_what_is_there_is_taken(workshop: Workshop, source: Source):
+def test_a_file_is_made_once_and_what_is_there_is_taken(
+    workshop: Workshop, source: Source, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    peers = make_peers(TOOLS, source, ignore, make=workshop.make)
+    assert [entrant.name for entrant in peers.entrants] == list(TOOLS)
+    assert sorted(workshop.made) == sorted(FILES)
     make_peers(TOOLS, source, ignore, make=workshop.make)
-    assert len(workshop.made) == len(set(workshop.made))
-    assert set(workshop.made) <= {file for peer in PEERS.values() for file in peer.files}
-    before = len(workshop.made)
-    make_peers(TOOLS, source, ignore, make=workshop.make)
-    assert len(workshop.made) == before
+    assert sorted(workshop.made) == sorted(FILES)
+
+
+def test_every_peer_says_how_it_is_set_up_where_that_was_chosen(workshop: Workshop, source: Source):
+    Path(source.folder, "nncf.xml.note").write_text("calibrated on 128 pictures", encoding="utf-8")
+    peers = make_peers(["torch", "openvino-int8"], source, ignore, make=workshop.make)
+    details = {entrant.name: entrant.facts("1", "as the engine says").detail for entrant in peers.entrants}
+    assert details["torch"] == "as the engine says"
+    assert details["openvino-int8"] == (
+        "NNCF for transformers, tuned for latency, calibrated on 128 pictures; as the engine says"
+    )
 
 
 def test_a_file_that_cannot_be_made_is_a_reason_and_the_others_go_on(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from vit_bench.contenders.peers import Peers
+from vit_bench.contenders.process import Finished
+from vit_bench.contenders.task import Measured, Task
 from vit_bench.errors import ContenderError
 from vit_bench.measure.footprint import measure_footprint
-from vit_bench.measure.peers import Peers
-from vit_bench.measure.process import Finished
 from vit_bench.measure.rounds import Settings
-from vit_bench.measure.task import Measured, Task
 from vit_bench.results import Absent, Footprints
 from vit_export.progress import Silent
 
@@ -45,7 +45,8 @@ def test_the_first_start_counts_for_nobody_and_ratios_are_the_references_over_ea
 
     measured, starts = run(["ours", "torch"], fake)
 
-    assert starts == ["ours", "torch"] * (1 + ROUNDS)
+    # The first start, and then rounds of which each begins with the next one.
+    assert starts == ["ours", "torch", *(["ours", "torch", "torch", "ours"] * ROUNDS)[: 2 * ROUNDS]]
     assert (measured.reference, measured.threads, measured.absent) == ("torch", 2, (NO_ONNX,))
     ours, torch = measured.contenders
     assert (torch.first_answer_speedup, torch.peak_ratio) == (None, None)

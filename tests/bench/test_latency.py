@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from vit_bench.contenders.entrants import artifacts
+from vit_bench.contenders.peers import Peers, make_peers
+from vit_bench.contenders.process import Finished
+from vit_bench.contenders.source import Source
+from vit_bench.contenders.task import Measured, Task
 from vit_bench.errors import ContenderError
 from vit_bench.measure.latency import measure_latency
-from vit_bench.measure.peer_files import Source
-from vit_bench.measure.peers import Peers, artifacts, make_peers
-from vit_bench.measure.process import Finished
 from vit_bench.measure.rounds import Settings
-from vit_bench.measure.task import Measured, Task
 from vit_bench.results import Absent, Latency
 from vit_export.progress import Silent
 from vit_runtime.errors import ImageError, VitEdgeError
@@ -77,7 +78,7 @@ def test_rounds_alternate_and_ratios_are_taken_round_by_round(run):
 
     measured, turns = run(["torch", "ours"], 5, fake)
 
-    assert turns.order == ["torch", "ours"] * 5
+    assert turns.order == [*("torch", "ours", "ours", "torch") * 2, "torch", "ours"]
     assert measured.reference == "torch"
     torch, ours = measured.contenders
     assert torch.timings[0].speedup is None
@@ -114,6 +115,11 @@ def test_a_contender_that_fails_midway_is_reported_and_the_others_go_on(run):
     assert by_name["c"].speedup.pairs == 6
 
 
+def test_each_round_begins_with_the_next_contender(run):
+    _, turns = run(["a", "b", "c"], 4, lambda *_: finished([0.1], [0.2]))
+    assert turns.order == [*"abc", *"bca", *"cab", *"abc"]
+
+
 def test_where_the_reference_fails_another_takes_its_place(run):
     def fake(name: str, _: int) -> Finished:
         if name == "torch":
@@ -135,14 +141,14 @@ def test_where_all_fail_one_line_says_why(run):
 
 def test_ctrl_c_keeps_what_was_measured(run):
     def fake(name: str, turn: int) -> Finished:
-        if name == "b" and turn == 4:
+        if name == "a" and turn == 4:  # the second of the fourth round
             raise KeyboardInterrupt
         return finished([0.1], [0.2])
 
     measured, _ = run(["a", "b"], 10, fake)
 
     assert measured.interrupted
-    assert [len(item.timings[0].rounds) for item in measured.contenders] == [4, 3]
+    assert [len(item.timings[0].rounds) for item in measured.contenders] == [3, 4]
     assert measured.contenders[1].timings[0].speedup.pairs == 3
     assert measured.warnings == ("intervals of 3 rounds mean little: give at least 5",)
 

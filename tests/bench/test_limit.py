@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from vit_bench.contenders.entrants import artifacts
 from vit_bench.errors import ContenderError
 from vit_bench.measure.limit import LimitTask, measure_limits
-from vit_bench.measure.peers import artifacts
 from vit_bench.measure.rounds import Settings
 from vit_bench.results import Limit, Limits
 from vit_export.progress import Silent
@@ -56,7 +56,7 @@ def test_the_process_with_the_median_pass_is_told(run):
     seconds = {FP32: [0.9, 0.3, 0.5], INT8: [0.2, 0.1, 0.7]}
     found, turns = run(3, lambda name, turn: seconds[name][turn - 1])
     assert passes(found) == {FP32: 0.5, INT8: 0.2}
-    assert turns == [FP32, INT8] * 3
+    assert turns == [FP32, INT8, INT8, FP32, FP32, INT8]
     assert found.model == "tiny"
     assert not found.interrupted
 

@@ -14,12 +14,13 @@ from safetensors.torch import load_file
 from torchvision.transforms._presets import ImageClassification
 from typer.testing import Result
 
+from vit_bench.contenders.entrants import Entrant
+from vit_bench.contenders.names import TOOLS
+from vit_bench.contenders.peers import Peers, make_peers
+from vit_bench.contenders.source import Source
+from vit_bench.contenders.torch_model import is_torchvisions, load_model
 from vit_bench.documents import read_results
-from vit_bench.measure.peer_files import Source
-from vit_bench.measure.peers import Entrant, Peers, make_peers
 from vit_bench.measure.statistics import cosine
-from vit_bench.measure.torch_model import is_torchvisions, load_model
-from vit_bench.results import TOOLS
 from vit_export.verify.plain_vit import PlainViT
 from vit_runtime.artifact import read_artifact
 

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 import vit_runtime
+from vit_bench.contenders.process import Finished, run_module, run_task
+from vit_bench.contenders.task import PhotoAnswer, Task
 from vit_bench.errors import ContenderError
-from vit_bench.measure.process import Finished, run_module, run_task
-from vit_bench.measure.task import PhotoAnswer, Task
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.selftest import waves
 
@@ -85,6 +85,34 @@ def is_alive(pid: int) -> bool:
 
 
 with_signals = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends no process by a signal")
+
+
+def test_a_process_that_hangs_is_ended_with_all_that_it_has_started(sabotage: Sabotage, tmp_path: Path):
+    code = f"""
+import pathlib, subprocess, sys, time
+if "-c" not in sys.orig_argv:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(child.pid))
+    time.sleep(60)
+"""
+    began = time.monotonic()
+    with pytest.raises(ContenderError, match=r"^it: told nothing for 2 seconds and was ended$"):
+        run_module("it", "vit_bench.contenders.worker", "{}", environment=sabotage(code), patience=2)
+    assert time.monotonic() - began < 30
+    assert not is_alive(int((tmp_path / "pid").read_text()))
+
+
+def test_a_process_that_tells_something_in_time_may_take_longer(sabotage: Sabotage):
+    code = """
+import os, time
+for _ in range(4):
+    print("vit-bench: still here", flush=True)
+    time.sleep(0.7)
+os._exit(0)
+"""
+    heard: list[str] = []
+    run_module("it", "json.tool", "{}", heard.append, sabotage(code), patience=2)
+    assert heard == ["still here"] * 4
 
 
 # Processes that end well.

@@ -19,9 +19,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from vit_bench.contenders import process as processes
+from vit_bench.contenders.worker import peak_bytes
 from vit_bench.documents import read_results
-from vit_bench.measure import process as processes
-from vit_bench.measure.worker import peak_bytes
 from vit_runtime.errors import VitEdgeError
 
 WITHOUT_POSIX = """
@@ -142,9 +142,9 @@ def test_the_benchmark_measures(lacking: dict[str, str], tiny_artifact: Path, ph
 def test_a_process_that_fails_says_why(lacking: dict[str, str]):
     code = """
 from vit_bench.errors import ContenderError
-from vit_bench.measure.process import run_module
+from vit_bench.contenders.process import run_module
 try:
-    run_module("the contender", "vit_bench.measure.worker", "no JSON")
+    run_module("the contender", "vit_bench.contenders.worker", "no JSON")
 except ContenderError as error:
     print(error)
 """
@@ -154,7 +154,7 @@ except ContenderError as error:
 def test_a_process_ends_where_there_is_not_even_psutil(lacking: dict[str, str]):
     code = """
 import sys
-from vit_bench.measure import process
+from vit_bench.contenders import process
 sys.modules["psutil"] = None
 waiting = process.start([sys.executable, "-c", "input()"], None)
 assert waiting.poll() is None
@@ -240,7 +240,7 @@ def test_memory_that_was_taken_and_freed_counts(source: str):
         pytest.importorskip("resource")
     status = f"worker.Path({str(NO_STATUS)!r})" if source == "getrusage" else ""
     code = f"""
-from vit_bench.measure import worker
+from vit_bench.contenders import worker
 before = worker.peak_bytes({status})
 taken = bytearray(b"x") * 200_000_000
 del taken

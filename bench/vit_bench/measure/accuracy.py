@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from vit_bench.contenders.entrants import Entrant, model_names
+from vit_bench.contenders.peers import Peers
+from vit_bench.contenders.task import PhotoAnswer
 from vit_bench.errors import ContenderError
 from vit_bench.measure.labels import LabelledPhotos
-from vit_bench.measure.peers import Entrant, Peers, model_names
 from vit_bench.measure.rounds import run_rounds
 from vit_bench.measure.statistics import paired_difference, share
-from vit_bench.measure.task import PhotoAnswer
 from vit_bench.results import Accuracy, Contender, Score
 from vit_export.progress import Progress
 

@@ -70,7 +70,7 @@ def available_processors() -> int:
 
 
 def installed(names: Sequence[str]) -> tuple[Package, ...]:
-    """Those of the named packages that are installed, with their versions."""
+    """Lists the named packages that are installed, with their versions."""
     found = []
     for name in names:
         try:

@@ -8,8 +8,9 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vit_bench.measure.peers import Entrant, Peers, model_names
-from vit_bench.measure.process import Finished
+from vit_bench.contenders.entrants import Entrant, model_names
+from vit_bench.contenders.peers import Peers
+from vit_bench.contenders.process import Finished
 from vit_bench.measure.rounds import Rounds, Settings, run_rounds
 from vit_bench.measure.statistics import quantiles
 from vit_bench.results import Footprint, Footprints

@@ -38,7 +38,7 @@ _GELU: Final = frozenset({"Gelu", "BiasGelu", "FastGelu", "Erf"})
 _LAYER_NORM: Final = frozenset({"LayerNormalization", "SkipLayerNormalization"})
 _ROUNDING: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 _VIEWS: Final = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
-"""They give a tensor another shape and touch none of its values."""
+"""Operators that give a tensor another shape and touch none of its values."""
 
 _LAYER: Final = re.compile(
     r"(?:encoder/\d+/)?"
@@ -53,7 +53,7 @@ _LAYER_NAMES: Final = {
 _LAYER_SCALES: Final = frozenset({"scaled", "pair", "whole", "rest", "rest_scaled", "sum"})
 """Nodes of a linear layer that undo scales and add up both halves of a product of 16 bits."""
 _SITE_STEP: Final = re.compile(r"(?:.*/)?(?:attention/(?:input|mixed)|mlp/(?:input|gelu)|patch_embed/input)/")
-"""Below an activation's own path: a step of quantizing it."""
+"""Matches what lies below an activation's own path: a step of quantizing it."""
 _ATTENTION_STEP: Final = re.compile(
     r"(?:.*/)?attention/(?:(?:scores|softmax|mix|transpose|concat)(?:/|$)|(?:query|key|value)/(?:heads|transpose))"
 )
@@ -88,7 +88,7 @@ class ProfiledKernel:
     view: bool
     """Whether it only gives a tensor another shape."""
     seconds: float
-    """With what the profiler adds."""
+    """Time of the kernel, with what the profiler adds."""
 
 
 Pass = tuple[ProfiledKernel, ...]

@@ -68,7 +68,7 @@ class _ClassNames:
             self._indices[_plain(label)] = index if same else None
 
     def index(self, name: str) -> int | None:
-        """None for what is no class."""
+        """The number of a class by its name; None for what is no class."""
         return self._indices.get(_plain(name))
 
     def indices(self, names: Sequence[str], where: Path) -> dict[str, int]:

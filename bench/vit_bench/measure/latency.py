@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from vit_bench.measure.peers import Entrant, Peers, model_names
-from vit_bench.measure.process import Finished
+from vit_bench.contenders.entrants import Entrant, model_names
+from vit_bench.contenders.peers import Peers
+from vit_bench.contenders.process import Finished
 from vit_bench.measure.rounds import Rounds, Settings, run_rounds
 from vit_bench.measure.statistics import cosine, quantiles
 from vit_bench.results import ContenderLatency, Kind, Latency, Timing
@@ -35,7 +36,7 @@ def write_photo(path: Path) -> Path:
 
 
 def describe_photo(path: Path) -> str:
-    """Its size and format, not its name: "1280x960 JPEG, 310 kB".
+    """Tells a photo's size and format, not its name: "1280x960 JPEG, 310 kB".
 
     Raises:
         ImageError: it is no picture.
@@ -46,7 +47,8 @@ def describe_photo(path: Path) -> str:
 
 
 _WARM_UP_SECONDS: Final = 0.5
-"""And at least three runs: the first ones allocate memory, and a processor needs a moment to reach its clock rate."""
+"""Seconds of warm-up, and at least three runs: the first ones allocate memory, and a processor needs a moment to reach
+its clock rate."""
 _CONCLUSIVE: Final = 1.25
 """An interval whose ends are further apart than this says too little."""
 _SAME_WORK: Final = 0.9

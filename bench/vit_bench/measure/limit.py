@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 import vit_runtime
+from vit_bench.contenders.entrants import Entrant, model_names
+from vit_bench.contenders.process import run_module
+from vit_bench.contenders.task import tell_document, work_as_told
 from vit_bench.errors import ContenderError
 from vit_bench.measure.kernels import Pass, Shape, group_seconds, linear_products, read_passes
 from vit_bench.measure.peak import Peaks, require_onnx
-from vit_bench.measure.peers import Entrant, model_names
-from vit_bench.measure.process import run_module
 from vit_bench.measure.rounds import Settings, run_rounds
-from vit_bench.measure.task import tell_document, work_as_told
 from vit_bench.results import Contender, Kernel, Limit, Limits, Product
 from vit_export.progress import Progress
 from vit_runtime.arrays import UInt8Array
@@ -44,10 +44,11 @@ Part = Literal["patches", "qkv", "scores", "mix", "output", "mlp/hidden", "mlp/o
 _COLOURS: Final = 3
 BETWEEN: Final = "between kernels"
 _PASSES: Final = 3
-"""In a round, of each of the two sessions; the first finds the other's weights in the caches, and does not count."""
+"""Passes in a round, for each of the two sessions; the first finds the other's weights in the caches, and does not
+count."""
 _FEWEST_ROUNDS: Final = 2
 _MOST_KERNELS: Final = 60_000
-"""In one profile: a file of some 30 MB."""
+"""Limit for the kernels in one profile: a file of some 30 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class LimitTask:
     batch: int
     """Pictures in one pass."""
     folder: str
-    """For the profiler's files; whoever made it deletes it, also where this process is killed."""
+    """Folder for the profiler's files; whoever made it deletes it, also where this process is killed."""
     seconds: float
     """How long to measure, loading not counted; four passes of each kind and two bursts of each product are measured
     whatever it is."""

@@ -27,7 +27,7 @@ _IR_VERSION: Final = 8
 _MIDDLE: Final = 128
 """Zero point of uint8 activations."""
 _CALL: Final = Shape(kind="fp32", rows=1, inner=1, columns=1)
-"""So small that calling the engine is all that takes time."""
+"""A product so small that calling the engine is all that takes time."""
 
 
 def require_onnx() -> None:

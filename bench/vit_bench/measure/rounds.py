@@ -1,4 +1,7 @@
-"""Contenders in turn, round after round, so that a machine whose speed drifts hits all alike."""
+"""Contenders in turn, round after round, so that a machine whose speed drifts hits all alike.
+
+Each round begins with another one: whoever follows a contender that heats the processor is not always the same.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from vit_bench.contenders.entrants import Entrant
+from vit_bench.contenders.names import REFERENCE
 from vit_bench.errors import ContenderError
-from vit_bench.measure.peers import Entrant
 from vit_bench.measure.statistics import paired_ratio
-from vit_bench.results import REFERENCE, Absent, Ratio
+from vit_bench.results import Absent, Ratio
 from vit_export.progress import Progress
 from vit_runtime.errors import VitEdgeError
 
 FEW_ROUNDS: Final = 5
-"""From so many on a repetition lies in the interval in at least 9 of 10 cases (tests/bench/test_statistics.py)."""
+"""From so many rounds on, a repetition lies in the interval in at least 9 of 10 cases
+(tests/bench/test_statistics.py)."""
 
 
 T = TypeVar("T")
@@ -25,11 +30,11 @@ class Settings:
     """How to measure."""
 
     threads: int
-    """At least 1, for every contender alike."""
+    """Threads of every contender alike; at least 1."""
     batch: int = 1
     """Pictures in one pass."""
     seconds: float = 20.0
-    """For each contender and each kind of latency, over all rounds."""
+    """Seconds for each contender and each kind of latency, over all rounds."""
     rounds: int = 10
 
 
@@ -38,9 +43,10 @@ class Rounds(Generic[T]):
     """What all contenders gave, as far as it went."""
 
     finished: dict[str, dict[int, T]] = field(default_factory=dict)
-    """By name, in the order of the contenders, and by number of the round; those without any are left out."""
+    """What each contender gave, by its name in the order of the contenders, and by number of the round; contenders that
+    gave nothing are left out."""
     absent: list[Absent] = field(default_factory=list)
-    """Those who could not begin, and those who failed on the way."""
+    """Contenders that could not begin, and those that failed on the way."""
     interrupted: bool = False
 
     @property
@@ -71,7 +77,7 @@ def run_rounds(
     *,
     absent: Sequence[Absent] = (),
 ) -> Rounds[T]:
-    """Runs all contenders once a round, A B A B.
+    """Runs all contenders once a round, each round beginning with the next one: A B C, B C A, C A B.
 
     A contender that fails is reported and left out from then on. Ctrl-C ends the rounds; what was measured is kept.
 
@@ -92,7 +98,8 @@ def run_rounds(
         for number in range(1, (rounds or 1) + 1):
             if rounds:
                 progress.stage(f"round {number} of {rounds}", total=len(left))
-            for entrant in tuple(left):
+            first = (number - 1) % len(left) if left else 0
+            for entrant in (*left[first:], *left[:first]):
                 try:
                     finished = run(entrant)
                 except ContenderError as error:

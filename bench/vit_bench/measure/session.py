@@ -14,6 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
+from vit_bench.contenders.entrants import artifacts
+from vit_bench.contenders.names import REFERENCE, TOOLS, Tool
+from vit_bench.contenders.peers import PEERS, Peers, make_peers
+from vit_bench.contenders.source import Source
 from vit_bench.measure import card
 from vit_bench.measure.accuracy import measure_accuracy
 from vit_bench.measure.card import LoadMeter, available_processors
@@ -21,20 +25,15 @@ from vit_bench.measure.footprint import measure_footprint
 from vit_bench.measure.labels import LabelledPhotos, find_photos
 from vit_bench.measure.latency import measure_latency, write_photo
 from vit_bench.measure.limit import measure_limits
-from vit_bench.measure.peer_files import Source
-from vit_bench.measure.peers import PEERS, Peers, artifacts, make_peers
 from vit_bench.measure.rounds import Settings
 from vit_bench.results import (
-    REFERENCE,
     RESULTS_VERSION,
-    TOOLS,
     Accuracy,
     Footprints,
     Latency,
     Limits,
     Results,
     Section,
-    Tool,
 )
 from vit_export.progress import Progress
 from vit_runtime import __version__
@@ -56,13 +55,13 @@ class Request:
     """Artifacts; the peers have the first one's configuration."""
     against: str | None = None
     """Names with commas between, "all", "none"; None is PyTorch where it is installed."""
-    provider: Provider = "auto"
+    provider: Provider = "cpu"
     threads: int | None = None
     batch: int = 1
     seconds: float = 20.0
     rounds: int = 10
     photo: Path | None = None
-    """For latency and footprint; None for one made by formula."""
+    """Photo for latency and footprint; None for one made by formula."""
     photos: Path | None = None
     """Folder of labelled photos, for accuracy."""
     labels: Path | None = None

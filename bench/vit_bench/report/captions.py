@@ -31,7 +31,7 @@ def title(section: Section) -> str:
         return f"Latency, batch {section.batch}"
     if isinstance(section, Accuracy):
         return f"Accuracy on {section.pictures} photos"
-    return "Footprint" if isinstance(section, Footprints) else "Share of the engine's own speed"
+    return "Footprint" if isinstance(section, Footprints) else "Linear layers alone, against the whole pass"
 
 
 def card_line(measured: Measured) -> str:

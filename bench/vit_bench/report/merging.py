@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
-from vit_bench.results import Absent, Accuracy, Entry, Footprints, Latency, Limit, Limits, Results, Section, Tool
+from vit_bench.contenders.names import Tool
+from vit_bench.report.pooling import differ, pool
+from vit_bench.results import (
+    Absent,
+    Accuracy,
+    ContenderLatency,
+    Entry,
+    Footprint,
+    Footprints,
+    Latency,
+    Limit,
+    Limits,
+    Results,
+    Section,
+)
 from vit_runtime.artifact import codec
 
+_T = TypeVar("_T", Latency, Accuracy, Footprints)
 _PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
 _ENTRIES: Final[dict[type[Section], str]] = {
     Latency: "contenders",
@@ -34,13 +49,15 @@ class Measured:
 
     section: Section
     runs: tuple[Results, ...]
-    """Those that something in it was measured in, the newest first; at least one."""
+    """Runs that something in the section was measured in, the newest first; at least one."""
     notes: tuple[str, ...] = ()
     """What to know about the merging."""
+    sessions: tuple[tuple[str, Section], ...] = ()
+    """What the section was pooled from, with the start of each, the newest first; empty where it is of one run."""
 
     @property
     def entries(self) -> list[Entry]:
-        """In the order of its table."""
+        """Entries in the order of the table."""
         return sorted(entries(self.section), key=order)
 
 
@@ -50,20 +67,31 @@ class DeviceResults:
 
     device: str
     measured: tuple[Measured, ...]
-    """In the order of a report."""
+    """Sections in the order of a report."""
     warnings: tuple[str, ...]
     """About whole runs, each with its date."""
 
     @property
     def models(self) -> list[str]:
-        """By name."""
+        """Names of the models, sorted."""
         return sorted({measured.section.model for measured in self.measured})
+
+    def fullest(self, kind: type[_T], model: str) -> _T | None:
+        """The section of a kind, batch 1, with the most contenders, of those the newest; None without any."""
+        own = [
+            (len(entries(section)), measured.runs[0].card.date, section)
+            for measured in self.measured
+            if isinstance(section := measured.section, kind)
+            if section.model == model and getattr(section, "batch", 1) == 1
+        ]
+        return max(own, key=lambda found: found[:2])[-1] if own else None
 
 
 def merge(results: Sequence[Results]) -> list[DeviceResults]:
-    """Puts runs of the same device together: what was measured twice is the newest's, and a note says so.
+    """Puts runs of the same device together, a table for each model, batch, number of threads, photo and reference.
 
-    Only what can be compared comes into one table: of one model, batch, number of threads, photo and reference.
+    A contender that was timed in several sessions, with the same versions and settings, is pooled (see `pooling`). Of
+    any other that was measured more than once the newest is taken, and a note says so.
     """
     # By date, and where that is the same by content: the order of the files has no say.
     newest_first = sorted(dict.fromkeys(results), key=lambda run: (run.card.date, _canonical(run)), reverse=True)
@@ -90,34 +118,58 @@ def _comparable(section: Section) -> tuple[Any, ...]:
 
 
 def _merge(found: Sequence[tuple[Results, Section]]) -> Measured:
-    """Sections that can be compared, the newest first."""
-    kept: dict[Hashable, tuple[int, Entry]] = {}
-    repeated: list[str] = []
-    for position, (_, section) in enumerate(found):
-        repeated += [
-            entry.contender.name
-            for entry in entries(section)
-            if kept.setdefault(_identity(entry), (position, entry))[0] != position
-        ]
-    used = [found[position] for position in sorted({position for position, _ in kept.values()})] or list(found[:1])
-    runs = tuple(dict.fromkeys(run for run, _ in used))
-    notes = []
-    if names := list(dict.fromkeys(repeated)):
-        whose = "" if len(names) == len(kept) else f": {', '.join(names)}"
-        notes.append(f"Measured more than once, the newest is shown{whose}.")
-    if len(runs) > 1:
-        dates = ", ".join(dict.fromkeys(run.card.date[:10] for run in runs))
-        notes.append(f"From {len(runs)} runs ({dates}); each ratio is of one run.")
-    every = tuple(entry for _, entry in kept.values())
-    own: dict[str, Any] = {_ENTRIES[type(used[0][1])]: every}
+    """Merges sections that can be compared, given the newest first."""
+    sessions: dict[Hashable, list[Entry]] = {}
+    newest: dict[Hashable, Results] = {}
+    outdated: list[str] = []
+    used: set[int] = set()
+    for position, (run, section) in enumerate(found):
+        for entry in entries(section):
+            same = sessions.setdefault(_identity(entry), [])
+            of_newest = newest.setdefault(_identity(entry), run)
+            if not same or (run.vit_edge == of_newest.vit_edge and _can_be_pooled(same[0], entry)):
+                same.append(entry)
+                used.add(position)
+            else:
+                outdated.append(entry.contender.name)
+    kept = [found[position] for position in sorted(used)] or list(found[:1])
     whole = replace(
-        used[0][1],
-        **own,
-        absent=_absent([section for _, section in found], {entry.contender.name for entry in every}),
-        warnings=tuple(dict.fromkeys(text for _, section in used for text in section.warnings)),
-        interrupted=any(section.interrupted for _, section in used),
+        kept[0][1],
+        **{_ENTRIES[type(kept[0][1])]: tuple(map(pool, sessions.values()))},  # type: ignore[arg-type]  # by its name
+        absent=_absent([section for _, section in found], {same[0].contender.name for same in sessions.values()}),
+        # Of all runs: a quiet hour does not take back what a noisy one has shown.
+        warnings=tuple(dict.fromkeys(text for _, section in found for text in section.warnings)),
+        interrupted=any(section.interrupted for _, section in kept),
     )
-    return Measured(section=whole, runs=runs, notes=tuple(notes))
+    pooled = tuple((_start(run), section) for run, section in kept) if len(kept) > 1 else ()
+    return Measured(
+        section=whole,
+        runs=tuple(dict.fromkeys(run for run, _ in kept)),
+        notes=tuple(_notes(outdated, pooled, sessions.values())),
+        sessions=pooled,
+    )
+
+
+def _can_be_pooled(newest: Entry, entry: Entry) -> bool:
+    return isinstance(entry, ContenderLatency | Footprint) and entry.contender == newest.contender
+
+
+def _notes(
+    outdated: Sequence[str], pooled: Sequence[tuple[str, Section]], sessions: Iterable[Sequence[Entry]]
+) -> Iterator[str]:
+    if outdated:
+        yield f"Measured more than once, the newest is shown: {', '.join(dict.fromkeys(outdated))}."
+    if pooled:
+        yield (
+            f"From {len(pooled)} sessions ({', '.join(start for start, _ in pooled)}, UTC). Each ratio is the mean of "
+            "the sessions' own, and its interval holds all of theirs."
+        )
+    if names := [same[0].contender.name for same in sessions if differ(same)]:
+        yield f"Sessions differ by more than their own intervals: {', '.join(names)}."
+
+
+def _start(run: Results) -> str:
+    return run.card.date[:16].replace("T", " ")
 
 
 def _identity(entry: Entry) -> Hashable:

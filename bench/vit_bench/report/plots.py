@@ -14,9 +14,18 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from vit_bench.contenders.names import OWN
 from vit_bench.report.captions import threads_text
 from vit_bench.report.merging import order
-from vit_bench.results import OWN, Accuracy, ContenderLatency, Kind, Latency, Quantiles, Ratio, Share
+from vit_bench.results import (
+    Accuracy,
+    ContenderLatency,
+    Kind,
+    Latency,
+    Quantiles,
+    Ratio,
+    Share,
+)
 from vit_runtime.artifact import codec
 from vit_runtime.errors import MissingDependencyError
 
@@ -70,7 +79,7 @@ def speedup(entry: ContenderLatency, kind: Kind) -> Ratio | None:
 
 
 def bars(latency: Latency) -> list[ContenderLatency]:
-    """Those that are compared with the reference, the fastest first."""
+    """Contenders that are compared with the reference, the fastest first."""
     rated = [
         (rate.value, entry)
         for entry in sorted(latency.contenders, key=order)
@@ -90,7 +99,7 @@ def points(latency: Latency, accuracy: Accuracy) -> list[Point]:
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """Those that no other beats: none is as fast and as accurate and in one of the two better. The fastest first."""
+    """Points that no other beats in latency or accuracy while it equals the other one; the fastest comes first."""
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (point.latency.median, -point.accuracy)):
         best = front[-1] if front else None
@@ -124,15 +133,20 @@ _LOOKS: Final = {  # colours of Okabe and Ito, "Color universal design" (2008)
     "torch": ("#000000", "s"),
     "torch-compile": ("#000000", "D"),
     "torch-bf16": ("#000000", "^"),
+    "torch-int8": ("#000000", "v"),
     "onnx": ("#D55E00", "s"),
+    "onnx-optimized": ("#D55E00", "D"),
     "onnx-dynamic": ("#D55E00", "v"),
     "openvino": ("#009E73", "s"),
     "openvino-bf16": ("#009E73", "^"),
     "openvino-int8": ("#009E73", "v"),
+    "openvino-int8-bf16": ("#009E73", "<"),
+    "mnn": ("#CC79A7", "s"),
+    "mnn-int8": ("#CC79A7", "v"),
 }
 """One colour for an engine, one marker for what it does; square: fp32 as it comes, triangle: fewer bits."""
 _OWN_MARKERS: Final = "oPX*dph8"
-"""For our own files, one after the other."""
+"""Markers for our own files, one after the other."""
 _KINDS: Final[dict[Kind, str]] = {"model": "model alone", "photo": "photo to answer"}
 _STYLE: Final[dict[str, object]] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere

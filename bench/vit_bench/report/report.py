@@ -11,12 +11,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
 from urllib.parse import quote
 
+from vit_bench.contenders.names import OWN
 from vit_bench.errors import OutdatedError, ResultsError
 from vit_bench.report.captions import joined, machine_parts
-from vit_bench.report.merging import DeviceResults, entries, merge
+from vit_bench.report.merging import DeviceResults, merge
+from vit_bench.report.pages import REMEDY
 from vit_bench.report.plots import (
     BarsPlot,
     ParetoPlot,
@@ -29,11 +30,10 @@ from vit_bench.report.plots import (
     points,
     speedup,
 )
+from vit_bench.report.summary import summarize
 from vit_bench.report.tables import escape, markdown_table
-from vit_bench.results import OWN, Accuracy, Latency, Results
+from vit_bench.results import Accuracy, Latency, Results
 from vit_runtime.files import atomic_write, blame
-
-_T = TypeVar("_T", Latency, Accuracy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,19 +53,22 @@ class PlotFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a README shows."""
+    """What results say, for pages to show."""
 
     markdown: str
+    """Every table, with links to the plots."""
+    summary: str
+    """A small table for each device and model."""
     plots: tuple[PlotFile, ...]
 
 
-def make_report(results: Sequence[Results], *, plots: Path, readme: Path = Path("README.md")) -> Report:
+def make_report(results: Sequence[Results], *, plots: Path, page: Path) -> Report:
     """Tables and plots; nothing is drawn or written yet.
 
     Args:
         results: of any number of runs and devices.
         plots: the folder for plots.
-        readme: the file whose folder the Markdown's links start from.
+        page: the file whose folder the Markdown's links start from.
 
     Raises:
         ResultsError: nothing was measured in them.
@@ -86,14 +89,26 @@ def make_report(results: Sequence[Results], *, plots: Path, readme: Path = Path(
             if plot is not None:
                 path = plots / f"bench.{name}.{slug}.png"
                 files.append(PlotFile(path=path, plot=plot))
-                parts.append(f"![{escape(_alt_text(plot))}]({_link(path, readme)})")
+                parts.append(f"![{escape(_alt_text(plot))}]({_link(path, page)})")
         for model in device.models:
             parts.append(f"#### {escape(model)}")
             own = [measured for measured in device.measured if measured.section.model == model]
             parts += [markdown_table(measured, machine=not same) for measured in own]
         if device.warnings:
             parts.append("\n".join(f"- Warning: {escape(warning)}" for warning in device.warnings))
-    return Report(markdown="\n\n".join(parts), plots=tuple(files))
+    summary = "\n\n".join(filter(None, map(summarize, devices)))
+    return Report(markdown="\n\n".join(parts), summary=summary, plots=tuple(files))
+
+
+def check_plots(report: Report) -> None:
+    """Holds the plots against a report.
+
+    Raises:
+        OutdatedError: a plot is missing or was made from other data.
+    """
+    for file in report.plots:
+        if problem := file.problem:
+            raise OutdatedError(file.path, problem, REMEDY)
 
 
 def write_plots(report: Report) -> list[Path]:
@@ -115,25 +130,14 @@ def write_plots(report: Report) -> list[Path]:
     return written
 
 
-def _fullest(device: DeviceResults, kind: type[_T], model: str) -> _T | None:
-    """Where a model has several tables, the one for the plots: of the most contenders, else the newest."""
-    own = [
-        (len(entries(section)), measured.runs[0].card.date, section)
-        for measured in device.measured
-        if isinstance(section := measured.section, kind)
-        if section.model == model and getattr(section, "batch", 1) == 1
-    ]
-    return max(own, key=lambda found: found[:2])[-1] if own else None
-
-
 def _bars_plot(device: DeviceResults) -> BarsPlot | None:
-    found = [_fullest(device, Latency, model) for model in device.models]
+    found = [device.fullest(Latency, model) for model in device.models]
     panels = tuple(latency for latency in found if latency and bars(latency))
     return BarsPlot(device=device.device, panels=panels) if panels else None
 
 
 def _pareto_plot(device: DeviceResults) -> ParetoPlot | None:
-    found = [(_fullest(device, Latency, model), _fullest(device, Accuracy, model)) for model in device.models]
+    found = [(device.fullest(Latency, model), device.fullest(Accuracy, model)) for model in device.models]
     panels = tuple((each, accuracy) for each, accuracy in found if each and accuracy and points(each, accuracy))
     return ParetoPlot(device=device.device, panels=panels) if panels else None
 
@@ -174,77 +178,5 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
-def _link(path: Path, readme: Path) -> str:
-    return quote(Path(os.path.relpath(path.absolute(), readme.parent.absolute())).as_posix())
-
-
-BEGIN: Final = "<!-- vit-bench: begin -->"
-END: Final = "<!-- vit-bench: end -->"
-_GIVE: Final = "give a README with vit-bench marks"
-_SHOWN: Final = 120
-"""Letters of a differing line that an error quotes."""
-
-
-def update_readme(readme: Path, markdown: str) -> None:
-    """Puts a report's text between a README's marks, and leaves all else as it is, line ends included.
-
-    Raises:
-        ResultsError: the README cannot be read, or its marks are missing, there twice, or in the wrong order.
-        OutputFileError: it cannot be written.
-    """
-    lines, begin, end = _read_marked(readme)
-    line_end = "\r\n" if lines[begin].endswith("\r\n") else "\n"
-    block = [f"{line}{line_end}" for line in _block(markdown)]
-    with atomic_write(readme) as file:
-        file.write("".join([*lines[: begin + 1], *block, *lines[end:]]).encode())
-
-
-def check_readme(readme: Path, report: Report) -> None:
-    """Holds a README and the plots against a report.
-
-    Raises:
-        ResultsError: the README cannot be read, or its marks are missing, there twice, or in the wrong order.
-        OutdatedError: a line differs, or a plot is missing or was made from other data.
-    """
-    remedy = f"run: vit-bench report ... --readme {readme}"
-    lines, begin, end = _read_marked(readme)
-    shown = [line.rstrip("\r\n") for line in lines[begin + 1 : end]]
-    wanted = _block(report.markdown)
-    for offset in range(max(len(shown), len(wanted))):
-        found, should = (side[offset] if offset < len(side) else None for side in (shown, wanted))
-        if found != should:
-            what = f"line {begin + 2 + offset} is {_quoted(found)}, and the results give {_quoted(should)}"
-            raise OutdatedError(readme, what, remedy)
-    for file in report.plots:
-        if problem := file.problem:
-            raise OutdatedError(file.path, problem, remedy)
-
-
-def _block(markdown: str) -> list[str]:
-    return ["", *markdown.splitlines(), ""]
-
-
-def _read_marked(readme: Path) -> tuple[list[str], int, int]:
-    """A README's lines with their ends, and where its two marks stand."""
-    try:
-        lines = readme.read_bytes().decode("utf-8").splitlines(keepends=True)
-    except OSError as error:
-        raise ResultsError(readme, f"cannot be read ({error.strerror})", _GIVE) from error
-    except UnicodeDecodeError as error:
-        raise ResultsError(readme, "is not UTF-8", _GIVE) from error
-    places = []
-    for mark in (BEGIN, END):
-        found = [number for number, line in enumerate(lines) if line.strip() == mark]
-        if len(found) != 1:
-            what = f"has the line {mark} {len(found)} times" if found else f"has no line {mark}"
-            raise ResultsError(readme, what, f"let {BEGIN} and {END} stand once each, on lines of their own")
-        places += found
-    if places[0] > places[1]:
-        raise ResultsError(readme, f"has {END} in front of {BEGIN}", "swap them")
-    return lines, places[0], places[1]
-
-
-def _quoted(line: str | None) -> str:
-    if line is None:
-        return "missing"
-    return f"'{line}'" if len(line) <= _SHOWN else f"'{line[:_SHOWN]}...'"
+def _link(path: Path, page: Path) -> str:
+    return quote(Path(os.path.relpath(path.absolute(), page.parent.absolute())).as_posix())

@@ -44,13 +44,13 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
     def markdown(self) -> str:
-        """With what Markdown would take for its own escaped."""
+        """The table in Markdown, with everything escaped that Markdown would take for its own."""
         rule = ("---", *["---:"] * (len(self.header) - 1))
         lines = [map(escape, self.header), rule, *(map(escape, row) for row in self.rows)]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
     def text(self) -> str:
-        """In aligned columns."""
+        """The table in aligned columns."""
         lines = (self.header, *self.rows)
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(
@@ -85,10 +85,12 @@ def markdown_table(measured: Measured, *, machine: bool = True) -> str:
     section = measured.section
     line = joined([*(machine_parts(measured) if machine else []), *settings_parts(measured)])
     parts = [f"**{escape(title(section))}.** {escape(line)}", main_table(section).markdown()]
+    folded = [(f"Where the time goes: {limit.contender.name}", kernel_table(limit)) for limit in _limits(measured)]
+    if len(measured.sessions) > 1 and isinstance(section, Latency):
+        folded.append(("Each session by itself", session_table(section, measured.sessions)))
     parts += [
-        f"<details><summary>Where the time goes: {html.escape(limit.contender.name)}</summary>\n\n"
-        f"{kernel_table(limit).markdown()}\n\n</details>"
-        for limit in _limits(measured)
+        f"<details><summary>{html.escape(summary)}</summary>\n\n{table.markdown()}\n\n</details>"
+        for summary, table in folded
     ]
     if said := notes(measured):
         parts.append("\n".join(f"- {escape(line)}" for line in said))
@@ -195,11 +197,11 @@ def _limit_table(limits: Limits) -> Table:
         yield rounded(1e3 * limit.floor_seconds)
         yield rounded(linear / limit.floor_seconds / 1e9) if limit.floor_seconds else ""
         yield rounded(1e3 * limit.pass_seconds)
-        yield f"{limit.reached:.0%}"
+        yield f"{limit.linear_share:.0%}"
 
     header = (
         *("batch", "threads", "operations, GOP (by the paper)", "linear layers alone, ms", "at GOP/s"),
-        *("whole pass, ms", "share reached"),
+        *("whole pass, ms", "linear layers alone / whole pass"),
     )
     return _table(header, limits.artifacts, cells)
 
@@ -219,6 +221,22 @@ def kernel_table(limit: Limit) -> Table:
         for kernel in limit.kernels
     ]
     return Table(header=header, rows=tuple(rows))
+
+
+def session_table(pooled: Latency, sessions: Sequence[tuple[str, Section]]) -> Table:
+    """The ratios of each session, with the interval in which a repetition within that session should find them."""
+    measured = [(start, session) for start, session in sessions if isinstance(session, Latency)]
+
+    def cells(entry: ContenderLatency) -> Iterator[str]:
+        for kind in get_args(Kind):
+            for _, session in measured:
+                same = [own for own in session.contenders if own.contender == entry.contender]
+                timing = same[0].timing(kind) if same else None
+                yield ratio(timing.speedup if timing else None)
+
+    header = [f"{kind}, {start}" for kind in ("model alone", "photo to answer") for start, _ in measured]
+    compared = [entry for entry in pooled.contenders if entry.contender.name != pooled.reference]
+    return _table(header, compared, cells)
 
 
 def ratio(value: Ratio | None) -> str:

@@ -1,7 +1,7 @@
 """One contender in a process of its own: a first answer, then latencies, or the answers for many photos.
 
-Run as `python -m vit_bench.measure.worker`, with a `Task` as JSON on its standard input. It prints `ANSWERED` when the
-first answer is there, a `PhotoAnswer` for each photo if asked to, and at the end what it `Measured`.
+Run as `python -m vit_bench.contenders.worker`, with a `Task` as JSON on its standard input. It prints `ANSWERED` when
+the first answer is there, a `PhotoAnswer` for each photo if asked to, and at the end what it `Measured`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,49 @@ import ctypes
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
-from vit_bench.measure.engines import TOP, Engine, load
-from vit_bench.measure.task import ANSWERED, Measured, PhotoAnswer, Task, tell, tell_document, work_as_told
+from vit_bench.contenders.engine import TOP, Engine
+from vit_bench.contenders.task import ANSWERED, Measured, PhotoAnswer, Task, tell, tell_document, work_as_told
+from vit_runtime.devices.memory import return_large_blocks_at_once, reuse_large_blocks
 from vit_runtime.errors import ImageError, VitEdgeError
 
 _FEWEST_RUNS: Final = 3
 _STATUS: Final = Path("/proc/self/status")
 
 
+class _Family(Protocol):
+    """A module of contenders."""
+
+    def load(self, task: Task) -> Engine:
+        """Loads a task's contender."""
+
+
+_FAMILIES: Final = {
+    "vit": "vit_edge",
+    "torch": "pytorch",
+    "onnx": "onnx_runtime",
+    "openvino": "open_vino",
+    "mnn": "mnn",
+}
+"""Modules here by the first word of a tool's name; each imports an engine, so only the one that is needed is."""
+
+
+def _load(task: Task) -> Engine:
+    """Loads a task's contender, with memory as `vit-run` handles it, whoever it is."""
+    family = cast("_Family", import_module(f"vit_bench.contenders.{_FAMILIES[task.tool.partition('-')[0]]}"))
+    return_large_blocks_at_once()
+    engine = family.load(task)
+    reuse_large_blocks()
+    return engine
+
+
 def _measure(task: Task) -> None:
-    engine = load(task)
+    engine = _load(task)
     if task.each_photo:
         for photo in task.photos:
             tell_document(_answer(engine, Path(photo)))

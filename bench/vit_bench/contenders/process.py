@@ -13,19 +13,22 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Final
 
+from vit_bench.contenders.task import ANSWERED, PREFIX, Measured, PhotoAnswer, Task
 from vit_bench.errors import ContenderError
-from vit_bench.measure.task import ANSWERED, PREFIX, Measured, PhotoAnswer, Task
 from vit_runtime.artifact import codec
 from vit_runtime.errors import one_line
 
+PATIENCE_SECONDS: Final = 1800.0
+"""A contender that tells nothing for so long hangs; slow boards take minutes to compile or to calibrate a model."""
 _NEW_GROUP: Final[int] = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 _FIRST_CODE: Final = 0x80000000
-"""From here on an exit status of Windows is an error code, as 0xC0000005 for a read of foreign memory."""
+"""The first exit status of Windows that is an error code, as 0xC0000005 is for a read of foreign memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class Finished:
     """A process that ended well."""
 
     first_answer_seconds: float
-    """From the start of the process; 0 where it was not asked to answer one photo first."""
+    """Seconds from the start of the process; 0 where it was not asked to answer one photo first."""
     measured: Measured
 
 
@@ -43,6 +46,7 @@ def run_task(
     environment: Mapping[str, str] | None = None,
     *,
     each: Callable[[PhotoAnswer], None] | None = None,
+    patience: float = PATIENCE_SECONDS,
 ) -> Finished:
     """Runs one contender once.
 
@@ -51,6 +55,7 @@ def run_task(
         task: its work.
         environment: the process's variables; None for this one's.
         each: called with the answer for each photo, in order, as they come.
+        patience: seconds of silence after which the process is ended, besides those that it is to measure for.
 
     Raises:
         ContenderError: the process failed, or was killed.
@@ -67,8 +72,9 @@ def run_task(
         else:
             measured.append(codec.decode(Measured, json.loads(text)))
 
+    busy = 2 * (task.seconds + task.warm_up_seconds)
     began = time.perf_counter()
-    run_module(name, "vit_bench.measure.worker", json.dumps(codec.encode(task)), hear, environment)
+    run_module(name, "vit_bench.contenders.worker", json.dumps(codec.encode(task)), hear, environment, patience + busy)
     if not measured:
         raise ContenderError(name, "ended without a result")
     return Finished(first_answer_seconds=first_answer, measured=measured[-1])
@@ -80,6 +86,7 @@ def run_module(
     document: str,
     hear: Callable[[str], object] = str,
     environment: Mapping[str, str] | None = None,
+    patience: float = PATIENCE_SECONDS,
 ) -> None:
     """Runs one of our modules in a process of its own, which ends with this call at the latest.
 
@@ -92,11 +99,16 @@ def run_module(
         document: JSON for its standard input.
         hear: is given each line that it tells, among whatever libraries print, as they come.
         environment: the process's variables; None for this one's.
+        patience: seconds of silence after which the process is ended.
 
     Raises:
-        ContenderError: it failed, in its own words, or was killed.
+        ContenderError: it failed, in its own words, was killed, or told nothing for too long.
     """
-    with tempfile.TemporaryFile() as errors, start([sys.executable, "-m", module], errors, environment) as process:
+    with (
+        tempfile.TemporaryFile() as errors,
+        start([sys.executable, "-m", module], errors, environment) as process,
+        _Watch(process, patience) as watch,
+    ):
         try:
             assert process.stdin is not None  # noqa: S101 - they were asked for
             assert process.stdout is not None  # noqa: S101
@@ -106,12 +118,44 @@ def run_module(
             for line in process.stdout:
                 _, prefix, text = line.strip().partition(PREFIX)
                 if prefix:
+                    watch.restart()
                     hear(text)
             process.wait()
         finally:
             end(process)
+        if watch.rang:
+            raise ContenderError(name, f"told nothing for {patience:g} seconds and was ended")
         if process.returncode:
             raise ContenderError(name, _why(process.returncode, errors))
+
+
+class _Watch:
+    """Ends a process that has been silent for too long, from a thread of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], seconds: float) -> None:
+        self._process, self._seconds = process, seconds
+        self.rang = False
+
+    def __enter__(self) -> _Watch:
+        self._begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def restart(self) -> None:
+        """Counts from now on."""
+        self._timer.cancel()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._timer = threading.Timer(self._seconds, self._ring)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _ring(self) -> None:
+        self.rang = True
+        kill(self._process)
 
 
 def start(command: list[str], errors: IO[bytes], environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
@@ -131,7 +175,13 @@ def start(command: list[str], errors: IO[bytes], environment: Mapping[str, str] 
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Ends a process that `start` has started, together with whatever it has started itself.
+    """Kills a process that `start` has started, as `kill` does, and waits for its end."""
+    kill(process)
+    process.wait()
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kills a process that `start` has started, together with whatever it has started itself.
 
     Windows finds those by way of their parents: what a process leaves behind that has ended already goes on there.
     """
@@ -140,7 +190,6 @@ def end(process: subprocess.Popen[str]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     elif process.poll() is None:
         _end_tree(process)
-    process.wait()
 
 
 def _end_tree(process: subprocess.Popen[str]) -> None:

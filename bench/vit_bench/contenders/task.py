@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from vit_bench.results import Tool
+from vit_bench.contenders.names import Tool
 from vit_runtime.artifact import codec
 from vit_runtime.errors import VitEdgeError
 
 PREFIX: Final = "vit-bench: "
-"""In front of each of our lines: libraries print what they like on the same stream."""
+"""Stands in front of each of our lines: libraries print what they like on the same stream."""
 ANSWERED: Final = "answered"
 """The line that says: the first photo's answer is there."""
 T = TypeVar("T")
@@ -26,18 +26,18 @@ class Task:
 
     tool: Tool
     file: str
-    """Its model: an artifact, weights, or another tool's file."""
+    """The contender's model: an artifact, weights, or another tool's file."""
     artifact: str
     """What says how pictures are prepared, what the classes are called, and how large the model is."""
     provider: str = "cpu"
-    """Of an artifact; the other contenders run on the CPU."""
+    """What an artifact runs on; the other contenders run on the CPU."""
     threads: int = 1
     batch: int = 1
-    """Above 1 the model alone is measured: photos are answered one by one."""
+    """Pictures in one run; above 1 the model alone is measured, since photos are answered one by one."""
     photos: tuple[str, ...] = ()
     """The first is answered first."""
     seconds: float = 0.0
-    """To measure each kind of latency for; 0 for none."""
+    """Seconds to measure each kind of latency for; 0 for none."""
     warm_up_seconds: float = 0.0
     each_photo: bool = False
     """Whether to answer all photos, one line each."""
@@ -50,9 +50,9 @@ class Measured:
     model_seconds: tuple[float, ...] = ()
     photo_seconds: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
-    """Of the first photo: logits, or the embedding where there is no head."""
+    """The first photo's logits, or its embedding where there is no head."""
     peak_bytes: int = 0
-    """Up to the first answer."""
+    """Peak memory up to the first answer."""
     version: str
     detail: str
 
