@@ -47,12 +47,12 @@ __all__ = [
 
 
 def export(request: ExportRequest, progress: Progress | None = None) -> Exported:
-    """Writes a verified artifact. torch is imported when it is called.
+    """Writes a verified artifact; torch is imported only when this is called.
 
     Raises:
         MissingDependencyError: torch, or another package of the `export` extra, is not installed.
-        UsageError: a field of the request is wrong, or does not go with another; before any work.
-        VitEdgeError: of `vit_export.errors` and `vit_runtime.errors`, for anything else; no file is left then.
+        UsageError: a field of the request is wrong, or does not go with another; raised before any work.
+        VitEdgeError: one of `vit_export.errors` or `vit_runtime.errors`, for anything else; no file is left then.
     """
     from vit_export.extra import require_export_extra
 
@@ -63,7 +63,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
 
 
 def __getattr__(name: str) -> object:
-    """`Exported` comes from a module that imports torch."""
+    """Imports `Exported` only when it is used, because its module imports torch."""
     if name == "Exported":
         from vit_export.exporter import Exported
 

@@ -13,13 +13,13 @@ IMAGENET_STD: Final[Channels] = (0.229, 0.224, 0.225)
 
 
 def three_numbers(values: object) -> Channels | None:
-    """Three finite numbers of Python's or NumPy's as floats; None for anything else."""
+    """Gives three finite numbers, Python's or NumPy's, as floats; None for anything else."""
     if not isinstance(values, (list, tuple)) or len(values) != 3:
         return None
     if not all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
         return None
     try:
         red, green, blue = map(float, values)
-    except OverflowError:  # a whole number may be larger than any float
+    except OverflowError:  # a whole number can be larger than any float
         return None
     return (red, green, blue) if all(map(math.isfinite, (red, green, blue))) else None

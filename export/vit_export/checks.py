@@ -1,6 +1,6 @@
-"""Whether a request makes sense, found out before any work: types, ranges, and options that go together.
+"""Checks a request before any work: types, ranges, and whether its options go together.
 
-What depends on the model is checked by whoever has read it. Nothing here imports torch.
+Options that depend on the model are checked later, once the model is read. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _Options = TypeVar("_Options", ExportRequest, PreprocessingOptions)
 
 
 def checked(request: ExportRequest) -> ExportRequest:
-    """A request in plain values, all of the right type, in range, and going together.
+    """Checks a request, and gives it in plain values: all of the right type, in range, and going together.
 
-    Paths are text in it, sequences tuples, and numbers Python's own, not NumPy's.
+    Paths become text, sequences become tuples, and NumPy's numbers become Python's.
 
     Raises:
         UsageError: names the field that is wrong, or does not go with another.
@@ -41,10 +41,10 @@ def checked(request: ExportRequest) -> ExportRequest:
 
 
 def checked_rollout(head_fusion: object, discard_ratio: object) -> Rollout:
-    """How to roll out attention.
+    """Checks how attention is to be rolled out, and gives it as one value.
 
     Raises:
-        UsageError: there is no such fusion, or the ratio is no share.
+        UsageError: there is no such fusion, or the ratio is not a number from 0 to below 1.
     """
     fusion = _choice("head_fusion", head_fusion, known=get_args(HeadFusion))
     ratio = _share("discard_ratio", discard_ratio, below=1, remedy="give a number from 0 to below 1")
@@ -52,7 +52,7 @@ def checked_rollout(head_fusion: object, discard_ratio: object) -> Rollout:
 
 
 def _plain(options: _Options) -> _Options:
-    """Checks each field by itself; None is right where it is the default."""
+    """Checks each field by itself; None is accepted where it is the default."""
     values: dict[str, Any] = {}
     for field in fields(options):
         value = getattr(options, field.name)
@@ -112,7 +112,7 @@ def _check_int8(request: ExportRequest) -> None:
 
 
 def _path(name: str, value: object) -> str:
-    """A path, or a name in a path's place, as text."""
+    """Gives a path, or a name that stands in its place, as text."""
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(text, str):
         raise UsageError(option(name), f"{_shown(value)} is no path", "give a str or a pathlib.Path")
@@ -197,7 +197,7 @@ def _preprocessing(name: str, value: object) -> PreprocessingOptions:
 
 
 def _as_float(value: object) -> float | None:
-    """A number of Python's or NumPy's; None for anything else, a bool too."""
+    """Gives a number, Python's or NumPy's, as a float; None for anything else, even a bool."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
     try:
@@ -236,4 +236,4 @@ _CHECKS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "output": _path,
     "force": _flag,
 }
-"""What each field has to be, by name."""
+"""The check of each field, by the field's name."""

@@ -1,6 +1,6 @@
-"""`vit-export`: a Vision Transformer to one ONNX file, on the command line.
+"""The command `vit-export`: turns a Vision Transformer into one ONNX file.
 
-torch is imported inside the commands: `--help` answers at once, and a device without it gets a clear line.
+torch is imported inside the command: `--help` answers at once, and a device without torch gets a clear message.
 """
 
 from __future__ import annotations

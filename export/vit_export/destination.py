@@ -1,4 +1,4 @@
-"""Where an export goes, and whether it may."""
+"""Finds out where an export goes, and whether it may be written there."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ DEFAULT_FOLDER: Final = Path("models")
 
 
 def output_path(request: ExportRequest) -> Path:
-    """Where the file goes; an output whose name does not end in .onnx is a folder.
+    """Gives the path of the file to write; an output whose name does not end in .onnx is a folder.
 
     Raises:
-        OutputFileError: it exists and may not be replaced, or nothing can be written there.
+        OutputFileError: the file exists and may not be replaced, or nothing can be written there.
     """
     precision = "" if request.precision == "fp32" else f".{request.precision}"
     target = "" if request.target == "cpu" else f".{request.target}"

@@ -24,7 +24,7 @@ _SHOWN = 3
 
 
 class UnknownModelError(VitEdgeError, ValueError):
-    """A name that stands for nothing; the message offers the closest names."""
+    """A name that matches nothing; the message offers the closest names."""
 
     def __init__(self, kind: str, name: str, known: Sequence[str], remedy: str) -> None:
         spelled = {entry.lower(): entry for entry in known}
@@ -46,7 +46,7 @@ class CheckpointError(VitEdgeError, ValueError):
         unexpected: Iterable[str],
         reshaped: Iterable[str],
     ) -> CheckpointError:
-        """For weights whose names or shapes are not the architecture's."""
+        """Makes the error for weights whose names or shapes are not the architecture's."""
         groups = {
             "missing": list(missing),
             "unexpected": list(unexpected),
@@ -58,16 +58,16 @@ class CheckpointError(VitEdgeError, ValueError):
 
 @contextmanager
 def refused_sizes(where: object, remedy: str, about: str = "") -> Iterator[None]:
-    """Sizes that no Vision Transformer has, or no picture can have, become an error about the checkpoint.
+    """Turns sizes that no Vision Transformer or no picture can have into an error about the checkpoint.
 
     Raises:
-        CheckpointError: in place of the schema's `ValueError`, with `about` in front of what it says.
+        CheckpointError: replaces the schema's `ValueError`; its message is `about`, then the schema's.
     """
     try:
         yield
     except VitEdgeError:
         raise
-    except (ValueError, OverflowError) as error:  # a whole number of JSON's may be larger than any float
+    except (ValueError, OverflowError) as error:  # a whole number in JSON can be larger than any float
         raise CheckpointError(where, f"{about}{error}", remedy) from error
 
 

@@ -37,7 +37,7 @@ class Exported:
 
     @property
     def bytes(self) -> int:
-        """Size on disk, with the weights in a file of their own."""
+        """Size on disk in bytes, including weights that are in a file of their own."""
         return self.path.stat().st_size + (self.artifact.external_data.bytes if self.artifact.external_data else 0)
 
 
@@ -45,11 +45,11 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
     """Writes a verified artifact.
 
     Raises:
-        VitEdgeError: of `vit_export.errors` and `vit_runtime.errors`; no file is left then.
+        VitEdgeError: one of `vit_export.errors` or `vit_runtime.errors`; no file is left then.
     """
     progress = progress or Silent()
     request = checked(request)
-    import_onnxruntime()  # missing, it should be missed before the work, not after
+    import_onnxruntime()  # needed at the end; if it is missing, say so before the work
     destination = output_path(request)
     prepared = read_and_prepare(request, progress)
     description = _description(prepared, request)
@@ -67,17 +67,17 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
     with new_model_file(destination) as file:
         work = Work(file=file, description=description, progress=progress)
         quantization = _write(work, request, blueprint, pictures)
-        del blueprint  # PyTorch's weights go before onnxruntime loads weights of its own
+        del blueprint  # frees PyTorch's weights before onnxruntime loads its own
         artifact = _verified(work, expected, quantization)
         file.write_metadata(artifact)
     return Exported(path=destination, artifact=artifact)
 
 
 def _description(prepared: Prepared, request: ExportRequest) -> Description:
-    """What the artifact will say, as far as it is known before the work.
+    """Gives the part of the artifact's document that is known before the work.
 
     Raises:
-        CheckpointError: a name, label or licence is no text that readers would take.
+        CheckpointError: readers of the artifact would refuse the text of a name, label or licence.
     """
     logits: tuple[Output, ...] = ("logits",) if prepared.architecture.classes else ()
     rollout: tuple[Output, ...] = () if request.rollout is None else ("rollout",)
@@ -103,7 +103,7 @@ def _description(prepared: Prepared, request: ExportRequest) -> Description:
 
 
 def _ask_reference(prepared: Prepared, request: ExportRequest, progress: Progress) -> Expected:
-    """PyTorch's answers; a library's own model is let go with them."""
+    """Gives PyTorch's answers; a library's own model is freed when this returns."""
     reference = reference_for(prepared, request, progress)
     progress.stage("asking PyTorch for reference answers")
     return ask_reference(reference, prepared.architecture, prepared.preprocessing, request.rollout)
@@ -112,7 +112,7 @@ def _ask_reference(prepared: Prepared, request: ExportRequest, progress: Progres
 def _write(
     work: Work, request: ExportRequest, blueprint: Blueprint, pictures: CalibrationPictures | None
 ) -> Quantization | None:
-    """Writes the graph; what the artifact says about its quantization, or None in float."""
+    """Writes the graph, and returns what the artifact says about its quantization; None in float."""
     if pictures is not None:
         return write_static(work, request, blueprint, pictures)
     if request.precision == "int8":
@@ -122,7 +122,7 @@ def _write(
 
 
 def _verified(work: Work, expected: Expected, quantization: Quantization | None) -> Artifact:
-    """Compares the written graph with PyTorch, and makes the artifact's document of the result."""
+    """Compares the written graph with PyTorch, and makes the artifact's document from the result."""
     work.progress.stage("verifying against PyTorch")
     verification, self_test = verify(work.open(), expected)
     return Artifact(

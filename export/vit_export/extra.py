@@ -1,4 +1,4 @@
-"""Whether the packages of the `export` extra are there, asked before any of them is needed."""
+"""Checks that the packages of the `export` extra are there, before any of them is needed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def require_export_extra() -> None:
     """Imports the packages that every export needs.
 
     Raises:
-        MissingDependencyError: one is not installed.
-        VitEdgeError: one is installed and does not load.
+        MissingDependencyError: a package is not installed.
+        VitEdgeError: a package is installed but does not load.
     """
     for package in _PACKAGES:
         try:

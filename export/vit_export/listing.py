@@ -16,7 +16,7 @@ _OTHER_SOURCES = (
 
 
 def list_published() -> None:
-    """Prints models and weights; torchvision is asked for them."""
+    """Prints the models and weights that torchvision lists."""
     require_export_extra()
     from vit_export.read.torchvision import MODELS, default_entry, weights_entries
 

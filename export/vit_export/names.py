@@ -1,4 +1,4 @@
-"""Names of the weights that the graph is built from, whatever they were called in a checkpoint: torchvision's."""
+"""The graph's names for weights. They are torchvision's, whatever a checkpoint calls its weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of `vit-export`: how the command line shows them, and what their text says."""
+"""The options of `vit-export`: how the command line shows them, and how their text is read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CheckpointOption = Annotated[
 LabelsOption = Annotated[str | None, typer.Option(metavar=f"FILE|{IMAGENET_LABELS}", help="Class names, one a line.")]
 HeadsOption = Annotated[
     int | None,
-    typer.Option(help="Attention heads, where MODEL is a file.", show_default="width / 64, ViT-H 16"),
+    typer.Option(help="Number of attention heads, if MODEL is a file.", show_default="width / 64, ViT-H 16"),
 ]
 ImageSizeOption = Annotated[int | None, typer.Option(help="Input height and width; positions are interpolated.")]
 ResizeOption = Annotated[
@@ -47,10 +47,13 @@ InterpolationOption = Annotated[
     str | None, typer.Option(metavar="|".join(get_args(Interpolation)), rich_help_panel=_PREPARATION)
 ]
 MeanOption = Annotated[
-    str | None, typer.Option(metavar="R,G,B", help="On a scale of 0 to 1.", rich_help_panel=_PREPARATION)
+    str | None,
+    typer.Option(metavar="R,G,B", help="Mean of each colour, from 0 to 1.", rich_help_panel=_PREPARATION),
 ]
 StdOption = Annotated[str | None, typer.Option(metavar="R,G,B", rich_help_panel=_PREPARATION)]
-PrecisionOption = Annotated[Precision, typer.Option(help="Of weights and products.", rich_help_panel=_PRECISION)]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="Number format of weights and products.", rich_help_panel=_PRECISION)
+]
 CalibrateOption = Annotated[
     Path | None,
     typer.Option(
@@ -61,7 +64,7 @@ KeepFloatOption = Annotated[
     str,
     typer.Option(
         metavar="N|NAMES",
-        help="int8 layers to keep in float: so many of the worst, or names with *.",
+        help="int8 layers to keep in float: the N worst, or NAMES (* stands for anything).",
         rich_help_panel=_PRECISION,
     ),
 ]
@@ -69,13 +72,15 @@ MaxDropOption = Annotated[
     float | None,
     typer.Option(
         metavar="PERCENT",
-        help="Keep more layers in float until so many calibration answers change at most.",
+        help="Keep more layers in float until at most PERCENT of the calibration answers change.",
         rich_help_panel=_PRECISION,
     ),
 ]
 TargetOption = Annotated[
     Target,
-    typer.Option(help="What will run the file: portable is TensorRT, OpenVINO, CoreML.", rich_help_panel=_PRECISION),
+    typer.Option(
+        help="What will run the file; portable means TensorRT, OpenVINO or CoreML.", rich_help_panel=_PRECISION
+    ),
 ]
 AttentionOption = Annotated[
     bool,
@@ -83,7 +88,7 @@ AttentionOption = Annotated[
 ]
 HeadFusionOption = Annotated[
     HeadFusion | None,
-    typer.Option(help="How heads become one.", show_default="mean", rich_help_panel=_ATTENTION),
+    typer.Option(help="How to combine the attention heads.", show_default="mean", rich_help_panel=_ATTENTION),
 ]
 DiscardRatioOption = Annotated[
     float | None,
@@ -101,7 +106,10 @@ AgainstOption = Annotated[
 OutputOption = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="File ending in .onnx, or folder.", show_default="models/<model>[.int8|.fp16].onnx"
+        "--output",
+        "-o",
+        help="Where to write: a file ending in .onnx, or a folder.",
+        show_default="models/<model>[.int8|.fp16].onnx",
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
@@ -110,10 +118,10 @@ ShowVersionOption = Annotated[bool, typer.Option("--version", help="Print the ve
 
 
 def parse_resize(text: str | None) -> int | tuple[int, int] | None:
-    """A shortest edge, or height and width: `256`, `224x224`.
+    """Reads a shortest edge, or height and width: `256`, `224x224`.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the text is neither.
     """
     if text is None:
         return None
@@ -129,10 +137,10 @@ def parse_resize(text: str | None) -> int | tuple[int, int] | None:
 
 
 def parse_rollout(head_fusion: HeadFusion | None, discard_ratio: float | None, *, attention: bool) -> Rollout | None:
-    """How to roll out attention; None without `--attention`.
+    """Reads how to roll out attention; None without `--attention`.
 
     Raises:
-        UsageError: an option of attention maps without it, or one that is none.
+        UsageError: an option for attention maps comes without `--attention`, or has a wrong value.
     """
     if not attention:
         for name, value in (("head_fusion", head_fusion), ("discard_ratio", discard_ratio)):
@@ -143,10 +151,10 @@ def parse_rollout(head_fusion: HeadFusion | None, discard_ratio: float | None, *
 
 
 def parse_channels(name: str, text: str | None) -> Channels | None:
-    """Three numbers parted by commas; `name` is the option's.
+    """Reads three numbers separated by commas; `name` is the option's name, for the message.
 
     Raises:
-        UsageError: they are not three.
+        UsageError: the text is not three numbers.
     """
     if text is None:
         return None
@@ -158,7 +166,7 @@ def parse_channels(name: str, text: str | None) -> Channels | None:
 
 
 def parse_keep_float(text: str) -> int | tuple[str, ...]:
-    """A number of layers, or patterns of layer names parted by commas; `vit_export.checks` looks at what they say."""
+    """Reads a number of layers, or patterns of layer names separated by commas; `vit_export.checks` checks them."""
     if re.fullmatch("-?[0-9]+", text.strip()):
         return int(text)
     return tuple(part.strip() for part in text.split(","))

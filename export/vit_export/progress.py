@@ -1,4 +1,4 @@
-"""How a long export tells what it is doing; the command line shows it, libraries may ignore it."""
+"""How a long export tells what it is doing: the command line shows it, libraries may ignore it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ class Progress(Protocol):
     """Receives the stages of an export, one after the other."""
 
     def stage(self, description: str, total: int | None = None) -> None:
-        """A stage begins; `total` is its amount of work in any unit, where that is known."""
+        """Begins a stage; `total` is its amount of work in any unit, None if unknown."""
 
     def advance(self, amount: int) -> None:
-        """So much more of the stage's work is done."""
+        """Counts `amount` more of the stage's work as done."""
 
     def note(self, text: str) -> None:
-        """Something that the user should know, one line."""
+        """Tells the user something that they should know, in one line."""
 
 
 class Silent:

@@ -17,7 +17,7 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessingOptions:
-    """What differs from the preprocessing that the weights bring along; None keeps theirs."""
+    """Changes to the preprocessing that the weights bring along; None keeps the weights' own."""
 
     resize: int | tuple[int, int] | None = None
     """Length of the shortest edge, or exact (height, width)."""
@@ -30,8 +30,8 @@ class PreprocessingOptions:
 class ExportRequest:
     """Everything that decides what an export writes.
 
-    `model` is a torchvision name, a checkpoint file whose architecture is then read off its shapes, a folder of Hugging
-    Face's or timm's, or a name on the Hugging Face hub.
+    `model` is a torchvision name, a checkpoint file whose architecture is then read off its shapes, a folder in Hugging
+    Face's or timm's format, or a name on the Hugging Face hub.
     """
 
     model: PathLike
@@ -46,10 +46,10 @@ class ExportRequest:
     image_size: int | None = None
     """Height and width of the model's input; None keeps the weights' own."""
     heads: int | None = None
-    """Attention heads of a checkpoint that is given by itself; None is width / 64."""
+    """Number of attention heads of a checkpoint that is given by itself; None is width / 64."""
     preprocessing: PreprocessingOptions = field(default_factory=PreprocessingOptions)
     rollout: Rollout | None = None
-    """How to roll out attention, for a further output; None is without."""
+    """How to roll out attention for a further output, the map; None adds no map."""
     precision: Precision = "fp32"
     target: Target = "cpu"
     calibrate: PathLike | None = None
@@ -57,12 +57,13 @@ class ExportRequest:
     keep_float: int | tuple[str, ...] = 0
     """Linear layers that stay float besides the head: how many of the worst, or names with `*`."""
     max_drop: float | None = None
-    """Keep as many more layers float as it takes for so many percent of calibration answers to change at most."""
+    """Keep more layers float until at most this many percent of the calibration answers change."""
     against: Literal["library"] | None = None
-    """Whether transformers or timm gives the reference answers, each by its own reading of the files; None is a plain
-    model with the weights as this package reads them. torchvision's models are torchvision's own either way."""
+    """Which model gives the reference answers. "library" is the model of transformers or timm, which reads the files by
+    itself. None is a plain model with the weights as this package reads them. A torchvision model is always compared
+    with torchvision's own."""
     output: PathLike | None = None
-    """File ending in .onnx, or folder; None is models/<model>.onnx, with precision and target in the name."""
+    """A file ending in .onnx, or a folder; None is models/<model>.onnx, with precision and target in the name."""
     force: bool = False
     """Whether an existing output may be replaced."""
 

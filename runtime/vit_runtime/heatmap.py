@@ -26,7 +26,7 @@ _OPACITY: Final = 0.6
 OVERLAY_FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Pillow's names of the formats that an overlay is written in, by the suffix of the file."""
 _QUALITY: Final = 90
-"""Of JPEG and WebP; PNG loses nothing."""
+"""Quality of JPEG and WebP; PNG loses nothing."""
 
 
 @dataclass(frozen=True, eq=False)

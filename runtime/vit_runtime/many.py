@@ -32,7 +32,8 @@ _Error = TypeVar("_Error", bound=ImageError)
 DEFAULT_BATCH_SIZE: Final = 8
 """Pictures in one run: larger batches gain nothing on a few CPU cores and cost memory."""
 _MOST_WAITING: Final = 8
-"""So many times a batch: what is no picture takes no place in a batch, but it waits for the pictures in front of it."""
+"""Sources that may wait, in batches: one that is no picture takes no place in a batch, but waits for the pictures in
+front of it."""
 _WHOSE_FRAMES: Final = ("vit_runtime", "PIL")
 """Packages whose frames hold what they have decoded."""
 

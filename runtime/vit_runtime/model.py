@@ -195,7 +195,7 @@ class ViT(Graph):
         return self._answer_each(pictures, output, batch_size)
 
     def maps(self, images: ImageSources, *, batch_size: int = 1) -> Iterator[AttentionMap | ImageError]:
-        """As `attend`, but each map as it comes, or the error of what is no picture, in order.
+        """Gives each map of `attend` as it comes, in order, or the error of what is no picture.
 
         A map holds its photo, decoded, for as long as it is held itself: the file is read once, a pipe too. Its
         `source` is that photo, not what was given.

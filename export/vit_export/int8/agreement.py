@@ -1,4 +1,4 @@
-"""How an int8 graph answers for the calibration pictures, beside the float32 graph."""
+"""Compares an int8 graph's answers for the calibration pictures with the float32 graph's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vit_runtime.selftest import largest_difference
 
 
 def agreement(graph: Graph, pictures: CalibrationPictures, answers: FloatAnswers, progress: Progress) -> Agreement:
-    """Runs the written int8 graph on the calibration pictures, and compares with the float32 graph's answers."""
+    """Runs the written int8 graph on the calibration pictures, and compares its answers with the float32 graph's."""
     progress.stage("comparing with float32", total=len(pictures.pixels))
     ours: dict[Output, list[FloatArray]] = {output: [] for output in answers.of}
     for pixels in pictures.pixels:

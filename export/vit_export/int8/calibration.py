@@ -1,4 +1,4 @@
-"""From a model to its int8 recipe: with calibration pictures, or without."""
+"""Makes a model's int8 recipe, with calibration pictures or without."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from vit_runtime.artifact import Target
 
 _CLOUDS: Final = 8
 _CLOUD_STRENGTH: Final = 0.3
-"""Clouds are no photos: at full strength rounding the weights would lose more than activations gain (docs/log.md)."""
+"""Strength of equalisation by clouds of noise. At full strength, rounding the weights would lose more than activations
+gain, because clouds are no photos (docs/log.md)."""
 
 
 def without_pictures(blueprint: Blueprint, folder: Path, progress: Progress) -> Int8Recipe:
-    """A recipe whose activations are quantized while the model runs; `folder` is for temporary files.
+    """Makes a recipe that quantizes activations while the model runs; `folder` is for temporary files.
 
-    Some channels are much larger than others whatever the picture: clouds of noise show which, well enough to equalise
-    them in part.
+    Some channels are much larger than others for any picture. Clouds of noise show which, well enough to equalise them
+    in part.
     """
     progress.stage("finding large channels")
     float_graph = FloatGraph(folder, blueprint)
@@ -49,7 +50,7 @@ def without_pictures(blueprint: Blueprint, folder: Path, progress: Progress) -> 
 def with_pictures(
     blueprint: Blueprint, target: Target, pictures: CalibrationPictures, folder: Path, progress: Progress
 ) -> tuple[Int8Recipe, FloatAnswers]:
-    """A calibrated recipe, and the float32 graph's answers for the pictures; `folder` is for temporary files."""
+    """Makes a calibrated recipe, and the float32 graph's answers for the pictures; `folder` is for temporary files."""
     equalised = EqualisedWeights(blueprint.weights)
     blueprint = replace(blueprint, weights=equalised)
     float_graph = FloatGraph(folder, blueprint)  # written before anything is equalised
@@ -86,8 +87,8 @@ def _nearest(path: str, layer: Linear) -> QuantizedWeight:  # noqa: ARG001 - a `
 
 
 def _nearest_but_for_pixels() -> WeightRounder:
-    """Rounds to nearest, but for the patch projection: what pixels are like is known without any photo."""
-    patch_projection: list[QuantizedWeight] = []  # the graph asks for values and scales, rounding takes seconds
+    """Rounds to nearest, except the patch projection: the statistics of pixels are known without any photo."""
+    patch_projection: list[QuantizedWeight] = []  # kept: the graph asks twice, rounding takes seconds
 
     def rounder(path: str, layer: Linear) -> QuantizedWeight:
         if path != PATCH_PROJECTION:

@@ -18,10 +18,10 @@ from vit_runtime.pictures.preprocess import fit
 from vit_runtime.pictures.reading import read_rgb
 
 LEAST: Final = 2
-"""Ranges of a single picture are those of its subject."""
+"""Fewest pictures to calibrate on: the ranges of a single picture are those of its subject."""
 RECOMMENDED: Final = 8
 MOST: Final = 512
-"""Of larger folders so many are taken, evenly spread; more gain nothing (docs/log.md)."""
+"""Most pictures taken from a folder, evenly spread; more gain nothing (docs/log.md)."""
 _REMEDY: Final = "give a folder with 32 or more photos like those that the model will see"
 
 

@@ -1,16 +1,16 @@
-"""int8 linear layers for onnxruntime's CPU provider: uint8 activations times int8 weights, said outright.
+"""int8 linear layers for onnxruntime's CPU provider: uint8 activations times int8 weights, in explicit operators.
 
 `MatMulIntegerToFloat` multiplies integers and cannot be missed by a fusion, unlike QuantizeLinear and DequantizeLinear
 around a MatMul. Everything else stays in float32. How an activation is quantized (docs/decisions/0005):
 
-- **pixels** are uint8 already, exactly;
-- **static**: one scale from calibration, for what a LayerNorm puts out, from the second block on;
-- **by row**: each token has its own scale, measured while the model runs, for what attention and GELU put out: there
-  some tokens are ten times larger than others, and the class token, which decides the answer, is among the small ones.
-  Without calibration all activations but the pixels are quantized by row. One picture's answer never depends on the
-  others in its batch.
-- **by row, twice**: two roundings make 16 bits. For some or all of the first block, whose errors pass through all
-  others, and for the last block's class token, where a second product is one row.
+- **pixels** are uint8 already, exactly.
+- **static**: one scale from calibration. This is for a LayerNorm's output, from the second block on.
+- **by row**: each token has its own scale, measured while the model runs. This is for the outputs of attention and
+  GELU: there some tokens are ten times larger than others, and the class token, which decides the answer, is among the
+  small ones. Without calibration all activations but the pixels are quantized by row. One picture's answer never
+  depends on the others in its batch.
+- **by row, twice**: two roundings make 16 bits. This is for some or all of the first block, whose errors pass through
+  all other blocks, and for the last block's class token, where a second product is one row.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _Way = Literal["exact", "static", "row", "floored row", "row twice"]
 
 _FIRST_BLOCK: Final = "encoder/0/"
 _TWICE: Final = (f"{_FIRST_BLOCK}attention/mixed", f"{_FIRST_BLOCK}mlp/gelu")
-"""Of the first block's four activations those that gain most by 16 bits. Without calibration all four have them."""
+"""The two of the first block's four activations that gain most by 16 bits. Without calibration all four have them."""
 
 
 class CpuInt8:
@@ -51,7 +51,7 @@ class CpuInt8:
     def __init__(
         self, weights: WeightRounder, ranges: Mapping[str, Range], keep_float: frozenset[str] = frozenset()
     ) -> None:
-        """Takes int8 weights by layer, calibrated ranges by site (none: all by row), and the paths of float layers."""
+        """Takes int8 weights by layer, calibrated ranges by site (none: all is by row), and paths of float layers."""
         self._weights = weights
         self._static_scales = {site: seen.largest / STEPS for site, seen in ranges.items()}
         self._keep_float = keep_float
@@ -60,7 +60,10 @@ class CpuInt8:
         self._row_quantizer = RowQuantizer()
 
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
-        """Float where asked for, and for the head: one row a picture costs nothing, and its error is the answer's."""
+        """Records int8, or float where asked for and for the head.
+
+        The head's one row a picture costs nothing, and its error is the answer's.
+        """
         path = g.path(name)
         if x.kind == "head" or path in self._keep_float:
             return self._float.linear(g, x, name, layer)
@@ -76,15 +79,15 @@ class CpuInt8:
     def attention(
         self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
     ) -> Attended:
-        """The fused operator, in float32."""
+        """Records the fused operator, in float32."""
         return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities)
 
     def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
-        """As in float32: the tanh form would save one percent of the time for a tenth more error."""
+        """Records GELU as in float32: the tanh form would save one percent of the time for a tenth more error."""
         return self._float.gelu(g, x, arch)
 
     def simulate(self, x: Activation, values: FloatArray) -> FloatArray:
-        """What the int8 product makes of activations (rows, width), back in float32."""
+        """Gives activations (rows, width) as the int8 product sees them, back in float32."""
         way = self._way(x)
         if way == "exact":
             return values
@@ -103,7 +106,7 @@ class CpuInt8:
             return "row twice"
         if x.kind == "gelu":
             return "floored row"
-        # In the first block a range that a picture breaks is ruinous: a scale by row has none.
+        # A picture outside its calibrated range would ruin the first block; a scale by row needs no range.
         calibrated = x.site in self._static_scales and not x.site.startswith(_FIRST_BLOCK)
         return "static" if calibrated and x.kind == "normalised" else "row"
 
@@ -144,8 +147,8 @@ class CpuInt8:
             f"{layer.key}.weight", (inputs, outputs), lambda: self._weights(path, layer).values.T, np.int8
         )
         scale = g.weight(f"{layer.key}.weight_scale", (outputs,), lambda: self._weights(path, layer).scale)
-        # Zero is the default. But where onnxruntime turns the weights into uint8, for processors without VNNI, version
-        # 1.20 wants it said, and all versions want one for each layer.
+        # Zero is the default. But onnxruntime turns the weights into uint8 for processors without VNNI: there version
+        # 1.20 needs an explicit zero, and all versions need one for each layer.
         zero = g.weight(f"{layer.key}.weight_zero_point", (), lambda: np.zeros((), np.int8), np.int8)
         return weight, scale, zero
 

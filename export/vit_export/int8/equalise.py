@@ -23,7 +23,7 @@ from vit_export.write.weights import WeightSource
 from vit_runtime.arrays import FloatArray
 
 _SMALLEST_SHARE: Final = 0.1
-"""Of the median scale of the channels that move: what others get at least, since pictures to come may move them."""
+"""Least scale of a channel, as a share of the median of those that move: new pictures may move the other channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Spread:
 
     @classmethod
     def of_range(cls, low: FloatArray, high: FloatArray) -> Spread:
-        """The spread of channels that were seen between `low` and `high`."""
+        """Gives the spread of channels whose values were seen between `low` and `high`."""
         half = (high - low) / 2
         moving = half[half > 0]
         scale = np.maximum(half, _SMALLEST_SHARE * float(np.median(moving)) if len(moving) else 1.0)
@@ -43,9 +43,9 @@ class Spread:
 
     @classmethod
     def of_peaks(cls, peaks: FloatArray, *, strength: float) -> Spread:
-        """Partial equalisation, for values of which only the largest sizes are known, and those roughly.
+        """Gives the spread for partial equalisation, from roughly known largest absolute values (width,).
 
-        SmoothQuant's migration strength; 0 leaves all as it is.
+        `strength` is SmoothQuant's migration strength; 0 leaves all as it is.
         """
         typical = float(np.median(peaks)) or 1.0
         scale = np.maximum(peaks / typical, _SMALLEST_SHARE) ** strength
@@ -57,33 +57,33 @@ class BlockSpread:
     """The spreads of one encoder block's three inputs that can be equalised."""
 
     normalised: Spread
-    """What ln_1 puts out."""
+    """Spread of ln_1's output."""
     mixed: Spread
-    """What attention puts out."""
+    """Spread of attention's mix of values."""
     mlp: Spread
-    """What ln_2 puts out."""
+    """Spread of ln_2's output."""
 
 
 class EqualisedWeights:
     """The weights of an equivalent model, under the same names.
 
-    Blocks are equalised one after the other. Layers that were recorded before have the new weights too: they ask for
-    them when they need them.
+    Blocks are equalised one after the other. Layers that were recorded before get the new weights too, because they ask
+    for weights only when they need them.
     """
 
     def __init__(self, weights: WeightSource) -> None:
-        """Takes the original weights, which it gives until a block is equalised."""
+        """Takes the original weights, and gives them unchanged until their block is equalised."""
         self._weights = weights
         self._changed: dict[str, Callable[[], FloatArray]] = {}
 
     def equalise(self, blocks: Mapping[str, BlockSpread]) -> None:
-        """Changes some blocks for good, by the prefix of their weights' names."""
+        """Equalises some blocks for good; their key is the prefix of their weights' names."""
         for key, spread in blocks.items():
             self._equalise_attention(key, spread.normalised, spread.mixed)
             self._equalise_mlp(key, spread.mlp)
 
     def __call__(self, name: str) -> FloatArray:
-        """One tensor as float32; see `WeightSource`."""
+        """Gives one tensor as float32; see `WeightSource`."""
         changed = self._changed.get(name)
         return self._weights(name) if changed is None else np.asarray(changed(), np.float32)
 

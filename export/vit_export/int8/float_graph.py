@@ -1,4 +1,4 @@
-"""A pass of pictures through the written float32 graph that watches what goes into its linear layers."""
+"""Passes pictures through the written float32 graph, and watches what goes into its linear layers."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from vit_runtime.devices.session import open_session
 from vit_runtime.errors import ArtifactError
 
 MOMENT_BYTES: Final = 3 << 29
-"""Memory for second moments, 1.5 GB: where a model's take more, the pictures pass in several groups of blocks."""
+"""Memory for second moments, 1.5 GB. If they need more, pictures pass several times, a group of blocks each time."""
 
 
 @dataclass(kw_only=True)
 class FloatAnswers:
-    """What the float32 graph says of the pictures: the standard that quantization is held to."""
+    """The float32 graph's answers for the pictures: the standard that quantization is held to."""
 
     of: dict[Output, list[FloatArray]] = field(default_factory=lambda: defaultdict(list))
-    """By output, one for each picture."""
+    """The answers by output, one for each picture."""
 
 
 class FloatGraph:
@@ -40,7 +40,7 @@ class FloatGraph:
     layers: tuple[PlacedLinear, ...]
     """All linear layers in the order of the graph. Their weights are made when they are asked for."""
     float32_bytes: int
-    """Size of its weights."""
+    """Size of the graph's weights in bytes."""
 
     def __init__(self, folder: Path, blueprint: Blueprint) -> None:
         """Writes the graph into `folder`, which the caller deletes.
@@ -53,7 +53,7 @@ class FloatGraph:
         graph = build_graph(replace(blueprint, rollout=None), recorder)
         self.layers = tuple(recorder.layers)
         self.float32_bytes = sum(weight.nbytes for weight in graph.weights)
-        # In the last block the query reads the class token alone; key and value come later and read all tokens.
+        # The last block's query reads the class token alone. Key and value read all tokens; they come later, and win.
         self.sites = {layer.input.site: layer.input for layer in self.layers}
         self.sites.pop(HEAD, None)
         self._outputs: list[Output] = ["logits", "embedding"] if arch.classes else ["embedding"]
@@ -72,7 +72,7 @@ class FloatGraph:
         return tuple(layer.path for layer in self.layers if layer.input.kind != "head")
 
     def groups(self) -> Iterator[list[Activation]]:
-        """Places whose second moments fit into memory together; those of one encoder block are never parted."""
+        """Gives groups of places whose second moments fit into memory together; each encoder block stays whole."""
         blocks: dict[str, list[Activation]] = {}
         for site in self.sites.values():
             blocks.setdefault("/".join(site.site.split("/")[:2]), []).append(site)
@@ -90,7 +90,7 @@ class FloatGraph:
     def observe(
         self, sites: list[Activation], pictures: Iterable[UInt8Array], progress: Progress
     ) -> tuple[dict[str, Observed], FloatAnswers]:
-        """Shows pictures (H, W, 3) one by one; statistics by place, and the model's answers.
+        """Shows pictures (H, W, 3) one by one, and gives statistics by place and the model's answers.
 
         Raises:
             ArtifactError: the model's activations overflow.
@@ -111,7 +111,7 @@ class FloatGraph:
         return observed, answers
 
     def peaks(self, pictures: Iterable[UInt8Array]) -> dict[str, FloatArray]:
-        """Shows pictures (H, W, 3); the largest absolute value of each channel (width,), by place."""
+        """Shows pictures (H, W, 3), and gives each channel's largest absolute value (width,), by place."""
         sites = list(self.sites.values())
         peaks = {site.site: np.zeros(site.width, np.float32) for site in sites}
         for pixels in pictures:

@@ -1,4 +1,4 @@
-"""Which linear layers of an int8 model stay in float32."""
+"""Chooses which linear layers of an int8 model stay in float32."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from vit_export.errors import UnknownModelError
 def layers_to_keep(
     wanted: int | tuple[str, ...], layers: Sequence[str], sqnr: Mapping[str, float] | None
 ) -> tuple[str, ...]:
-    """The layers that a user asked to keep, in the order of the graph.
+    """Gives the layers that a user asked to keep in float, in the order of the graph.
 
     Args:
         wanted: how many of the worst, or names, in which `*` stands for anything.
         layers: the paths of all layers that can be kept.
-        sqnr: signal to quantization noise by layer; None without calibration, which finds no worst ones.
+        sqnr: signal to quantization noise by layer; None without calibration, when no layer is known to be worst.
 
     Raises:
         UnknownModelError: a name fits no layer.
@@ -34,14 +34,14 @@ def layers_to_keep(
 
 
 def worst_first(sqnr: Mapping[str, float]) -> list[str]:
-    """Layers by rising signal to quantization noise."""
+    """Sorts layers by their signal to quantization noise, the noisiest first."""
     return sorted(sqnr, key=lambda layer: sqnr[layer])
 
 
 def fewest(most: int, enough: Callable[[int], bool]) -> int | None:
-    """The smallest count up to `most` that is found to be enough; None where not even `most` is.
+    """Searches for the smallest count up to `most` that is enough; None where not even `most` is.
 
-    Doubles the count until it is enough, then halves the gap: a good dozen trials where all counts would be a hundred.
+    Doubles the count until it is enough, then halves the gap: about a dozen trials instead of a hundred.
     """
     too_few, count = -1, 0
     while not enough(count):

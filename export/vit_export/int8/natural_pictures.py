@@ -1,4 +1,4 @@
-"""What the pixels of any photo have in common, where there are no photos to calibrate on.
+"""What the pixels of all photos have in common, for use where there are no photos to calibrate on.
 
 Neighbouring pixels are nearly alike: their correlation falls off with distance about as exp(-d / L), with L of some
 tens of pixels, and colours go together (Ruderman, "The statistics of natural images", 1994; the exponential is the
@@ -19,15 +19,15 @@ from vit_runtime.arrays import UInt8Array
 _COLOURS: Final = 3
 _MEAN: Final = 115.0
 _DEVIATION: Final = 60.0
-"""Of a pixel, on a scale of 0 to 255."""
+"""Standard deviation of a pixel, on a scale of 0 to 255."""
 _LENGTH: Final = 30.0
-"""In pixels; 15 and 100 round the patch projection as well (docs/log.md)."""
+"""The correlation's length in pixels; 15 and 100 round the patch projection as well (docs/log.md)."""
 _FALL: Final = 1.2
 """Exponent of the amplitudes' fall with frequency."""
 _OWN_COLOUR: Final = 0.35
-"""How much a colour differs from what all share."""
+"""How much each colour adds of its own to what all colours share."""
 _BRIGHTNESS_SPREAD: Final = 25.0
-"""How far a picture's mean lies from the mean of all, at most."""
+"""How far a picture's mean may lie from the mean of all pictures, on a scale of 0 to 255."""
 _BETWEEN_COLOURS: Final = 0.93
 """Correlation of two colours of one pixel."""
 
@@ -42,7 +42,7 @@ def patch_moment(values: int) -> torch.Tensor:
 
 
 def noise_pictures(side: int, count: int) -> list[UInt8Array]:
-    """Clouds: noise with the spectrum, brightness and colours of photos, seeded; uint8 (side, side, 3) each."""
+    """Makes clouds: seeded noise with the spectrum, brightness and colours of photos; uint8 (side, side, 3) each."""
     frequency = np.hypot.outer(np.fft.fftfreq(side), np.fft.fftfreq(side))
     frequency[0, 0] = 1.0
     pictures = []

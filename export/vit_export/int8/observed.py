@@ -12,10 +12,10 @@ from vit_runtime.arrays import FloatArray
 
 _SAMPLED_PICTURES: Final = 32
 _SAMPLED_ROWS: Final = 8
-"""One row in so many of those pictures is kept to try quantization on."""
+"""One row in this many is kept of each sampled picture, to try quantization on."""
 _CLASS_TOKEN_WEIGHT: Final = 30.0
 """How many other tokens one class token counts for in second moments. It alone becomes the answer, and its errors are
-half of the whole although it is one row of two hundred; 10 to 100 do as well (docs/log.md)."""
+half of the whole although it is one row of two hundred. Weights of 10 to 100 do as well (docs/log.md)."""
 
 
 @dataclass(kw_only=True)
@@ -28,15 +28,15 @@ class Observed:
     moment: torch.Tensor
     """Weighted sum of x xᵀ over all rows, float32 (width, width)."""
     total: FloatArray
-    """Weighted sum of each channel."""
+    """Weighted sum of each channel (width,)."""
     samples: list[FloatArray] = field(default_factory=list)
     """Some rows as they came, (rows, width) each, to try quantization on."""
     weight: float = 0.0
-    """Of all rows."""
+    """The sum of all rows' weights."""
 
     @classmethod
     def nothing(cls, width: int) -> Observed:
-        """Before the first picture."""
+        """Makes the statistics as they are before the first picture."""
         return cls(
             low=np.full(width, np.inf, np.float32),
             high=np.full(width, -np.inf, np.float32),
@@ -45,7 +45,7 @@ class Observed:
         )
 
     def add(self, values: FloatArray, *, class_token: bool) -> None:
-        """Takes the activations (..., width) of one picture; whether the first row is the class token."""
+        """Adds one picture's activations (..., width); `class_token` says whether the first row is that token."""
         matrix = values.reshape(-1, values.shape[-1])
         self.low = np.minimum(self.low, matrix.min(axis=0))
         self.high = np.maximum(self.high, matrix.max(axis=0))

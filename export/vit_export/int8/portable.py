@@ -1,11 +1,12 @@
 """int8 linear layers in standard operators: QuantizeLinear and DequantizeLinear around MatMul.
 
-What TensorRT and OpenVINO compile to int8 kernels: int8 activations, symmetric, one calibrated scale a tensor; int8
-weights, symmetric, one scale an output channel. GELU puts out hardly anything below zero: half its range is taken off
-first, and the bias makes up for it, so that both halves of int8 are used. Most of what it puts out is zero, which lies
-on the grid. Pixels lose 128 in the same way, exactly.
+TensorRT and OpenVINO compile this form to int8 kernels. Activations are int8, symmetric, with one calibrated scale a
+tensor; weights are int8, symmetric, with one scale an output channel. GELU's output is hardly ever below zero. So half
+its range is subtracted first, which uses both halves of int8, and the bias makes up for it. Most of GELU's output is
+zero, which lies on the grid. From pixels 128 is subtracted in the same way, exactly.
 
-A constant scale has to do for all rows. What that asks of a calibrated range was measured (docs/log.md, portable int8).
+One constant scale has to serve all rows. How much of a calibrated range it should cover was measured (docs/log.md,
+portable int8).
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from vit_export.write.lowering import Activation, Float32, Kind
 from vit_runtime.arrays import FloatArray
 
 _ROOM: Final[Mapping[Kind, float]] = {"normalised": 1.0, "mixed": 1.4}
-"""Share of the calibrated range that is used."""
+"""Share of the calibrated range that the int8 steps cover, by the kind of activation."""
 _ROOM_OF_CLASS_TOKEN: Final = 2.0
-"""The same where the class token is alone: calibration sees one row a picture, which is little to know a range by."""
+"""The same where the class token is alone: calibration sees one row a picture, too little for a sure range."""
 
 
 class PortableInt8(Float32):
@@ -43,7 +44,7 @@ class PortableInt8(Float32):
         self._quantized: dict[str, str] = {}
 
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
-        """MatMul of dequantized int8 and Add."""
+        """Records MatMul of dequantized int8, and Add."""
         path = g.path(name)
         if x.kind == "head" or path in self._keep_float:
             return super().linear(g, x, name, layer)
@@ -54,7 +55,7 @@ class PortableInt8(Float32):
             f"{layer.key}.weight", (inputs, outputs), lambda: self._weights(path, layer).values.T, np.int8
         )
         scale = g.weight(f"{layer.key}.weight_scale", (outputs,), lambda: self._weights(path, layer).scale)
-        # Zero is the default; onnxruntime's conversion for processors without VNNI wants it said, layer by layer.
+        # Zero is the default; onnxruntime's conversion for processors without VNNI needs it stated, layer by layer.
         zeros = g.weight(f"{layer.key}.weight_zero_point", (outputs,), lambda: np.zeros(outputs, np.int8), np.int8)
         weight = g.node("DequantizeLinear", [weight, scale, zeros], f"{name}/weight", axis=1)
         product = g.node("MatMul", [value, weight], f"{name}/matmul")
@@ -66,7 +67,7 @@ class PortableInt8(Float32):
         return g.node("Add", [product, g.weight(f"{layer.key}.bias", (outputs,), bias)], name)
 
     def simulate(self, x: Activation, values: FloatArray) -> FloatArray:
-        """What the int8 product makes of activations (rows, width), back in float32."""
+        """Gives activations (rows, width) as the int8 product sees them, back in float32."""
         if x.kind in ("pixels", "head"):
             return values
         shift, scale = self._grid(x)
@@ -74,12 +75,12 @@ class PortableInt8(Float32):
         return np.asarray(steps * np.float32(scale) + np.float32(shift), np.float32)
 
     def _grid(self, x: Activation) -> tuple[float, float]:
-        """What is taken off an activation, and the scale of the rest."""
+        """Gives the number that is subtracted from an activation, and the scale of the rest."""
         if x.kind == "pixels":
             return 128.0, 1.0
         seen = self._ranges[x.site]
         if x.kind != "gelu":
-            # The class token that asks the last attention was calibrated together with all other tokens.
+            # The last block's query reads the class token alone, but its range was calibrated on all tokens.
             alone = x.alone and not x.site.endswith("attention/input")
             room = _ROOM_OF_CLASS_TOKEN if alone else _ROOM[x.kind]
             return 0.0, room * seen.largest / INT8_MAX

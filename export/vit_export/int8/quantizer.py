@@ -17,28 +17,28 @@ from vit_export.write.lowering import Activation, PlacedLinear
 from vit_runtime.arrays import FloatArray
 
 RANGE_MARGIN: Final = 1.1
-"""Room for pictures to come: a value cut off costs far more than steps a tenth larger (docs/log.md)."""
+"""Room in a range for new pictures: a value cut off costs far more than steps a tenth larger (docs/log.md)."""
 _LOSSLESS_DB: Final = 200.0
 _UNCHANGED: Final = Spread(shift=np.zeros(1, np.float32), scale=np.ones(1, np.float32))
 _SHARES: Final = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-"""Of GELU's largest value, that are tried as the end of its range."""
+"""Shares of GELU's largest value that are tried as the end of its range."""
 Simulate = Callable[[Activation, FloatArray], FloatArray]
 
 
 @dataclass(kw_only=True)
 class Calibrated:
-    """What calibration found out, and a static int8 graph is written with."""
+    """What calibration found out; a static int8 graph is written with it."""
 
     ranges: dict[str, Range] = field(default_factory=dict)
-    """Of the equalised activations, by site."""
+    """Ranges of the equalised activations, by site."""
     weights: dict[str, QuantizedWeight] = field(default_factory=dict)
-    """By the linear layer's path."""
+    """Rounded weights, by the linear layer's path."""
     sqnr: dict[str, float] = field(default_factory=dict)
     """Signal to quantization noise of each linear layer's output in dB, by its path."""
 
 
 class Quantizer:
-    """Quantizes a model a few blocks at a time, as a `FloatGraph` has observed them."""
+    """Quantizes a model a few blocks at a time, from what a `FloatGraph` has observed of them."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Quantizer:
         """Takes the model's layers, recorded on weights that are not equalised yet, and how a target quantizes.
 
         `simulate` is given ranges of activations by site. With `constant_scales` the target has one scale for all rows,
-        also of what GELU puts out.
+        even for GELU's output.
         """
         self._equalised = equalised
         self._layers: dict[str, list[PlacedLinear]] = {}
@@ -62,15 +62,15 @@ class Quantizer:
         self.result = Calibrated()
 
     def layers_behind(self, sites: Iterable[str]) -> int:
-        """How many layers read what comes into these places."""
+        """Counts the layers that read what comes into these places."""
         return sum(len(self._layers[site]) for site in sites)
 
     def take(self, observed: dict[str, Observed], advance: Callable[[int], None]) -> None:
-        """Quantizes the layers behind the observed places, and lets go of the observations; calls back per layer."""
+        """Quantizes the layers that read the observed places; frees the observations, and calls `advance` per layer."""
         spreads = block_spreads(observed, lambda site: Spread.of_range(observed[site].low, observed[site].high))
         self._equalised.equalise(spreads)
         for site in list(observed):
-            seen = observed.pop(site)  # the second moments are large
+            seen = observed.pop(site)  # freed one by one: the second moments are large
             spread = _spread_of(site, spreads)
             self.result.ranges[site] = _range(seen, spread)
             moment = SecondMoment(_equalised_moment(seen, spread))
@@ -88,10 +88,10 @@ class Quantizer:
                 advance(1)
 
     def _least_loss(self, x: Activation, samples: FloatArray) -> Range:
-        """The part of GELU's range that quantizes samples (rows, width) with the least squared error.
+        """Finds the part of GELU's range that quantizes samples (rows, width) with the least squared error.
 
-        Its largest values are few: where one constant scale has to do for all rows, cutting them off can cost less than
-        coarse steps for all the others. Elsewhere cutting off is ruinous (docs/log.md).
+        GELU's largest values are few. If one constant scale has to serve all rows, cutting them off can cost less than
+        coarse steps for all other values. In other places cutting off is ruinous (docs/log.md).
         """
         seen = self.result.ranges[x.site]
 
@@ -102,7 +102,7 @@ class Quantizer:
 
 
 def block_spreads(sites: Iterable[str], spread: Callable[[str], Spread]) -> dict[str, BlockSpread]:
-    """The spreads of all blocks that have places among `sites`, by their weights' prefix; `spread` gives a place's."""
+    """Gives the spreads of blocks with places among `sites`, by their weights' prefix; `spread` gives one place's."""
     blocks = sorted({site.split("/")[1] for site in sites if site.startswith("encoder/")}, key=int)
     return {
         block_name(int(block)): BlockSpread(
@@ -115,7 +115,7 @@ def block_spreads(sites: Iterable[str], spread: Callable[[str], Spread]) -> dict
 
 
 def _spread_of(site: str, spreads: Mapping[str, BlockSpread]) -> Spread:
-    """How an activation was changed by equalisation; GELU and pixels are not."""
+    """Gives the change that equalisation made to an activation; GELU and pixels are not changed."""
     part, *rest = site.split("/")
     if part != "encoder":
         return _UNCHANGED
@@ -135,7 +135,7 @@ def _range(seen: Observed, spread: Spread) -> Range:
 
 
 def _equalised_moment(seen: Observed, spread: Spread) -> torch.Tensor:
-    """E[x' x'ᵀ] of x' = (x - shift) / scale, from the sums over x; (width, width)."""
+    """Gives E[x' x'ᵀ] of x' = (x - shift) / scale, from the sums over x; (width, width)."""
     if spread is _UNCHANGED:
         return seen.moment / seen.weight
     shift, scale = (torch.from_numpy(values).double() for values in (spread.shift, spread.scale))
@@ -146,7 +146,7 @@ def _equalised_moment(seen: Observed, spread: Spread) -> torch.Tensor:
 
 
 def _sqnr(signal: FloatArray, noisy: FloatArray) -> float:
-    """10 log₁₀ of signal power over noise power; a layer that always answers zero has lost nothing."""
+    """Gives signal over noise in dB, 10 log₁₀ of their powers; a layer that always answers zero has lost nothing."""
     noise = float(np.square(noisy - signal, dtype=np.float64).sum())
     power = float(np.square(signal, dtype=np.float64).sum())
     if noise == 0 or power == 0:

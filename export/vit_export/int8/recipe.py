@@ -1,4 +1,4 @@
-"""How the int8 graphs of one model are made, whichever of its layers stay float."""
+"""The recipe for a model's int8 graphs, whichever of its layers stay float."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ACTIVATIONS: Final = {
     ("portable", "static"): "int8 symmetric, calibrated",
 }
 LOWERINGS: Final[dict[Target, type[CpuInt8 | PortableInt8]]] = {"cpu": CpuInt8, "portable": PortableInt8}
-"""How int8 products are written, by target; CUDA has no fast ones."""
+"""How int8 products are written, by target; CUDA has no fast int8 products."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +29,15 @@ class Int8Recipe:
     """A model, equalised and rounded."""
 
     blueprint: Blueprint
-    """With equalised weights."""
+    """The model, with equalised weights."""
     target: Target
     rounder: WeightRounder
     layers: tuple[str, ...]
-    """Paths of the linear layers that int8 is for, in the order of the graph; the head is none of them."""
+    """Paths of the linear layers that int8 is for, in the order of the graph; the head is not among them."""
     float32_bytes: int
-    """Size of the same model in float32."""
+    """Size of the same model's weights in float32, in bytes."""
     calibrated: Calibrated | None
-    """None for dynamic quantization."""
+    """What calibration found out; None for dynamic quantization."""
 
     def graph(self, keep_float: Sequence[str]) -> GraphBuilder:
         """Records the graph with some layers in float."""
@@ -45,18 +45,18 @@ class Int8Recipe:
         return build_graph(self.blueprint, LOWERINGS[self.target](self.rounder, ranges, frozenset(keep_float)))
 
     def kept(self, wanted: int | tuple[str, ...]) -> tuple[str, ...]:
-        """The layers to keep in float for what a user asked for; see `layers_to_keep`."""
+        """Gives the layers to keep in float, as a user asked; see `layers_to_keep`."""
         sqnr = None if self.calibrated is None else self.calibrated.sqnr
         return layers_to_keep(wanted, self.layers, sqnr)
 
     def worst(self) -> list[str]:
-        """The layers by what they lose, the worst first; none for dynamic quantization."""
+        """Lists the layers by their loss, the worst first; empty for dynamic quantization."""
         return [] if self.calibrated is None else worst_first(self.calibrated.sqnr)
 
     def facts(
         self, kept: tuple[str, ...], calibration: Calibration | None = None, agreement: Agreement | None = None
     ) -> Quantization:
-        """What the artifact says about its quantization."""
+        """Gives what the artifact says about its quantization."""
         scheme: Literal["static", "dynamic"] = "dynamic" if self.calibrated is None else "static"
         sqnr = {} if self.calibrated is None else self.calibrated.sqnr
         return Quantization(

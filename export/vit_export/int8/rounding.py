@@ -1,4 +1,4 @@
-"""Float weights to int8 with one scale an output channel.
+"""Rounds float weights to int8, with one scale an output channel.
 
 Plain rounding keeps each weight closest to its value. Where the second moment of a layer's inputs is known, rounding
 keeps the layer's *output* closest instead: each column's rounding error is made up for by the columns still to come
@@ -17,7 +17,7 @@ import torch
 from vit_runtime.arrays import FloatArray
 
 INT8_MAX: Final = 127
-"""Symmetric: -128 is not used, so that negating a weight changes nothing."""
+"""Largest size of an int8 weight: -128 is not used, so that both signs are alike."""
 _DAMPING: Final = 0.01
 """Share of the mean diagonal added to the second moment, as in the paper's own code."""
 _COLUMNS: Final = 128
@@ -26,21 +26,21 @@ _COLUMNS: Final = 128
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizedWeight:
-    """W ≈ scale · values."""
+    """An int8 weight and its scales: W ≈ scale · values."""
 
     values: npt.NDArray[np.int8]
-    """(out, in), -127 to 127."""
+    """The rounded weight (out, in), from -127 to 127."""
     scale: FloatArray
-    """(out,), above zero."""
+    """The scale of each output channel (out,), above zero."""
 
     def dequantized(self) -> FloatArray:
-        """The weights that the int8 product really uses: float32 (out, in)."""
+        """Gives the weights that the int8 product really uses: float32 (out, in)."""
         return self.values.astype(np.float32) * self.scale[:, None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Between which values an activation was seen."""
+    """The least and the largest value that an activation was seen to have."""
 
     low: float
     high: float
@@ -59,7 +59,7 @@ def round_to_nearest(weight: FloatArray) -> QuantizedWeight:
 
 
 def channel_scales(weight: FloatArray) -> FloatArray:
-    """The scale of each output channel (out,): the largest weight becomes 127; 1 for a channel of zeros."""
+    """Gives the scale of each output channel (out,): the largest weight becomes 127; 1 for a channel of zeros."""
     largest = np.abs(weight).max(axis=1)
     # A denormal scale would turn into zero or infinity in some kernel's arithmetic.
     return np.where(largest > np.finfo(np.float32).tiny * INT8_MAX, largest / INT8_MAX, 1.0).astype(np.float32)
@@ -71,7 +71,7 @@ class SecondMoment:
     def __init__(self, moment: torch.Tensor) -> None:
         """Takes float (in, in), symmetric and positive semidefinite."""
         moment = (moment.double() + moment.double().T) / 2
-        # The paper's order: the columns whose inputs are largest first, while others are left to make up for them.
+        # The paper's order: columns with the largest inputs come first, while others are left to make up for them.
         self._order = moment.diagonal().argsort(descending=True)
         self._factor = _factorise(moment[self._order][:, self._order])
 
@@ -98,10 +98,10 @@ class SecondMoment:
 
 
 def _factorise(moment: torch.Tensor) -> torch.Tensor:
-    """The upper triangular U with Uᵀ U = moment⁻¹, of a damped moment: float64 (in, in).
+    """Gives the upper triangular U with Uᵀ U = moment⁻¹, of a damped moment: float64 (in, in).
 
-    Inputs that hardly vary leave a moment of rounding errors, which may be indefinite: it is damped more. Where nothing
-    is left the factor is the identity's, and rounding goes to the nearest.
+    If inputs hardly vary, the moment is mostly rounding errors and may be indefinite: it is then damped more. If no
+    damping helps, the factor is the identity, and weights are rounded to the nearest.
     """
     unit = torch.eye(len(moment), dtype=moment.dtype)
     size = float(moment.diagonal().clamp(min=0).mean())

@@ -1,11 +1,11 @@
-"""uint8 activations with a scale for each row, taken while the model runs: as graph nodes, and the same in NumPy.
+"""uint8 activations with a scale for each row, measured while the model runs: as graph nodes, and in NumPy.
 
-- **symmetric**: zero point 128, the row's largest value is 127 steps away.
-- **floored**, for what GELU puts out, which is nowhere below -0.17: the zero point is the largest whole number z for
-  which steps of floor / z still reach the row's maximum. Zero point times scale is then the floor in every row, so that
-  one vector in the bias takes all of them away.
-- **two roundings**, 16 bits: what the first leaves is quantized once more in steps a 254th as large, and stacked below
-  it as further rows: onnxruntime would pack the weights of a second product once more.
+- **symmetric**: the zero point is 128, and the row's largest value is 127 steps away.
+- **floored**, for GELU's output, which is nowhere below -0.17: the zero point is the largest whole number z for which
+  steps of floor / z still reach the row's maximum. Zero point times scale is then the floor in every row, so that one
+  vector in the bias takes away the floors of all rows.
+- **two roundings**, 16 bits: the rest of the first rounding is quantized once more, in steps a 254th as large. It is
+  stacked below the first as further rows, because onnxruntime would pack the weights again for a second product.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from vit_export.write.lowering import Activation
 from vit_runtime.arrays import FloatArray
 
 ZERO_POINT: Final = 128
-"""Of activations that are quantized symmetrically."""
+"""Zero point of activations that are quantized symmetrically."""
 STEPS: Final = 127.0
 """Steps on each side of that zero point; -128 is left out so that both sides are alike."""
 GELU_FLOOR: Final = 0.17
 """GELU is nowhere below -0.17 (its minimum is -0.16997)."""
 _MOST: Final = 255.0
 _FINER: Final = 254.0
-"""Steps of the second rounding within one step of the first: what is left is half a step at most, either way."""
+"""Steps of the second rounding within one step of the first: the rest is half a step at most, either way."""
 _SMALLEST: Final = 1e-12
-"""Keeps a row of zeros from dividing by zero."""
+"""Smallest value to divide by, for rows of zeros."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,9 @@ class Rows:
     """A recorded activation with a scale for each row, as a matrix."""
 
     values: str
-    """uint8 (N·rows, width); of two roundings (2·N·rows, width)."""
+    """Name of the rounded values: uint8 (N·rows, width), or (2·N·rows, width) after two roundings."""
     scale: str
-    """float32 (N·rows, 1)."""
+    """Name of the scales: float32 (N·rows, 1)."""
 
 
 class RowQuantizer:
@@ -51,7 +51,7 @@ class RowQuantizer:
         self._middles: dict[int, str] = {}
 
     def symmetric(self, g: GraphBuilder, x: Activation, *, twice: bool = False) -> Rows:
-        """Records scale = max |row| / 127 and the rounded rows, with `twice` their rest below them."""
+        """Records scale = max |row| / 127 and the rounded rows; with `twice`, also their rest below them."""
         if x.value in self._rows:
             return self._rows[x.value]
         matrix, high = _matrix_and_maximum(g, x)
@@ -97,7 +97,7 @@ class RowQuantizer:
         return self._rows[x.value]
 
     def _middle(self, g: GraphBuilder, x: Activation, like: str) -> str:
-        """A vector of the zero point 128 as long as another: QuantizeLinear wants one for each scale."""
+        """Gives a vector of zero points 128, as long as `like`: QuantizeLinear needs one for each scale."""
         if x.rows not in self._middles:
             middle = g.constant("zero_point/as_float", float(ZERO_POINT), np.float32)
             vector = g.node("Clip", [like, middle, middle], x.step(g, "zero_point/as_float"))
@@ -118,7 +118,7 @@ def whole_and_rest(g: GraphBuilder, y: str, name: str, width: int) -> str:
 
 
 def simulate_symmetric(values: FloatArray, *, twice: bool = False) -> FloatArray:
-    """What `RowQuantizer.symmetric` makes of activations (rows, width), back in float32."""
+    """Gives what `RowQuantizer.symmetric` makes of activations (rows, width), back in float32."""
     scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.float32(_SMALLEST)) / np.float32(STEPS)
     kept = np.rint(values / scale) * scale
     if twice:
@@ -128,7 +128,7 @@ def simulate_symmetric(values: FloatArray, *, twice: bool = False) -> FloatArray
 
 
 def simulate_floored(values: FloatArray) -> FloatArray:
-    """What `RowQuantizer.floored` makes of activations (rows, width), back in float32."""
+    """Gives what `RowQuantizer.floored` makes of activations (rows, width), back in float32."""
     floor = np.float32(GELU_FLOOR)
     exact = np.float32(GELU_FLOOR * _MOST) / (values.max(axis=1, keepdims=True) + floor)
     exact = np.clip(exact, 0, np.float32(_MOST - 1))

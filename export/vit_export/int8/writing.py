@@ -33,7 +33,7 @@ def write_static(
     """Writes a calibrated graph, and returns what the artifact says about it.
 
     Raises:
-        VerificationError: its answers change more often than `request.max_drop` allows, even with all layers in float.
+        VerificationError: the answers change more often than `request.max_drop` allows, even with all layers in float.
     """
     with TemporaryDirectory(dir=work.file.path.parent) as folder:
         recipe, answers = with_pictures(blueprint, request.target, pictures, Path(folder), work.progress)
@@ -43,12 +43,12 @@ def write_static(
         model = work.description.model
         raise VerificationError(model, "changes its answers even with all layers in float", "export it in fp32")
     if count != trials.last:
-        trials.attempt(count)  # the search ended with another
+        trials.attempt(count)  # the file still holds the graph of another count
     return trials.found[count]
 
 
 class _Trials:
-    """Graphs with more and more layers in float, the worst first; the file holds the last one."""
+    """Tries graphs with more and more layers in float, the worst first; the file holds the last graph tried."""
 
     def __init__(
         self,
@@ -67,11 +67,11 @@ class _Trials:
         self.others = [layer for layer in recipe.worst() if layer not in self._asked]
         """The layers that may stay float besides those asked for, the worst first."""
         self.found: dict[int, Quantization] = {}
-        """What became of each count that was tried."""
+        """What the artifact says about its quantization, for each count that was tried."""
         self.last: int | None = None
 
     def attempt(self, count: int) -> bool:
-        """Writes the file with so many more layers in float; whether its answers change seldom enough."""
+        """Writes the file with `count` more layers in float, and says whether its answers change seldom enough."""
         work, calibration = self._work, self._pictures.facts
         more = self.others[:count]
         kept = tuple(layer for layer in self._recipe.layers if layer in self._asked or layer in more)

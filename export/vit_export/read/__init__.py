@@ -1,1 +1,1 @@
-"""Reads checkpoints: one file a family, and what they have in common."""
+"""Reads checkpoints: a file for each family, and files for what the families share."""

@@ -1,4 +1,4 @@
-"""What is taken although a checkpoint does not say it: the artifact lists it, and `vit-run check` repeats it."""
+"""Assumptions where a checkpoint says nothing: the artifact lists them, and `vit-run check` repeats them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _ASKED: Final = "as asked for at the export"
 
 
 def heads(count: int, *, asked: bool, rule: str) -> Assumption:
-    """The number of attention heads, which leaves no trace in any weight."""
+    """The assumed number of attention heads, which leaves no trace in any weight."""
     return Assumption(subject="heads", value=str(count), basis=_ASKED if asked else rule)
 
 
 def gelu(kind: str, basis: str) -> Assumption:
-    """The kind of GELU, which leaves no trace either."""
+    """The assumed kind of GELU, which leaves no trace in any weight."""
     return Assumption(subject="gelu", value=kind, basis=basis)
 
 
 def preprocessing(preset: Preset, options: PreprocessingOptions) -> Assumption:
-    """How pictures are prepared: a preset by name, and what the user has asked for instead of parts of it."""
+    """The assumed preparation of pictures: a preset's name, and the parts that the user has replaced."""
     asked = [field.name for field in fields(options) if getattr(options, field.name) is not None]
     value = f"{preset.name}, but for {', '.join(asked)}, {_ASKED}" if asked else preset.name
     return Assumption(subject="preprocessing", value=value, basis=preset.why)

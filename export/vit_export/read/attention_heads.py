@@ -1,6 +1,6 @@
 """How many attention heads a model has, where only the width of its tokens is known.
 
-Heads leave no trace in any weight. Of published Vision Transformers most are 64 wide.
+The number of heads leaves no trace in any weight. Most published Vision Transformers have heads 64 wide.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _WIDTH: Final = 64
 
 
 def heads_of(width: int, *, asked: int | None, exceptions: Mapping[int, int]) -> int:
-    """The number of heads: what was asked for, else that of a known exception by width, else width / 64.
+    """Gives the number of heads: the one asked for, else a known exception for this width, else width / 64.
 
     Raises:
-        UsageError: it cannot be guessed, or does not divide the width.
+        UsageError: the number cannot be guessed, or does not divide the width.
     """
     heads = asked or exceptions.get(width)
     if heads is None and width % _WIDTH:

@@ -1,9 +1,9 @@
-"""From a checkpoint's own names to those that the graph reads, whatever the family.
+"""Turns a checkpoint's own names into those that the graph reads, whatever the family.
 
-The graph's names are torchvision's (`torchvision.models.VisionTransformer`), and where a model has more tokens
-`distillation_token` (1, 1, D) and `register_tokens` (1, R, D). `encoder.pos_embedding` (1, S, D) has a row for every
-token, of zeros where the family adds no position. What can be folded into weights is folded here and leaves no trace in
-the graph: LayerScale, missing biases, a second head.
+The graph's names are torchvision's (`torchvision.models.VisionTransformer`). Models with more tokens also have
+`distillation_token` (1, 1, D) or `register_tokens` (1, R, D). `encoder.pos_embedding` (1, S, D) has a row for every
+token; where the family adds no position, the row is zeros. LayerScale, missing biases and a second head are folded into
+the weights here, and leave no trace in the graph.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Pair: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 
 def on_paper(state: StateDict) -> StateDict:
-    """The same names and shapes without values.
+    """Copies the names and shapes of weights, without their values.
 
-    What a configuration claims is tried on these first: whatever does not fit is found before anything is allocated.
+    A configuration's claims are tried on this copy first: what does not fit is found before memory is taken.
     """
     return {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
 
 
 def block(layer: int, *, norms: tuple[Pair, Pair], qkv: Pair, output: Pair, mlp: tuple[Pair, Pair]) -> StateDict:
-    """One encoder block under the graph's names.
+    """Gives the weights of one encoder block under the graph's names.
 
     Args:
         layer: its number, from 0.
@@ -57,7 +57,7 @@ def named(name: str, pair: Pair) -> StateDict:
 
 
 def scaled_rows(pair: Pair, scale: torch.Tensor) -> Pair:
-    """LayerScale (Touvron et al. 2021, "Going deeper with Image Transformers") folded into the layer in front of it.
+    """Folds LayerScale (Touvron et al. 2021, "Going deeper with Image Transformers") into the layer in front of it.
 
     diag(scale) (W x + b) = (diag(scale) W) x + diag(scale) b.
     """
@@ -66,5 +66,5 @@ def scaled_rows(pair: Pair, scale: torch.Tensor) -> Pair:
 
 
 def mean_of_heads(first: Pair, second: Pair) -> Pair:
-    """The average of two linear heads on two tokens as one head (C, 2·D) on both: DeiT's, when it is not trained."""
+    """Makes one head (C, 2·D) that averages two linear heads on two tokens, as DeiT does outside of training."""
     return torch.cat([first[0], second[0]], dim=1) / 2, (first[1] + second[1]) / 2

@@ -1,7 +1,7 @@
-"""What a family's reader makes of a checkpoint.
+"""What a family's reader finds in a checkpoint.
 
-Nothing in it depends on what a user wants otherwise, but for the number of attention heads, which only the user can say
-where no configuration does.
+It is the same for every request, except for the number of attention heads: where no configuration states that number,
+only the user can.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Contents:
 
     source: Source
     files: Path | None
-    """Where a library could load it from: a file of weights, or the folder with `config.json` and all that was fetched;
-    None for torchvision's, which need no other reader."""
+    """Path that a library could load the checkpoint from: a file of weights, or the folder with `config.json` and all
+    that was fetched; None for torchvision's weights, which need no other reader."""
     state: StateDict
-    """float32, under torchvision's names; see `vit_export.read.canonical`."""
+    """Weights in float32, under torchvision's names; see `vit_export.read.canonical`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +39,20 @@ class Checkpoint:
     architecture: Architecture
     preparation: Preparation
     assumptions: tuple[Assumption, ...]
-    """What the files do not say and was taken all the same, but for the preparation of pictures, which says it itself.
-    """
+    """What was assumed because the files do not say it; an assumed preparation of pictures is in `preparation`."""
     labels: tuple[str, ...] | None
     """The class names that come with the weights; None where they bring none."""
     usually_labelled: bool = False
-    """Whether such files bring class names as a rule, so that it is worth a note where they do not."""
+    """Whether such files usually bring class names; the user is then told if they are missing."""
     heads_known_by: str | None = None
-    """What says how many attention heads there are, as the middle of a message; None where a user may say it."""
+    """What fixes the number of attention heads, as the middle of a message; None where a user may choose it."""
     takes_any_size: bool = False
     """Whether the model was trained to read pictures of other sizes than its weights are for."""
     resizing: Resizing
-    """How its library fits position embeddings to another size."""
+    """How the checkpoint's library fits position embeddings to another size."""
     read: Callable[[], Contents]
-    """Gives the weights, downloaded and read only now where a configuration or torchvision says all else.
+    """Gives the weights. They are downloaded and read only now, where a configuration or torchvision says all else.
 
     Raises:
-        VitEdgeError: of `vit_export.errors`: they cannot be had, or do not fit the architecture.
+        VitEdgeError: one of `vit_export.errors`: the weights cannot be had, or do not fit the architecture.
     """

@@ -1,4 +1,4 @@
-"""Whose checkpoint this is, told by the name of one weight that every checkpoint of a family has."""
+"""Tells whose checkpoint this is, by the name of a weight that every checkpoint of the family has."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SIGN: Final[Mapping[Family, str]] = {
 }
 """The weight that reads the patches, by each family's name for it."""
 _CALLED: Final[Mapping[Family, str]] = {"torchvision": "torchvision", "timm": "timm", "huggingface": "Hugging Face"}
-"""In messages."""
+"""What messages call each family."""
 
 
 def refuse_other_families(names: Iterable[str], family: Family, where: object) -> None:
-    """Names the library whose Vision Transformer this is, where it is another one's.
+    """Refuses a checkpoint of another library's Vision Transformer, and names that library.
 
     Raises:
-        CheckpointError: it is another library's.
+        CheckpointError: the names of the weights are another library's.
     """
     others = {sign: other for other, sign in SIGN.items() if other != family}
     for name in names:

@@ -1,4 +1,4 @@
-"""What a model is, a name of torchvision's, a file, a folder or a repository of the hub, and who reads it."""
+"""Finds out whether a model is a torchvision name, a file, a folder or a hub repository, and who reads it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _FILE_SUFFIXES: Final = (".pth", ".pt", ".bin", ".safetensors", ".ckpt")
 
 
 def read_checkpoint(request: ExportRequest, progress: Progress) -> Checkpoint:
-    """Finds out what `request.model` is, and reads what its files say of it.
+    """Finds out what `request.model` is, and reads what its files say about it.
 
     torchvision's names, files and folders come before names that the hub might have.
 
     Raises:
-        VitEdgeError: of `vit_export.errors`, for whatever cannot be found, does not fit or is not supported.
+        VitEdgeError: one of `vit_export.errors`, for whatever cannot be found, does not fit or is not supported.
     """
     name = request.name
     if name in torchvision.MODELS:
@@ -53,9 +53,9 @@ def read_checkpoint(request: ExportRequest, progress: Progress) -> Checkpoint:
 
 
 def model_name(model: str) -> str:
-    """What to call the export of a model: its name without folders, owner, and a checkpoint file's suffix.
+    """Gives the name for a model's export: the model's name without folders, owner, or a checkpoint file's suffix.
 
-    A hub id's dots are no suffix: `timm/vit_base_patch16_224.augreg_in21k`.
+    A dot in a hub id begins no suffix: `timm/vit_base_patch16_224.augreg_in21k`.
     """
     path = Path(model)
     if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it takes names too long for a file
@@ -67,7 +67,7 @@ def model_name(model: str) -> str:
 
 
 def _on_the_hub(name: str) -> str | None:
-    """The hub's id for a name that may be one; None for what looks like a file."""
+    """Gives the hub's id if the name may be one; None if the name looks like a file."""
     for prefix in _HUB_PREFIXES:
         name = name.removeprefix(prefix)
     if Path(name).suffix.lower() in _FILE_SUFFIXES:

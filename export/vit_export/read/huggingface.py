@@ -1,7 +1,7 @@
 """Vision Transformers of Hugging Face's transformers: ViT, DeiT, DINO (a ViT), DINOv2 with and without registers.
 
-Read from `config.json`, `preprocessor_config.json` and the weights, without transformers. Names and layer order are
-those of `transformers/models/{vit,deit,dinov2,dinov2_with_registers}/modeling_*.py`.
+They are read from `config.json`, `preprocessor_config.json` and the weights, without transformers. Names and layer
+order are those of `transformers/models/{vit,deit,dinov2,dinov2_with_registers}/modeling_*.py`.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class _Family:
     """What tells one model type from another."""
 
     prefix: str
-    """Of the weights of a model with a head."""
+    """What the names of weights begin with in a model with a head."""
     layer_norm_eps: float
-    """Where the configuration does not say; so with the next."""
+    """LayerNorm's epsilon where the configuration states none; `patch_size` below is such a default too."""
     patch_size: int
     distillation_token: bool = False
     dinov2: bool = False
-    """LayerScale, other names in the blocks, a head that reads the patches' mean too, any picture size."""
+    """DINOv2's traits: LayerScale, other names in blocks, a head that reads the patches' mean too, any picture size."""
     registers: int = 0
     antialias: bool = False
-    """Whether positions are made fewer with a widened filter."""
+    """Whether a position table is made smaller with a widened filter."""
 
 
 _FAMILIES: Final[Mapping[str, _Family]] = {
@@ -74,7 +74,7 @@ _GELU: Final[Mapping[str, Literal["erf", "tanh"]]] = {
 }
 _PLACEHOLDER: Final = re.compile(r"LABEL_\d+")
 _TODAY: Final = (
-    # transformers 5 calls these so in memory, and some files do too.
+    # transformers 5 uses these names in memory, and so do some files.
     (re.compile(r"(^|\.)layers\.(\d+)\."), r"\1encoder.layer.\2."),
     (re.compile(r"\.attention\.([qkv])_proj\."), r".attention.attention.\1."),
     (re.compile(r"\.attention\.attention\.q\."), ".attention.attention.query."),
@@ -85,10 +85,10 @@ _TODAY: Final = (
 
 
 def read_repository(repository: Repository, config: Mapping[str, Any], progress: Progress) -> Checkpoint:
-    """A model as its files describe it.
+    """Reads a model as its files describe it.
 
     Raises:
-        VitEdgeError: of `vit_export.errors`, for whatever is missing, contradicts itself, or is not supported.
+        VitEdgeError: one of `vit_export.errors`, for whatever is missing, contradicts itself, or is not supported.
     """
     where = f"{repository.where}/{CONFIG}"
     family, head = _kind(config, where)
@@ -132,7 +132,7 @@ def read_repository(repository: Repository, config: Mapping[str, Any], progress:
 
 
 def _preparation(repository: Repository, model_type: str, image_size: int) -> Preparation:
-    """What the image processor's file says, or the family's usual preparation."""
+    """Gives the preparation in the image processor's file, or else the family's usual one."""
     document = read_json(repository, PROCESSOR)
     if document is not None:
         stated = read_processor(document, model_type, f"{repository.where}/{PROCESSOR}")
@@ -159,7 +159,7 @@ def _kind(config: Mapping[str, Any], where: str) -> tuple[_Family, _Head]:
 
 
 def _classes(config: Mapping[str, Any], where: str) -> tuple[int, tuple[str, ...] | None]:
-    """How many classes there are, and their names by number; None where they have transformers' placeholders."""
+    """Gives the number of classes, and their names in order; None if the names are transformers' placeholders."""
     names = config.get("id2label")
     if names is None:
         count = config.get("num_labels", 2)  # transformers' default
@@ -177,7 +177,7 @@ def _classes(config: Mapping[str, Any], where: str) -> tuple[int, tuple[str, ...
 
 
 def _architecture(config: Mapping[str, Any], family: _Family, head: _Head, classes: int, where: str) -> Architecture:
-    """The sizes that the configuration states; what it leaves out has transformers' default."""
+    """Gives the sizes that the configuration states; sizes that it leaves out have transformers' defaults."""
 
     def number(key: str, default: int) -> int:
         value = config.get(key, default)
@@ -231,7 +231,7 @@ def _gelu(config: Mapping[str, Any], where: str) -> Literal["erf", "tanh"]:
 def _canonical(
     state: StateDict, *, arch: Architecture, family: _Family, head: _Head, where: str, qkv_bias: bool
 ) -> StateDict:
-    """The weights under the graph's names."""
+    """Gives the weights under the graph's names."""
     width = arch.width
     reader = StateReader(_files_names(state, family), where, f"the model that its {CONFIG} describes")
     reader.drop(r"pooler\.dense\.(weight|bias)|embeddings\.mask_token")
@@ -275,7 +275,7 @@ def _block(reader: StateReader, layer: int, arch: Architecture, family: _Family,
 
 
 def _files_names(state: StateDict, family: _Family) -> StateDict:
-    """The names that published files have, without the prefix that a model with a head puts in front."""
+    """Renames weights as in published files, without the prefix of a model with a head."""
     renamed: StateDict = {}
     for name, tensor in state.items():
         name = name.removeprefix(family.prefix)  # noqa: PLW2901 - rewriting the name is the purpose

@@ -20,7 +20,7 @@ def read_labels(labels: PathLike) -> tuple[str, ...]:
         labels: a text file in UTF-8, or "imagenet" for the names that torchvision gives ImageNet-1k's classes.
 
     Raises:
-        LabelsError: the file is missing, no UTF-8 text, or has an empty line.
+        LabelsError: the file is missing, is not UTF-8 text, or has an empty line.
     """
     if os.fspath(labels) == IMAGENET_LABELS:
         return tuple(get_model_weights("vit_b_16").DEFAULT.meta["categories"])
@@ -34,7 +34,7 @@ def check_labels(names: tuple[str, ...], classes: int, labels: PathLike) -> None
     """Compares the number of names with the model's classes.
 
     Raises:
-        LabelsError: they differ.
+        LabelsError: the two numbers differ.
     """
     if len(names) != classes:
         raise LabelsError(labels, f"has {len(names)} names for {classes} classes", _REMEDY)

@@ -1,4 +1,4 @@
-"""How pictures are prepared for a checkpoint, at whatever size they are wanted."""
+"""How pictures are prepared for a checkpoint, at any size."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ class Preset:
 
     name: str
     why: str
-    """That the checkpoint does not say it, as a sentence."""
+    """A sentence which says that the checkpoint does not state its preparation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """How pictures are prepared as the files state it, and at any other size."""
+    """How pictures are prepared, at the size that the files state and at any other."""
 
     image_size: int
-    """Height and width of the pictures that come out, as stated."""
+    """Height and width of a prepared picture in pixels, as stated."""
     stated_in: str
-    """What states it, for messages: a file's name."""
+    """What states the preparation, for messages: a file's name."""
     at: Callable[[int], Preprocessing]
-    """The same preparation for pictures of a size that come out; raises `ValueError` where none is possible."""
+    """Gives the same preparation for another size of prepared pictures; raises `ValueError` where none is possible."""
     preset: Preset | None = None
-    """None where the checkpoint states it itself."""
+    """The preset that is assumed; None where the checkpoint states the preparation itself."""
 
 
 def in_proportion(stated: Preprocessing, stated_in: str, preset: Preset | None = None) -> Preparation:
-    """A preparation whose resize keeps its proportion to the crop at other sizes: the same part of the picture."""
+    """Keeps the resize in proportion to the crop at other sizes, so that the same part of the picture is seen."""
 
     def at(image_size: int) -> Preprocessing:
         edge, exact = stated.resize_shortest_edge, stated.resize_hw
@@ -67,10 +67,10 @@ def imagenet_preset(image_size: int) -> Preprocessing:
 
 
 def with_options(preprocessing: Preprocessing, options: PreprocessingOptions) -> Preprocessing:
-    """Replaces what the user has asked for otherwise.
+    """Replaces the parts of a preparation that the user asks to change.
 
     Raises:
-        UsageError: pictures cannot be prepared so.
+        UsageError: pictures cannot be prepared in this way.
     """
     if isinstance(options.resize, int):
         preprocessing = replace(preprocessing, resize_shortest_edge=options.resize, resize_hw=None)

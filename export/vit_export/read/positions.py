@@ -1,4 +1,4 @@
-"""Position embeddings: a row for every token, and another size of picture."""
+"""Gives position embeddings a row for every token, and fits them to other sizes of pictures."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vit_runtime.artifact import Architecture
 POSITIONS: Final = "encoder.pos_embedding"
 
 Resizing = Literal["corners", "centres", "antialiased"]
-"""Bicubic all: on a grid from corner to corner, as torchvision does it; from the centres of the patches; or that with a
-filter that is widened where the table becomes smaller."""
+"""How a position table is resized, always bicubic. "corners" takes a grid from corner to corner, as torchvision does.
+"centres" takes the centres of the patches. "antialiased" does so with a filter that is widened for a smaller table."""
 
 
 def all_tokens(table: torch.Tensor, *, first: int, prefix: int) -> torch.Tensor:
-    """A table with a row for every token, of zeros where the family adds no position.
+    """Gives a table a row for every token; rows are zeros where the family adds no position.
 
     Args:
         table: (1, first + G·G, D) as the checkpoint holds it.
-        first: how many of the tokens in front of the patches it has positions for.
-        prefix: how many tokens there are in front of the patches; those it has none for come last.
+        first: how many of the tokens in front of the patches the table has positions for.
+        prefix: how many tokens there are in front of the patches; tokens without a position come last.
 
     Returns:
         (1, prefix + G·G, D).
@@ -38,7 +38,7 @@ def all_tokens(table: torch.Tensor, *, first: int, prefix: int) -> torch.Tensor:
 def at_size(
     state: StateDict, arch: Architecture, image_size: int, resizing: Resizing
 ) -> tuple[StateDict, Architecture]:
-    """The same model for pictures of another size: its position embedding (1, S, D) interpolated."""
+    """Fits a model to pictures of another size, by interpolating its position embedding (1, S, D)."""
     resized = replace(arch, image_size=image_size)
     table = state[POSITIONS]
     if resizing == "corners":

@@ -1,6 +1,6 @@
 """Decides once what a checkpoint leaves open and a user may want otherwise: size, preparation, names of classes.
 
-All rules about options that depend on the model are here; those that a request breaks by itself are in
+All rules for options that depend on the model are here; rules that a request can break by itself are in
 `vit_export.checks`.
 """
 
@@ -31,22 +31,22 @@ class Prepared:
     name: str
     source: Source
     files: Path | None
-    """Where a library could load it from; see `Contents`."""
+    """Path that a library could load the checkpoint from; see `Contents`."""
     architecture: Architecture
     preprocessing: Preprocessing
     assumptions: tuple[Assumption, ...]
     labels: tuple[str, ...] | None
     state: StateDict
-    """float32, under the graph's names; see `vit_export.read.canonical`."""
+    """Weights in float32, under the graph's names; see `vit_export.read.canonical`."""
 
 
 def read_and_prepare(request: ExportRequest, progress: Progress) -> Prepared:
     """Reads the checkpoint that a request names, and prepares it as the request asks.
 
     Raises:
-        VitEdgeError: of `vit_export.errors`, for whatever cannot be found, does not fit or is not supported.
+        VitEdgeError: one of `vit_export.errors`, for whatever cannot be found, does not fit or is not supported.
     """
-    # First, since a wrong file should be found out before anything is fetched.
+    # Labels come first: a wrong file of them should be found before anything is fetched.
     labels = None if request.labels is None else read_labels(request.labels)
     return prepare(read_checkpoint(request, progress), request, labels, progress)
 
@@ -54,19 +54,19 @@ def read_and_prepare(request: ExportRequest, progress: Progress) -> Prepared:
 def prepare(
     checkpoint: Checkpoint, request: ExportRequest, labels: tuple[str, ...] | None, progress: Progress
 ) -> Prepared:
-    """Applies what the user wants to what a reader has found; only then `Checkpoint.read` is called.
+    """Applies the user's options to what a reader has found, and only then calls `Checkpoint.read`.
 
     Args:
         checkpoint: what the files say.
         request: what the user wants.
         labels: class names of the user's own, as `request.labels` gives them.
-        progress: told what was taken that the checkpoint does not say.
+        progress: told what was assumed because the checkpoint does not say it.
 
     Raises:
         UsageError: an option does not go with this checkpoint.
-        LabelsError: the names are not as many as the classes.
+        LabelsError: there are more or fewer names than classes.
         CheckpointError: the checkpoint contradicts itself about the size, or its weights cannot be read or do not fit.
-        DownloadError: they cannot be fetched.
+        DownloadError: its weights cannot be fetched.
     """
     own = checkpoint.architecture
     if request.heads is not None and checkpoint.heads_known_by is not None:
@@ -104,7 +104,7 @@ def _image_size(checkpoint: Checkpoint, request: ExportRequest) -> int:
     """Height and width of the pictures that the graph is to read.
 
     Raises:
-        UsageError: patches do not fill a picture of the size asked for; offers the next sizes.
+        UsageError: patches do not fill a picture of the size asked for; the message offers the next sizes.
         CheckpointError: the checkpoint contradicts itself, or no model can read pictures of its size.
     """
     native, stated = checkpoint.architecture, checkpoint.preparation
@@ -127,16 +127,16 @@ def _image_size(checkpoint: Checkpoint, request: ExportRequest) -> int:
 
 
 def _prepared(checkpoint: Checkpoint, request: ExportRequest, image_size: int) -> Preprocessing:
-    """The preparation for pictures of a size.
+    """Gives the preparation for pictures of one size.
 
     Raises:
-        UsageError: none is possible for the size asked for.
-        CheckpointError: none is possible as the checkpoint states it.
+        UsageError: no preparation is possible for the size asked for.
+        CheckpointError: no preparation is possible as the checkpoint states it.
     """
     stated = checkpoint.preparation
     try:
         return stated.at(image_size)
-    except (ValueError, OverflowError) as error:  # a whole number of JSON's may be larger than any float
+    except (ValueError, OverflowError) as error:  # a whole number in JSON can be larger than any float
         if request.image_size is not None:
             what = f"{image_size} does not go with the preparation: {error}"
             raise UsageError(option("image_size"), what) from error
@@ -145,7 +145,7 @@ def _prepared(checkpoint: Checkpoint, request: ExportRequest, image_size: int) -
 
 
 def _notes(checkpoint: Checkpoint, request: ExportRequest, preprocessing: Preprocessing) -> Sequence[str]:
-    """What the user should know of that the checkpoint does not say."""
+    """Gives the notes that tell the user what the checkpoint does not say."""
     notes = []
     if request.heads is None:
         notes += [

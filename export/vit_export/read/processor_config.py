@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "preprocessor_config.json"
 _RESAMPLING: Final[Mapping[int, Interpolation]] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers; its 4 (box) and 5 (hamming) prepare no published Vision Transformer."""
+"""Pillow's numbers for filters; no published Vision Transformer uses 4 (box) or 5 (hamming)."""
 _REFUSED: Final = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
 _HALF: Final = (0.5, 0.5, 0.5)
 _CLIP: Final = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -27,7 +27,7 @@ class _Processor:
     """What a processor does unless its file says otherwise (transformers, `image_processing_*.py`)."""
 
     square: bool
-    """Whether a size of one number is height and width, not the shortest edge."""
+    """Whether a single number means height and width, not the shortest edge."""
     size: int
     crop: int | None
     resample: int
@@ -57,7 +57,7 @@ def _remedy() -> str:
 
 
 def preset(model_type: str, image_size: int, where: str) -> Preprocessing:
-    """How a family's published models are prepared, where a checkpoint does not say.
+    """Gives the preparation of a family's published models, for a checkpoint that states none.
 
     Raises:
         CheckpointError: no picture can be prepared for that size.
@@ -72,10 +72,10 @@ def preset(model_type: str, image_size: int, where: str) -> Preprocessing:
 
 
 def read_processor(document: Mapping[str, Any], model_type: str, where: str) -> Preprocessing:
-    """The preparation that an image processor's file describes.
+    """Reads the preparation that an image processor's file describes.
 
     Raises:
-        CheckpointError: it is a processor, or does something, that the runtime does not know.
+        CheckpointError: the runtime does not know the processor, or one of its steps.
     """
     kind, processor = _processor(document, model_type, where)
     for key in ("do_resize", "do_rescale"):
@@ -136,7 +136,7 @@ def _preprocessing(
 
 
 def _resize(size: object, processor: _Processor, where: str) -> tuple[int | None, tuple[int, int] | None]:
-    """Shortest edge, or exact height and width."""
+    """Reads a size: the shortest edge, or the exact height and width."""
     if isinstance(size, Mapping):
         if set(size) == {"shortest_edge"} and _is_size(size["shortest_edge"]):
             return size["shortest_edge"], None
@@ -149,7 +149,7 @@ def _resize(size: object, processor: _Processor, where: str) -> tuple[int | None
 
 
 def _pair(size: object, key: str, where: str) -> tuple[int, int]:
-    """Height and width of one number, two numbers, or an object."""
+    """Reads height and width from one number, two numbers, or an object."""
     if isinstance(size, Mapping):
         size = [size.get("height"), size.get("width")]
     height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)

@@ -18,34 +18,34 @@ from vit_runtime.errors import one_line
 
 CONFIG: Final = "config.json"
 _WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin")
-"""In order of preference; each may be parted into shards that an index lists."""
+"""Names of files of weights, the preferred one first; each may be split into shards that an index lists."""
 _OTHERS: Final = ("tf_model.h5", "flax_model.msgpack", "model.npz", "model.onnx")
-"""Weights that other programs read."""
+"""Names of files of weights that only other programs read."""
 _MOST_JSON_BYTES: Final = 16 << 20
-"""Parsed, JSON takes up to twenty times its text; ImageNet-21k's configuration has 2 MB."""
+"""Largest JSON file read: parsed, it takes up to twenty times its size. ImageNet-21k's configuration has 2 MB."""
 _MOST_HEADER: Final = 1 << 16
 _LICENCE: Final = re.compile(r"^license:\s*(\S+)", re.MULTILINE)
 
 
 class Repository(Protocol):
-    """Files by name."""
+    """A model's files, by name."""
 
     name: str
     """What to call the model."""
     source: str
-    """What the artifact says of where the weights are from: no path of this machine."""
+    """Where the weights are from, as the artifact states it: never a path of this machine."""
     where: str
     """What to call the place in a message."""
 
     def find(self, file: str) -> Path | None:
-        """The local path of a file; None where there is none of that name.
+        """Gives the local path of a file; None where there is no file of that name.
 
         Raises:
-            DownloadError: it cannot be fetched.
+            DownloadError: the file cannot be fetched.
         """
 
     def glance(self, file: str) -> Path | None:
-        """The same for a file that is not worth waiting for: None also where a network that may be down is needed."""
+        """Finds a file that is not worth waiting for; gives None also where it needs a network that may be down."""
 
 
 class Folder:
@@ -67,10 +67,10 @@ class Folder:
 
 
 class Hub:
-    """A repository of the Hugging Face hub; what is in the hub's local cache is not looked up again."""
+    """A repository of the Hugging Face hub; files in the hub's local cache are not looked up again."""
 
     def __init__(self, repository: str, progress: Progress) -> None:
-        """Takes an id such as `google/vit-base-patch16-224`, with `@revision` behind it where it is not the newest."""
+        """Takes an id such as `google/vit-base-patch16-224`, followed by `@revision` for another than the newest."""
         self._id, _, revision = repository.partition("@")
         self._revision = revision or None
         self._progress = progress
@@ -86,7 +86,7 @@ class Hub:
         known = try_to_load_from_cache(self._id, file, revision=self._revision)
         if isinstance(known, str):
             return Path(known)
-        if known is not None:  # the cache remembers that there is none
+        if known is not None:  # the cache remembers that there is no such file
             return None
         self._progress.note(f"fetching {file} of {self.where} from the Hugging Face hub")
         try:
@@ -108,7 +108,7 @@ class Hub:
             raise DownloadError(self.where, "has no such revision", "leave @revision out for the newest") from error
         except hub.EntryNotFoundError:
             return None
-        except Exception as error:  # of HTTP and sockets, under any name
+        except Exception as error:  # HTTP and sockets raise many classes of errors
             raise self._unreachable(one_line(error)) from error
         self._online = True
         return Path(path)
@@ -137,7 +137,7 @@ class Hub:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the hub's client from reporting each of its tries; what comes of them is reported in one line."""
+    """Keeps the hub's client from reporting each try; the outcome is reported in one line."""
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -148,10 +148,10 @@ def _quiet() -> Iterator[None]:
 
 
 def read_json(repository: Repository, file: str) -> dict[str, Any] | None:
-    """A JSON object; None where there is no such file.
+    """Reads a JSON object from a file; None where there is no such file.
 
     Raises:
-        CheckpointError: it is no JSON object.
+        CheckpointError: the file holds no JSON object.
     """
     path = repository.find(file)
     if path is None:
@@ -170,16 +170,16 @@ def read_json(repository: Repository, file: str) -> dict[str, Any] | None:
 
 
 def folder_of(repository: Repository) -> Path | None:
-    """The local folder that its `config.json` lies in, for a hub's repository one of the hub's cache."""
+    """Gives the local folder of a repository's `config.json`; for a hub repository it is in the hub's cache."""
     config = repository.find(CONFIG)
     return None if config is None else config.parent
 
 
 def read_weights(repository: Repository, progress: Progress) -> tuple[StateDict, str]:
-    """All weights, of one file or of several shards, and the SHA-256 of these files.
+    """Reads all weights, from one file or several shards, and gives them with the SHA-256 of these files.
 
     Raises:
-        CheckpointError: there are none, a shard is missing, or a file cannot be read safely.
+        CheckpointError: there are no weights, a shard is missing, or a file cannot be read safely.
     """
     paths = _weight_files(repository)
     state: StateDict = {}
@@ -223,14 +223,14 @@ def _shards(repository: Repository, index: dict[str, Any], file: str) -> list[Pa
 
 
 def licence(repository: Repository) -> str | None:
-    """The licence that the repository's README states in its header."""
+    """Gives the licence that the repository's README states in its header; None where it states none."""
     path = repository.glance("README.md")
     if path is None:
         return None
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             header = file.read(_MOST_HEADER).split("\n---", 1)[0]
-    except OSError:  # the model does without
+    except OSError:  # an export can do without a licence
         return None
     found = _LICENCE.search(header)
     return found.group(1).strip("\"'") if found else None

@@ -21,8 +21,8 @@ from vit_runtime.errors import one_line
 StateDict = dict[str, torch.Tensor]
 
 _WRAPPERS: Final = ("state_dict", "model_state_dict", "model_ema", "model")
-"""Keys under which training scripts keep the weights beside the optimiser's state; the first that is there counts,
-so averaged weights, whose accuracy is what scripts report, before those of the last step."""
+"""Keys under which training scripts keep the weights beside the optimiser's state. The first one found counts: averaged
+weights, whose accuracy scripts report, come before those of the last step."""
 _PREFIXES: Final = ("module.", "_orig_mod.", "model.")
 """What DistributedDataParallel, torch.compile and Lightning put in front of every name."""
 _AVERAGED_MODELS: Final = "n_averaged"
@@ -34,19 +34,19 @@ _CODE: Final = re.compile(r"GLOBAL ((?:\w+\.)*\w+)\s")
 _CHUNK: Final = 1 << 20
 _WEIGHTS: Final = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _COUNTERS: Final = (torch.int64,)
-"""Training keeps such beside the weights; no reader takes one for a weight."""
+"""Dtypes of counters, which training keeps beside the weights; no reader takes a counter for a weight."""
 _MOST_LAYERS_OF_WRAPPING: Final = 8
-"""Of dictionaries in dictionaries, and of prefixes: scripts put two or three around each other."""
+"""Limit for dictionaries in dictionaries, and for prefixes: scripts put two or three around each other."""
 _MOST_SHARED: Final = 16
-"""How many times the file's size its tensors may take together: where layers share their weights it is a dozen."""
+"""Limit for the size of all tensors together, as a multiple of the file's: where layers share weights it is a dozen."""
 
 
 def read_state_dict(path: Path) -> StateDict:
     """Reads a state dict from .safetensors, or from PyTorch's format with `weights_only=True`.
 
     The tensors are mapped into memory, not read, where the file allows it. Wrappers and prefixes of common training
-    scripts are taken off. What comes back are ordinary tensors of floating-point numbers, or counters, together at
-    most sixteen times as large as the file.
+    scripts are taken off. The result holds ordinary tensors of floating-point numbers, or counters, together at most
+    sixteen times as large as the file.
 
     Raises:
         CheckpointError: the file is missing, empty, damaged, holds no state dict, would have to run code, or has
@@ -56,7 +56,7 @@ def read_state_dict(path: Path) -> StateDict:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise CheckpointError(path, "is a folder, not a checkpoint file", "name the file in it")
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device, which may never end
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
             raise CheckpointError(path, "is no ordinary file", "copy what it gives to one")
         with path.open("rb"):
             pass
@@ -87,7 +87,7 @@ def sha256(*paths: Path) -> str:
 
 
 def described(tensor: torch.Tensor) -> str:
-    """Shape, and where it is no weight's the dtype, of a tensor that does not fit."""
+    """Describes a tensor that does not fit: its shape, and its dtype unless that is a weight's."""
     shape = str(tuple(tensor.shape))
     return shape if tensor.is_floating_point() else f"{shape} of {_dtype(tensor.dtype)}"
 
@@ -99,7 +99,7 @@ def _dtype(dtype: torch.dtype) -> str:
 def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
-    except Exception as error:  # of another dtype, size or kind than it knows; the class differs
+    except Exception as error:  # safetensors raises several classes for a dtype, size or kind it does not know
         what = f"damaged or no safetensors file ({one_line(error)})"
         raise CheckpointError(path, what, "copy or save it again") from error
 
@@ -108,11 +108,11 @@ def _read_pickle(path: Path, *, mapped: bool) -> object:
     try:
         # torchvision's own training script saves its arguments, a plain Namespace, beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols, which is torch.load's concern
+            warnings.simplefilter("ignore")  # warnings of pickle protocols are torch.load's concern
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except MemoryError as error:
         raise CheckpointError(path, "asks for more memory than there is", _HOW_TO_SAVE) from error
-    except Exception as error:  # an unpickler that reads a file of another kind raises anything
+    except Exception as error:  # an unpickler may raise anything on a file of another kind
         if needs := _CODE.search(str(error)):
             raise CheckpointError(
                 path,
@@ -150,10 +150,10 @@ def _without_prefixes(state: StateDict) -> StateDict:
 
 
 def _check_tensors(state: StateDict, path: Path, room: int) -> None:
-    """Sees to it that all are ordinary tensors of floating-point numbers, and bounds what they need by what is there.
+    """Checks that all are ordinary tensors of floating-point numbers, and limits their size by what the file holds.
 
-    A tensor can be a view that repeats a few numbers as often as it likes, and tensors can share their numbers: they
-    would fill memory and disk when they are copied.
+    A tensor can be a view that repeats a few numbers as often as it likes, and tensors can share their numbers. Such
+    tensors would fill memory and disk when they are copied.
     """
     needed = 0
     for name, tensor in state.items():

@@ -1,4 +1,4 @@
-"""Takes weights out of a checkpoint by name and shape: everything is taken, and what is left is refused."""
+"""Takes weights out of a checkpoint by name and shape, and refuses a checkpoint with any weight left over."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class StateReader:
         self._reshaped: list[str] = []
 
     def has(self, name: str) -> bool:
-        """Whether a weight is there that nobody has taken yet."""
+        """Whether a weight is there and has not been taken yet."""
         return name in self._left
 
     def take(self, name: str, *shape: int) -> torch.Tensor:
-        """A weight in float32; zeros where it does not fit, which `finish` then reports."""
+        """Takes a weight in float32; gives zeros if it is missing or does not fit, which `finish` then reports."""
         tensor = self._left.pop(name, None)
         if tensor is not None and tuple(tensor.shape) == shape and tensor.is_floating_point():
             return tensor.float()
@@ -38,18 +38,18 @@ class StateReader:
         return torch.zeros(1, device=self._device).expand(shape)
 
     def take_pair(self, name: str, *shape: int) -> Pair:
-        """The weight of a linear layer (out, in) or a LayerNorm (width,), and its bias."""
+        """Takes the weight of a linear layer (out, in) or a LayerNorm (width,), and its bias."""
         return self.take(f"{name}.weight", *shape), self.take(f"{name}.bias", shape[0])
 
     def drop(self, pattern: str) -> None:
-        """Leaves out weights that no answer depends on."""
+        """Leaves out weights that no answer depends on, by a pattern of their whole names."""
         self._left = {name: tensor for name, tensor in self._left.items() if not re.fullmatch(pattern, name)}
 
     def finish(self) -> None:
-        """Sees to it that everything was there and nothing is left.
+        """Checks that every weight was there and that none is left.
 
         Raises:
-            CheckpointError: something was missing, of another shape, or is left over.
+            CheckpointError: a weight was missing, had another shape, or is left over.
         """
         if self._missing or self._reshaped or self._left:
             raise CheckpointError.mismatch(

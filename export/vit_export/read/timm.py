@@ -1,8 +1,8 @@
 """timm's Vision Transformers: ViT, AugReg, DeiT, DeiT III, DINO, DINOv2, with class token or averaged patches.
 
-Read from a file of weights with timm's names, or from a folder or hub repository with timm's `config.json`, without
-timm. Names and layer order are those of `timm/models/vision_transformer.py` and `timm/models/deit.py`; DINO's and
-DINOv2's own checkpoints have them too.
+They are read without timm, from a file of weights with timm's names, or from a folder or hub repository with timm's
+`config.json`. Names and layer order are those of `timm/models/vision_transformer.py` and `timm/models/deit.py`; DINO's
+and DINOv2's own checkpoints use them too.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from vit_export.read.timm_config import ARCHITECTURE, SUPPORTED, TimmConfig, rea
 from vit_runtime.artifact import Architecture, Pooling, Source
 
 _EPS: Final = 1e-6
-"""timm's for every Vision Transformer that is supported here."""
+"""LayerNorm's epsilon in timm, for every Vision Transformer that is supported here."""
 _HEADS_BY_WIDTH: Final = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
-"""So400m, ViT-H, ViT-g and ViT-G, whose heads are wider."""
+"""Number of heads by width, for So400m, ViT-H, ViT-g and ViT-G, whose heads are wider than 64."""
 _HEADS_BY_NAME: Final = {"vit_base_patch16_gap_224": 16, "vit_giantopt_patch16_siglip_gap": 16}
 _HEADS_RULE: Final = "width / 64, or as timm's model of that width has them"
 _PRESET: Final = "timm's usual preparation"
@@ -43,7 +43,7 @@ _TANH: Final = (
     "vit_large_patch16_siglip_gap_512",
     "vit_so400m_patch16_siglip_gap",
 )
-"""Architectures, by the start of their name, that timm makes with GELU's tanh form."""
+"""Architectures that timm makes with GELU's tanh form, by the start of their name."""
 _FOREIGN: Final = (
     (r"norm_pre\.", "a LayerNorm in front of the encoder (CLIP)"),
     (r"attn_pool\.", "attention pooling (SigLIP)"),
@@ -58,17 +58,17 @@ _FOREIGN: Final = (
 
 
 def read_file(path: Path, state: StateDict, *, heads: int | None = None) -> Checkpoint:
-    """A file of weights by itself: what it does not say is guessed as timm would, and named.
+    """Reads a file of weights by itself; what it does not say is guessed as in timm, and listed as an assumption.
 
     Args:
-        path: where it was read from.
+        path: where the state dict was read from.
         state: what `read_state_dict` gave.
         heads: attention heads; None is the usual number.
 
     Raises:
-        VitEdgeError: of `vit_export.errors`, for what is not supported.
+        VitEdgeError: one of `vit_export.errors`, for what is not supported.
     """
-    # A file is commonly called as its architecture, whose name tells what weights do not.
+    # A file often has its architecture's name, which tells what the weights do not.
     architecture = path.stem.partition(".")[0]
     known = ARCHITECTURE.fullmatch(architecture) is not None
     if known:
@@ -100,10 +100,10 @@ def read_file(path: Path, state: StateDict, *, heads: int | None = None) -> Chec
 def read_repository(
     repository: Repository, config: Mapping[str, Any], progress: Progress, *, heads: int | None = None
 ) -> Checkpoint:
-    """A model as its files describe it; `heads` overrules what timm gives an architecture of its name.
+    """Reads a model as its files describe it; `heads` overrules timm's number for such an architecture.
 
     Raises:
-        VitEdgeError: of `vit_export.errors`, for whatever is missing, contradicts itself, or is not supported.
+        VitEdgeError: one of `vit_export.errors`, for whatever is missing, contradicts itself, or is not supported.
     """
     facts = read_config(config, f"{repository.where}/{CONFIG}")
     state, digest = read_weights(repository, progress)
@@ -129,7 +129,7 @@ def read_repository(
 
 
 def _described(state: StateDict, facts: TimmConfig, heads: int | None, where: str) -> tuple[StateDict, Architecture]:
-    """The weights under timm's names of today, and the architecture that they and the configuration describe."""
+    """Gives the weights under timm's current names, and the architecture that weights and configuration describe."""
     state = _todays_names(state)
     _refuse_foreign(state, where)
     arch = _architecture(state, facts, heads, where)
@@ -138,7 +138,7 @@ def _described(state: StateDict, facts: TimmConfig, heads: int | None, where: st
 
 
 def _preparation(facts: TimmConfig, image_size: int, unstated: Preset) -> Preparation:
-    """What the configuration says; `unstated` where it says nothing, then for pictures of the weights' own size."""
+    """Gives the preparation that the configuration states, or else timm's usual one at the weights' own size."""
     return Preparation(
         image_size=facts.image_size or image_size,
         stated_in=CONFIG,
@@ -148,11 +148,11 @@ def _preparation(facts: TimmConfig, image_size: int, unstated: Preset) -> Prepar
 
 
 def _todays_names(state: StateDict) -> StateDict:
-    """The names that timm gives the weights of DINOv2's and DeiT III's own checkpoints."""
+    """Renames weights of DINOv2's and DeiT III's own checkpoints as timm does."""
     renamed = {
         re.sub(r"\.gamma_([12])$", r".ls\1.gamma", name): tensor
         for name, tensor in state.items()
-        if name != "mask_token"  # of training only
+        if name != "mask_token"  # used in training only
     }
     if "register_tokens" in renamed:
         renamed["reg_token"] = renamed.pop("register_tokens")
@@ -167,7 +167,7 @@ def _refuse_foreign(state: StateDict, where: str) -> None:
 
 
 def _architecture(state: StateDict, facts: TimmConfig, heads: int | None, where: str) -> Architecture:
-    """Sizes and kind, read off the weights; the configuration adds what leaves no trace in them."""
+    """Reads sizes and kind off the weights; the configuration adds what leaves no trace in them."""
 
     def shape(name: str, axes: int) -> tuple[int, ...]:
         if name not in state:
@@ -213,7 +213,7 @@ def _architecture(state: StateDict, facts: TimmConfig, heads: int | None, where:
 
 
 def _positioned(tokens: int, known: int, registers: int, where: str) -> int:
-    """How many tokens in front of the patches have positions: the class token, all of them, or none."""
+    """Counts the tokens in front of the patches that have positions: the class token, all tokens, or none."""
     for first in (known, known + registers, 0):
         if tokens > first and math.isqrt(tokens - first) ** 2 == tokens - first:
             return first
@@ -221,7 +221,7 @@ def _positioned(tokens: int, known: int, registers: int, where: str) -> int:
 
 
 def _pooling(state: StateDict, global_pool: str | None, where: str) -> tuple[Pooling, bool]:
-    """What the head reads, and whether the last LayerNorm comes behind the mean."""
+    """Tells what the head reads, and whether the last LayerNorm comes after the mean."""
     after, class_token = "fc_norm.weight" in state, "cls_token" in state
     pool = global_pool or ("avg" if after or not class_token else "token")
     if pool == "avg":
@@ -235,7 +235,7 @@ def _pooling(state: StateDict, global_pool: str | None, where: str) -> tuple[Poo
 
 
 def _canonical(state: StateDict, arch: Architecture, where: str) -> StateDict:
-    """The weights under the graph's names."""
+    """Gives the weights under the graph's names."""
     width, reader = arch.width, StateReader(state, where, "timm's Vision Transformer of its sizes")
     tokens = state["pos_embed"].shape[1]
     table = reader.take("pos_embed", 1, tokens, width)

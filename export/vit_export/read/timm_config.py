@@ -14,18 +14,19 @@ from vit_runtime.artifact import Interpolation, Preprocessing
 
 SUPPORTED: Final = "supported are plain ViT, DeiT, DeiT III, AugReg, DINO and DINOv2 models (vit_*, deit*)"
 _OTHERS: Final = ("_rpn_", "_rope_")
-"""In names of architectures whose weights are called as plain ones' are: other order of layers, rotary positions."""
+"""Parts of the names of refused architectures. Their weights have a plain model's names, but their layers have another
+order, or their positions are rotary."""
 ARCHITECTURE: Final = re.compile(r"(vit|deit3?)_\w+_patch\d+\w*")
-"""How timm calls its architectures; behind a dot comes the tag of the weights."""
+"""Pattern of timm's names of architectures, without the tag of the weights, which follows after a dot."""
 _DEFAULT_CROP: Final = 0.875
 _LEAVES_ITS_TRACE: Final = {"img_size", "num_classes", "global_pool", "dynamic_img_size", "in_chans", "fc_norm"}
-"""Arguments that weights or other entries tell as well."""
+"""Arguments whose values weights or other entries show as well."""
 _AGAIN: Final = "fetch it again"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimmConfig:
-    """What `config.json` says, as far as weights do not say it themselves; by default nothing."""
+    """What `config.json` says beyond the weights; the defaults are for a file that says nothing."""
 
     architecture: str = ""
     global_pool: str | None = None
@@ -41,7 +42,7 @@ class TimmConfig:
     std: Channels = IMAGENET_STD
 
     def preprocessing(self, size: int) -> Preprocessing:
-        """As `timm.data.create_transform` prepares pictures of a size for evaluation."""
+        """Gives the preparation of `timm.data.create_transform` for evaluation, for pictures of one size."""
         edge = math.floor(size / self.crop)
         return Preprocessing(
             resize_shortest_edge=None if self.squash else edge,
@@ -55,16 +56,16 @@ class TimmConfig:
 
 
 def read_config(config: Mapping[str, Any], where: str) -> TimmConfig:
-    """Takes out of timm's `config.json` what is needed.
+    """Reads what is needed from timm's `config.json`.
 
     Raises:
-        CheckpointError: an architecture, argument or preparation that is not supported, or no such thing.
+        CheckpointError: an architecture, argument or preparation is not supported, or has no valid value.
     """
     architecture = str(config.get("architecture"))
     if not architecture.startswith(("vit_", "deit")):
         raise CheckpointError(where, f"timm architecture '{architecture}' is not supported", SUPPORTED)
     refuse_others(architecture, where)
-    cfg = config.get("pretrained_cfg", config)  # older files have everything in one
+    cfg = config.get("pretrained_cfg", config)  # older files have all entries in one object
     arguments = config.get("model_args", {})
     for name, value in (("pretrained_cfg", cfg), ("model_args", arguments)):
         if not isinstance(value, Mapping):
@@ -96,17 +97,17 @@ def read_config(config: Mapping[str, Any], where: str) -> TimmConfig:
 
 
 def refuse_others(name: str, where: str) -> None:
-    """Refuses what only a name tells apart from a plain Vision Transformer.
+    """Refuses an architecture that only its name tells apart from a plain Vision Transformer.
 
     Raises:
-        CheckpointError: the name is of such an architecture.
+        CheckpointError: the name is that of such an architecture.
     """
     if any(part in name for part in _OTHERS):
         raise CheckpointError(where, f"timm architecture '{name}' is not supported", SUPPORTED)
 
 
 def _image_size(cfg: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> int | None:
-    """Height and width; of a model whose size is fixed they are the argument's."""
+    """Reads height and width, which are the argument's for a model of fixed size; None where none is stated."""
     size = cfg.get("input_size")
     asked = arguments.get("img_size")
     if asked is not None and (size is None or cfg.get("fixed_input_size", False)):
@@ -122,7 +123,7 @@ def _image_size(cfg: Mapping[str, Any], arguments: Mapping[str, Any], where: str
 
 
 def _channels(cfg: Mapping[str, Any], key: str, default: Channels, where: str) -> Channels:
-    """One value a channel; one alone is for all three."""
+    """Reads one value for each channel; a single value is for all three."""
     values = cfg.get(key) or default
     channels = three_numbers(values * 3 if isinstance(values, list) and len(values) == 1 else values)
     if channels is None:

@@ -1,7 +1,8 @@
-"""How a file of PyTorch's is packed, looked at before PyTorch reads it.
+"""Finds out how a PyTorch file is packed, before PyTorch reads it.
 
-Since 1.6 it is a zip file with the pickle in `data.pkl` and each tensor's numbers in an entry of its own. Python's
-reader of zip files and PyTorch's own must see the same entries: where they could differ, the file is refused.
+Since PyTorch 1.6 such a file is a zip file with the pickle in `data.pkl` and each tensor's numbers in an entry of its
+own. Python's reader of zip files and PyTorch's own must see the same entries: where they could differ, the file is
+refused.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ _END: Final = struct.Struct("<4s4H2LH")
 _END_64: Final = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR_64: Final = struct.Struct("<4sLQL")
 _ALL_ONES: Final = 0xFFFFFFFF
-"""In place of a size or offset that stands in the record of 64 bits."""
+"""Stands in place of a size or offset that only the record of 64 bits holds."""
 _MOST_INFLATED: Final = 4
-"""How much larger than the file what is packed in it may be: trained weights hardly shrink at all."""
+"""Limit for the unpacked size, as a multiple of the file's: trained weights hardly shrink at all."""
 _FILLS_MEMORY: Final = b"\nbytearray\n"
-"""How a pickle names the one function that PyTorch lets it call and that fills as much memory as it is told."""
+"""A pickle's name for `bytearray`, the one function PyTorch lets it call that can fill any amount of memory."""
 _BLOCK: Final = 1 << 20
 
 
@@ -33,29 +34,29 @@ class Packing:
     """What is known of a file before it is read."""
 
     stored: bool
-    """Whether tensors can be mapped at their place. PyTorch maps compressed entries too, and takes their bytes for
+    """Whether tensors can be mapped in place. PyTorch would map compressed entries too, and take their bytes for
     weights."""
     room: int
-    """Bytes that it holds when it is unpacked."""
+    """Bytes that the file holds when it is unpacked."""
 
 
 def packing(path: Path, remedy: str) -> Packing:
     """Finds out how a file is packed.
 
     Raises:
-        CheckpointError: it is a damaged or ambiguous zip file, inflates without bound, or fills memory when it is read.
+        CheckpointError: the file is a damaged or ambiguous zip file, inflates too far, or would fill memory when read.
     """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            if not zipfile.is_zipfile(file):  # PyTorch's format of before 1.6, which cannot be mapped
+            if not zipfile.is_zipfile(file):  # PyTorch's format before 1.6 cannot be mapped
                 return _plain(file, path, size, remedy)
             _check_directory(file, size)
             with zipfile.ZipFile(file) as archive:
                 return _zipped(archive, path, size, remedy)
     except CheckpointError:
         raise
-    except Exception as error:  # zipfile raises anything of a damaged file
+    except Exception as error:  # zipfile may raise anything on a damaged file
         what = f"damaged zip file ({one_line(error)})"
         raise CheckpointError(path, what, f"copy it again, or {remedy}") from error
 
@@ -87,12 +88,12 @@ def _check_pickle(content: bytes, path: Path, remedy: str) -> None:
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Sees to it that the directory lies right in front of the end record, where that says: readers then agree.
+    """Checks that the directory lies right in front of the end record, as that record states: all readers then agree.
 
-    Python's reader takes the directory from in front of the end record, PyTorch's from the place that is stated.
+    Python's reader takes the directory that lies in front of the end record, PyTorch's the one at the stated place.
 
     Raises:
-        BadZipFile: it lies elsewhere, or something follows the end record.
+        BadZipFile: the directory lies elsewhere, or something follows the end record.
     """
     place = size - _END.size
     file.seek(place)

@@ -49,7 +49,7 @@ _INTERPOLATIONS: Final[Mapping[InterpolationMode, Any]] = {
 
 
 def weights_entries(model: str) -> dict[str, WeightsEnum]:
-    """The published weights of a model by name, in torchvision's order."""
+    """Gives a model's published weights by name, in torchvision's order."""
     return {entry.name: entry for entry in get_model_weights(model)}
 
 
@@ -73,7 +73,7 @@ def entry_preprocessing(entry: WeightsEnum) -> Preprocessing:
 
 
 def read_published(model: str, weights: str | None, progress: Progress) -> Checkpoint:
-    """A published entry of one of `MODELS`, downloaded to torch.hub's cache when its weights are read.
+    """Reads a published entry of one of `MODELS`; its weights are downloaded to torch.hub's cache only when read.
 
     Args:
         model: one of `MODELS`.
@@ -81,7 +81,7 @@ def read_published(model: str, weights: str | None, progress: Progress) -> Check
         progress: told of a download.
 
     Raises:
-        VitEdgeError: of `vit_export.errors`: there is no such entry.
+        VitEdgeError: one of `vit_export.errors`: there is no such entry.
     """
     entries = weights_entries(model)
     name = weights or default_entry(model)
@@ -109,7 +109,7 @@ def read_published(model: str, weights: str | None, progress: Progress) -> Check
 
 
 def read_random(model: str, seed: int, progress: Progress) -> Checkpoint:
-    """One of `MODELS` with seeded random weights."""
+    """Makes one of `MODELS` with seeded random weights."""
     arch = _named_architecture(model)
 
     def read() -> Contents:
@@ -122,16 +122,16 @@ def read_random(model: str, seed: int, progress: Progress) -> Checkpoint:
 
 
 def read_file(path: Path, state: StateDict, *, model: str | None = None, heads: int | None = None) -> Checkpoint:
-    """A user's own state dict: for one of `MODELS`, or by itself, where its sizes are read off its shapes.
+    """Reads a user's own state dict: for one of `MODELS`, or by itself, with sizes read off its shapes.
 
     Args:
-        path: where it was read from.
+        path: where the state dict was read from.
         state: what `read_state_dict` gave.
         model: one of `MODELS`, or None.
         heads: attention heads of a state dict by itself; None is the usual number.
 
     Raises:
-        VitEdgeError: of `vit_export.errors`, for what does not fit.
+        VitEdgeError: one of `vit_export.errors`, for what does not fit.
     """
     state = canonical_names(state)
     arch = read_architecture(state, path, heads=heads) if model is None else _fitted_to(state, model, path)
@@ -161,7 +161,7 @@ def read_file(path: Path, state: StateDict, *, model: str | None = None, heads: 
 def _of_model(
     model: str, where: str, arch: Architecture, preparation: Preparation, read: Callable[[], Contents]
 ) -> Checkpoint:
-    """What all weights of one of `MODELS` have in common."""
+    """Makes a checkpoint of one of `MODELS`, whichever weights it has."""
     return Checkpoint(
         name=model,
         where=where,
@@ -176,13 +176,13 @@ def _of_model(
 
 
 def _fitting(arch: Architecture, state: StateDict, where: object, model: str) -> StateDict:
-    """The weights in float32, shared as far as they are that already; they are the model's, and all of it."""
+    """Checks that the weights are exactly the model's, and gives them in float32; float32 weights are shared."""
     check_fit(arch, state, where, model)
     return {name: tensor.float() for name, tensor in state.items()}
 
 
 def _named_architecture(model: str) -> Architecture:
-    """A model's sizes, read off torchvision's own definition."""
+    """Gives a model's sizes, read off torchvision's own definition."""
     with torch.device("meta"):
         vit = get_model(model)
     return Architecture(
@@ -210,7 +210,7 @@ def _fitted_to(state: StateDict, model: str, where: object) -> Architecture:
 
 
 def _cached_file(model: str, entry: WeightsEnum, progress: Progress) -> Path:
-    """The entry's file in torch.hub's cache, downloaded with its digest checked if it is not there yet."""
+    """Gives the entry's file in torch.hub's cache; if it is not there yet, downloads it and checks its digest."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
     if path.is_file():
         return path

@@ -20,7 +20,7 @@ from vit_runtime.artifact import Architecture
 LAYER_NORM_EPS: Final = 1e-6
 """torchvision's default for every Vision Transformer; it is not stored in a checkpoint."""
 HEADS_BY_WIDTH: Final = {1280: 16}
-"""ViT-H, whose heads are wider than those of other published plain Vision Transformers."""
+"""Number of heads by width, for ViT-H: its heads are wider than those of other published plain Vision Transformers."""
 
 WHAT_IS_SUPPORTED: Final = "give the state dict of a torchvision.models.VisionTransformer"
 _LAYER: Final = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
@@ -28,13 +28,13 @@ _RENAMED: Final = (
     # torchvision's own weights carry the names of its first release (MLPBlock version 1).
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
-    # Replacing the head for fine-tuning: `model.heads = nn.Linear(...)`, or in an nn.Sequential.
+    # The head, replaced for fine-tuning: `model.heads = nn.Linear(...)`, or in an nn.Sequential.
     (re.compile(r"^heads(\.0)?\.(weight|bias)$"), r"heads.head.\2"),
 )
 
 
 def canonical_names(state: StateDict) -> StateDict:
-    """The same tensors under the names that torchvision uses today."""
+    """Gives the same tensors under the names that torchvision uses today."""
     renamed: StateDict = {}
     for name, tensor in state.items():
         for pattern, replacement in _RENAMED:
@@ -79,7 +79,7 @@ def grid_of(state: StateDict, where: object) -> int:
     """Patches along one side, read off the position embedding.
 
     Raises:
-        CheckpointError: it is missing, or of no square picture with a class token.
+        CheckpointError: the embedding is missing, or does not fit a square picture with a class token.
     """
     tokens = shape_of(state, "encoder.pos_embedding", 3, where)[1]
     grid = isqrt(tokens - 1)
@@ -91,10 +91,10 @@ def grid_of(state: StateDict, where: object) -> int:
 
 
 def shape_of(state: StateDict, name: str, axes: int, where: object) -> tuple[int, ...]:
-    """The shape of a weight that has to be there, with so many axes and something in it.
+    """Gives the shape of a weight that has to be there, with `axes` axes and none of them empty.
 
     Raises:
-        CheckpointError: it is missing, or of another kind.
+        CheckpointError: the weight is missing, or of another kind.
     """
     if name not in state:
         raise CheckpointError(
@@ -127,7 +127,7 @@ def check_fit(arch: Architecture, state: StateDict, where: object, name: str) ->
     """Compares names and shapes with those of torchvision's model.
 
     Raises:
-        CheckpointError: they do not fit.
+        CheckpointError: the names or shapes do not fit.
     """
     expected = {key: tuple(tensor.shape) for key, tensor in empty_model(arch).state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in state.items()}

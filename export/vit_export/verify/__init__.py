@@ -1,1 +1,1 @@
-"""Verification: the written file against PyTorch, on pictures made by formula."""
+"""Verifies the written file against PyTorch, on pictures made by formula."""

@@ -1,4 +1,4 @@
-"""Which model in PyTorch an export is held to."""
+"""Chooses the PyTorch model that an export is compared with."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vit_export.verify.torchvision_vit import TorchvisionViT, torchvision_model
 
 
 def reference_for(prepared: Prepared, request: ExportRequest, progress: Progress) -> ReferenceModel:
-    """Torchvision's own model for its family; for the others a plain one, or with `--against library` the library's.
+    """Gives torchvision's own model for its family; for others a plain one, or with `--against library` the library's.
 
     Raises:
-        VitEdgeError: of `vit_export.errors`: the library is not installed, or cannot use the checkpoint.
+        VitEdgeError: one of `vit_export.errors`: the library is not installed, or cannot use the checkpoint.
     """
     if prepared.source.family == "torchvision":
         return TorchvisionViT(torchvision_model(prepared.architecture, prepared.state))

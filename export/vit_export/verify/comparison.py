@@ -1,6 +1,6 @@
 """Verification: the written file, run by `vit_runtime`, against PyTorch's answers for the same pictures.
 
-The two halves are apart so that PyTorch's weights can be let go before onnxruntime loads its own.
+`ask_reference` and `verify` are apart, so that PyTorch's weights are freed before onnxruntime loads its own.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _REMEDIES: Final[dict[Precision, str]] = {
     "fp16": "nothing was written; export it in fp32",
 }
 _PHOTOS_HW: Final = ((333, 517), (640, 427), (97, 64))
-"""A landscape, a portrait, and one smaller than any crop."""
+"""Heights and widths in pixels: a landscape, a portrait, and a picture smaller than any crop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Expected:
 
 
 def photos() -> list[Image.Image]:
-    """Pictures by formula, of sizes that a camera might give."""
+    """Makes pictures by formula, in sizes that a camera might give."""
     return [Image.fromarray(waves(size_hw, variant=index + 1)) for index, size_hw in enumerate(_PHOTOS_HW)]
 
 
@@ -147,7 +147,7 @@ def _describe(check: OutputCheck) -> str:
 
 
 def _not_checked(description: Description, provider: str) -> str:
-    """What the verification on a provider says nothing about, in words; empty where it says it all."""
+    """Says in words what a verification on this provider leaves unchecked; empty where it leaves nothing."""
     if provider != CPU_PROVIDER or description.target == "cpu":
         return ""
     emulated = ", where fp16 is computed in fp32 and rounded" if description.precision == "fp16" else ""
@@ -159,7 +159,7 @@ def _not_checked(description: Description, provider: str) -> str:
 
 
 def passed(result: Verification) -> bool:
-    """Whether a verification holds; NaN and infinity do not."""
+    """Whether all differences are within their limits; NaN and infinity never are."""
     return result.same_pixels == result.pictures and all(map(_holds, result.outputs))
 
 
@@ -172,10 +172,10 @@ def _holds(check: OutputCheck) -> bool:
 
 
 def _self_test(answers: Mapping[Output, FloatArray], description: Description, verification: Verification) -> SelfTest:
-    """What an artifact stores so that any machine can check itself.
+    """Makes what an artifact stores so that any machine can check itself.
 
-    In fp32 against PyTorch. A quantized file differs from PyTorch by more than a faulty kernel might, so it stores its
-    own answers, which the verification has just compared with PyTorch's.
+    An fp32 file stores PyTorch's answers. A quantized file differs from PyTorch by more than a faulty kernel might, so
+    it stores its own answers, which the verification has just compared with PyTorch's.
     """
     share = SELF_TEST_SHARE.get(description.precision)
 
@@ -200,5 +200,5 @@ def _limit(limit: float | None) -> str:
 
 
 def _exact(values: FloatArray) -> tuple[float, ...]:
-    """float32 values with the nine digits that bring back every bit."""
+    """Gives float32 values in nine digits, which are enough to bring back every bit."""
     return tuple(float(f"{value:.9g}") for value in values)

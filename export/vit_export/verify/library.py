@@ -1,6 +1,6 @@
 """transformers' and timm's own models as reference, for `--against library`: they read the same files in their own way.
 
-What our reader makes of a checkpoint is then checked too, not only the graph that is built from it. Both libraries are
+This also checks how our reader understands a checkpoint, not only the graph that is built from it. Both libraries are
 imported only when they are asked for.
 """
 
@@ -27,22 +27,22 @@ from vit_runtime.errors import option
 from vit_runtime.pictures.preprocess import load_pixels
 
 SAME_PREPARATION: Final = 1e-5
-"""Largest difference of a normalised value. None was measured (transformers 5.24, timm 1.0.31), but a library is free
-to round mean, deviation and 1/255 in another order, some 1e-7 each. A byte that is off by one is off by 1/255 over the
-deviation here: 0.017 with ImageNet's, 0.004 with a deviation of 1."""
+"""Largest difference of a normalised value that is accepted. No difference was measured (transformers 5.24, timm
+1.0.31), but a library is free to round mean, deviation and 1/255 in another order, some 1e-7 each. A byte that is off
+by one shifts the value by 1/255 over the deviation: 0.017 with ImageNet's, 0.004 with a deviation of 1."""
 
 PACKAGES: Final[Mapping[Family, str]] = {"huggingface": "transformers", "timm": "timm"}
-"""Each family's library, where a plain model can stand in for it."""
+"""The library of each family, if a plain model can stand in for the library's."""
 
 
 def library_reference(package: str, request: ExportRequest, prepared: Prepared, progress: Progress) -> ReferenceModel:
-    """The package's own model of a checkpoint, which it reads in its own way, as `--against library` asks for.
+    """Gives the package's own model of a checkpoint, read in the package's own way, as `--against library` asks.
 
     Raises:
         MissingDependencyError: the package is not installed.
-        CheckpointError: it does not load the checkpoint.
+        CheckpointError: the package does not load the checkpoint.
         UsageError: timm cannot know the architecture of a file of weights.
-        VerificationError: it prepares pictures otherwise than the artifact would.
+        VerificationError: the package prepares pictures in another way than the artifact would.
     """
     files = prepared.files
     if files is None:
@@ -62,14 +62,14 @@ def library_reference(package: str, request: ExportRequest, prepared: Prepared, 
 
 
 def _preparation_options(request: ExportRequest) -> str:
-    """Why the library's preparation is not the one that was asked for; empty where it is."""
+    """Tells why the library's preparation is not the one that was asked for; empty where it is."""
     if request.image_size is not None:
         return f"{option('image_size')} changes it"
     return "options change it" if request.preprocessing != PreprocessingOptions() else ""
 
 
 def _unknown_preparation(package: str, files: Path) -> str:
-    """Why the library does not know how pictures were prepared; empty where it does."""
+    """Tells why the library does not know how pictures were prepared; empty where it does."""
     if not files.is_dir():
         return "a file of weights does not say how pictures were prepared"
     if package == "transformers":
@@ -93,7 +93,7 @@ def _compare_preparation(library: Library, prepare: Prepare, preprocessing: Prep
                 "nothing was written; please report it with the model's name",
             )
         difference = float((ours - theirs).abs().max())
-        others += not difference <= SAME_PREPARATION  # not a number is another one too
+        others += not difference <= SAME_PREPARATION  # NaN counts as a difference too
         largest = max(largest, difference)
     if others:
         raise VerificationError(

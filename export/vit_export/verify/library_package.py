@@ -1,4 +1,4 @@
-"""transformers or timm at work: imported only when asked for, kept quiet, and whatever it raises made one line."""
+"""Runs transformers or timm: imports it only when asked for, keeps it quiet, and makes one line of what it raises."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from vit_runtime.artifact import Reading
 from vit_runtime.errors import MissingDependencyError, VitEdgeError, one_line, option
 
 _OLDEST: Final = {"transformers": (5, 4), "timm": (1, 0, 26)}
-"""The first with all that is called here, and with `weights_only` as the default."""
+"""The first versions with all that is called here, and with `weights_only` as the default."""
 
 Prepare = Callable[[Image.Image], torch.Tensor]
-"""An RGB picture to a normalised tensor (3, H, W)."""
+"""Turns an RGB picture into a normalised tensor (3, H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Library:
-    """A package that is imported."""
+    """An imported package, and the model that it is to load."""
 
     package: str
     module: Any
     model: str
-    """What it is asked to load, for messages."""
+    """What the package is asked to load, for messages."""
 
     @property
     def name(self) -> str:
@@ -41,28 +41,28 @@ class Library:
 
     @property
     def possessive(self) -> str:
-        """The package's name in front of what is its own."""
+        """The package's name in the possessive: `timm's`, `transformers'`."""
         return f"{self.package}'" if self.package.endswith("s") else f"{self.package}'s"
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Keeps it quiet, and makes one line of whatever it raises.
+        """Keeps the package quiet, and makes one line of whatever it raises.
 
         Raises:
-            CheckpointError: it cannot do what it is asked for.
+            CheckpointError: the package cannot do what it is asked for.
         """
         try:
             with _quiet(self):
                 yield
         except (VitEdgeError, MemoryError):
             raise
-        except Exception as error:  # of anything that a checkpoint can make such a library raise
+        except Exception as error:  # a checkpoint can make such a library raise anything
             remedy = f"leave {option('against')} out to compare with a plain Vision Transformer"
             raise CheckpointError(self.model, f"{self.name} cannot use it ({one_line(error)})", remedy) from error
 
 
 class LibraryModel:
-    """What references of both libraries have in common."""
+    """What the reference models of both libraries have in common."""
 
     reading: Reading = "library"
 
@@ -73,18 +73,18 @@ class LibraryModel:
 
 
 def imported(package: str, model: str) -> Library:
-    """The package, if it is there and new enough; `model` is what it will be asked to load.
+    """Imports the package, if it is there and new enough; `model` is what it will be asked to load.
 
     Raises:
-        MissingDependencyError: it is not installed.
-        VitEdgeError: it does not load, or is too old.
+        MissingDependencyError: the package is not installed.
+        VitEdgeError: the package does not load, or is too old.
     """
     oldest = ".".join(map(str, _OLDEST[package]))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module: Any = importlib.import_module(package)
-    except Exception as error:  # a package that does not fit others raises anything
+    except Exception as error:  # a package that does not fit the others may raise anything
         if isinstance(error, ImportError) and error.name == package:
             raise MissingDependencyError(package, f"{package}>={oldest}") from None
         raise VitEdgeError(package, f"does not load ({one_line(error)})", "install it again") from error
@@ -100,7 +100,7 @@ def imported(package: str, model: str) -> Library:
 
 @contextmanager
 def _quiet(library: Library) -> Iterator[None]:
-    """Without the library's log, warnings and progress bars; afterwards all is as it was before."""
+    """Silences the library's log, warnings and progress bars; afterwards all is as it was before."""
     with ExitStack() as undo:
         undo.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")

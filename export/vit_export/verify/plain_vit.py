@@ -1,4 +1,4 @@
-"""The Vision Transformer in plain PyTorch: the reference for families whose own library export does without.
+"""The Vision Transformer in plain PyTorch: the reference for families whose library an export does not need.
 
 Tests compare it with transformers and timm on the same checkpoints. It shares nothing with the graph but the names of
 the weights: class token and others are concatenated here, attention is PyTorch's, nothing is folded.
@@ -22,7 +22,7 @@ class PlainViT:
     reading: Reading = "vit-edge"
 
     def __init__(self, arch: Architecture, state: Mapping[str, torch.Tensor]) -> None:
-        """Takes float32 weights under torchvision's names, which it does not copy; see `vit_export.read.canonical`."""
+        """Takes float32 weights under torchvision's names, and does not copy them; see `vit_export.read.canonical`."""
         self.name = f"a plain Vision Transformer, torch {torch.__version__}"
         self.arch = arch
         self._state = state
@@ -68,7 +68,7 @@ class PlainViT:
         return self._linear(y, f"{key}.out_proj"), weights
 
     def _pooled(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The embedding, and what the head reads."""
+        """Gives the embedding, and what the head reads."""
         arch = self.arch
         if arch.norm_after_pooling:
             mean = self._norm(x[:, arch.prefix :].mean(dim=1), "encoder.ln")

@@ -1,4 +1,4 @@
-"""The reference that an export is verified against: a model in PyTorch, whoever's it is."""
+"""The reference that an export is verified against: a model in PyTorch, from whichever library."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from vit_runtime.artifact import Architecture, Output, Reading, Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What PyTorch says of pictures (N, 3, H, W)."""
+    """PyTorch's answers for pictures (N, 3, H, W)."""
 
     embedding: torch.Tensor
-    """(N, D)."""
+    """The embedding, (N, D)."""
     logits: torch.Tensor | None
-    """(N, C); None without a head."""
+    """The logits, (N, C); None for a model without a head."""
     attention: list[torch.Tensor]
-    """Attention weights of each layer (N, H, S, S), the first layer's first; none unless asked for."""
+    """Attention weights (N, H, S, S) of each layer, from the first to the last; empty unless asked for."""
 
 
 class ReferenceModel(Protocol):
-    """A model in PyTorch that exports are held to."""
+    """A model in PyTorch that exports are compared with."""
 
     name: str
-    """Packages and versions."""
+    """Packages that the model comes from, with their versions."""
     reading: Reading
-    """Whose code read the checkpoint for it."""
+    """Whose code read the model's checkpoint."""
 
     def __call__(self, pictures: torch.Tensor, *, attention: bool) -> Answers:
-        """Answers for normalised pictures (N, 3, H, W), in float32; called in inference mode."""
+        """Gives answers for normalised pictures (N, 3, H, W) in float32; is called in inference mode."""
 
 
 def attention_weights(query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
@@ -47,7 +47,7 @@ def attention_weights(query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
 def answers(
     model: ReferenceModel, inputs: Sequence[torch.Tensor], arch: Architecture, how: Rollout | None
 ) -> dict[Output, FloatArray]:
-    """PyTorch's answers by output (N, ...) for normalised pictures, one at a time."""
+    """Asks PyTorch about normalised pictures, one at a time, and gives the answers by output (N, ...)."""
     found: dict[Output, list[torch.Tensor]] = {}
     for picture in inputs:
         with torch.inference_mode():

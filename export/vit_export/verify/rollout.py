@@ -1,4 +1,4 @@
-"""Attention rollout in PyTorch, as the paper writes it down: what the graph's own is held to."""
+"""Attention rollout in PyTorch, as the paper writes it down; the graph's rollout is compared with it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from vit_runtime.artifact import Architecture, Rollout
 
 
 def rollout(attention: Sequence[torch.Tensor], arch: Architecture, how: Rollout) -> torch.Tensor:
-    """Attention rollout from attention weights (N, H, S, S), the first layer's first: float32 (N, G, G).
+    """Rolls out attention weights (N, H, S, S), from the first layer to the last: float32 (N, G, G).
 
-    Abnar and Zuidema (2020), section 3, as it stands there: all of A_L · … · A_1 in double precision, and then the row
-    of the class token, or the mean of the patches' rows where the answer is their mean.
+    This follows Abnar and Zuidema (2020), section 3: first the whole product A_L · … · A_1 in double precision, then
+    the row of the class token, or the mean of the patches' rows if the answer is their mean.
     """
     product = torch.eye(arch.tokens, dtype=torch.float64)
     for weights in attention:
@@ -23,7 +23,7 @@ def rollout(attention: Sequence[torch.Tensor], arch: Architecture, how: Rollout)
 
 
 def _with_residual(weights: torch.Tensor, how: Rollout) -> torch.Tensor:
-    """Fuses heads, drops the smallest weights of each row, adds the residual, and scales rows to 1."""
+    """Fuses heads, drops the smallest weights of each row, adds the residual, and scales rows to add up to 1."""
     fused = {"mean": weights.mean(dim=1), "max": weights.amax(dim=1), "min": weights.amin(dim=1)}[how.head_fusion]
     discarded = int(how.discard_ratio * fused.shape[-1])
     smallest = fused.argsort(dim=-1)[..., :discarded]

@@ -22,7 +22,7 @@ class TimmViT(LibraryModel):
     def __call__(self, pictures: torch.Tensor, *, attention: bool) -> Answers:
         """See `ReferenceModel`.
 
-        Attention weights are what timm hands to dropout, where it computes them at all: fused attention does not.
+        Attention weights are caught where timm hands them to dropout. Fused attention is off: it computes none.
         """
         model = self._model
         maps: list[torch.Tensor] = []
@@ -39,9 +39,9 @@ class TimmViT(LibraryModel):
 
 
 def from_timm(library: Library, files: Path, prepared: Prepared) -> tuple[ReferenceModel, Prepare]:
-    """The architecture that `config.json`, or the file's name, says; weights are the local ones, never downloaded."""
+    """Makes the architecture that `config.json` or the file's name states, with local weights; downloads nothing."""
     timm, arch = library.module, prepared.architecture
-    # Without a size timm would resample positions for its default, where no configuration has another.
+    # Without `img_size` timm would resample positions to its default size, unless a configuration has another.
     options: dict[str, Any] = {"pretrained": True, "img_size": arch.image_size}
     if files.is_dir():
         theirs = timm.create_model(f"local-dir:{files}", **options)
@@ -53,8 +53,8 @@ def from_timm(library: Library, files: Path, prepared: Prepared) -> tuple[Refere
                 f"timm cannot know what {files.name} is: it has no architecture '{name}'",
                 f"call the file as its architecture (vit_base_patch16_224{files.suffix}), or leave the option out",
             )
-        # With `file` timm asks no network; heads of another number of classes it would leave out. A custom load is for
-        # the format of the weights that timm would download.
+        # With `file` timm asks no network. It would leave out a head with another number than `num_classes`.
+        # `custom_load` is for the format of the weights that timm would download.
         overlay = {"file": str(files), "num_classes": arch.classes, "custom_load": False}
         theirs = timm.create_model(name, pretrained_cfg_overlay=overlay, num_classes=arch.classes, **options)
     if theirs.num_classes != arch.classes:

@@ -15,7 +15,7 @@ from vit_runtime.artifact import Architecture, Reading
 
 
 def torchvision_model(arch: Architecture, state: Mapping[str, torch.Tensor]) -> VisionTransformer:
-    """The model on given weights, which it shares, not copies."""
+    """Makes the model with given weights, which it shares and does not copy."""
     model = empty_model(arch)
     model.load_state_dict(state, assign=True)
     return model.requires_grad_(requires_grad=False)
@@ -24,8 +24,8 @@ def torchvision_model(arch: Architecture, state: Mapping[str, torch.Tensor]) -> 
 class TorchvisionViT:
     """torchvision's own model.
 
-    Its sizes and its weights by name are torchvision's. Of a checkpoint that says less than that, such as the number of
-    heads, an artifact's assumptions tell.
+    Its sizes and the names of its weights are torchvision's. What a checkpoint does not say, such as the number of
+    heads, is listed in the artifact's assumptions.
     """
 
     reading: Reading = "library"
@@ -37,8 +37,8 @@ class TorchvisionViT:
     def __call__(self, pictures: torch.Tensor, *, attention: bool) -> Answers:
         """See `ReferenceModel`.
 
-        torchvision's model gives logits alone: the rest is caught by hooks. The head's input is the class token after
-        the final LayerNorm. Of attention its input is caught, and the weights computed from it.
+        torchvision's model gives logits alone; hooks catch the rest. The head's input is the class token after the
+        final LayerNorm. Attention weights are computed from attention's input.
         """
         embeddings: list[torch.Tensor] = []
         maps: list[torch.Tensor] = []

@@ -28,7 +28,7 @@ class TransformersViT(LibraryModel):
     def __call__(self, pictures: torch.Tensor, *, attention: bool) -> Answers:
         """See `ReferenceModel`.
 
-        A model with a head hands out its logits only: the class token is caught behind the encoder, whose last layer
+        A model with a head hands out its logits only. The class token is caught behind the encoder, whose last layer
         is the LayerNorm.
         """
         options: dict[str, Any] = {"output_attentions": True} if attention else {}
@@ -46,8 +46,8 @@ class TransformersViT(LibraryModel):
 
 
 def from_transformers(library: Library, files: Path, prepared: Prepared) -> tuple[ReferenceModel, Prepare]:
-    """The class that `config.json` names; nothing is downloaded, and no code of a repository is run."""
-    del prepared  # transformers finds out by itself
+    """Loads the class that `config.json` names; downloads nothing, and runs no code of a repository."""
+    del prepared  # transformers reads the files by itself
     (architecture,) = (read_json(Folder(files), CONFIG) or {})["architectures"]
     theirs, report = getattr(library.module, architecture).from_pretrained(
         files,
@@ -58,13 +58,13 @@ def from_transformers(library: Library, files: Path, prepared: Prepared) -> tupl
         output_loading_info=True,
     )
     missing = sorted(name for name in report["missing_keys"] if not _UNUSED.search(name))
-    if missing:  # transformers would make them up
+    if missing:  # transformers would make up values for them
         raise CheckpointError.mismatch(
             library.model, f"{library.possessive} {architecture}", missing=missing, unexpected=(), reshaped=()
         )
 
     def prepare(photo: Image.Image) -> torch.Tensor:
-        # Pillow's resampling: torchvision's of tensors, the default, gives other bytes.
+        # Resample with Pillow: the default, torchvision on tensors, gives other bytes.
         processor = library.module.AutoImageProcessor.from_pretrained(
             files, backend="pil", local_files_only=True, trust_remote_code=False
         )

@@ -1,4 +1,4 @@
-"""Pictures prepared by Pillow through torchvision's transforms: what the runtime's preprocessing is held to."""
+"""Prepares pictures with Pillow and torchvision's transforms; the runtime's preprocessing is compared with this."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vit_runtime.artifact import Preprocessing
 
 
 def transforms(preprocessing: Preprocessing) -> ImageClassification:
-    """Torchvision's preset with an artifact's values: PIL image to float tensor (3, H, W), normalised."""
+    """Gives torchvision's preset with an artifact's values: PIL image to float tensor (3, H, W), normalised."""
     preset = ImageClassification(
         crop_size=preprocessing.crop_hw[0],
         mean=preprocessing.mean,
@@ -27,7 +27,7 @@ def transforms(preprocessing: Preprocessing) -> ImageClassification:
 
 
 def normalise(pixels: UInt8Array, preprocessing: Preprocessing) -> torch.Tensor:
-    """What torchvision's preset does after the crop: uint8 (H, W, 3) to float tensor (3, H, W)."""
+    """Does what torchvision's preset does after the crop: uint8 (H, W, 3) to float tensor (3, H, W)."""
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)
     tensor = F.convert_image_dtype(tensor, torch.float32)
     normalised: torch.Tensor = F.normalize(tensor, mean=list(preprocessing.mean), std=list(preprocessing.std))
@@ -35,9 +35,9 @@ def normalise(pixels: UInt8Array, preprocessing: Preprocessing) -> torch.Tensor:
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
-    """An RGB picture through torchvision's transforms: float tensor (3, H, W).
+    """Prepares an RGB picture with torchvision's transforms: float tensor (3, H, W).
 
-    Where the crop rounds down, as transformers' does and torchvision's does not, it is Pillow's own.
+    A crop that rounds down, as in transformers but not in torchvision, is made with Pillow alone.
     """
     preset = transforms(preprocessing)
     if preprocessing.crop_rounding == "down":

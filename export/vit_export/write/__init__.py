@@ -1,1 +1,1 @@
-"""The graph, written from its weights: as the paper has it, in a precision, to a file."""
+"""Writes the graph from its weights: as in the paper, in a chosen precision, to a file."""

@@ -10,11 +10,11 @@ from vit_runtime.artifact import Architecture, Preprocessing, Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class Blueprint:
-    """A Vision Transformer with its weights, and what its graph is to give besides."""
+    """A Vision Transformer with its weights, and what else its graph is to give."""
 
     arch: Architecture
     preprocessing: Preprocessing
-    """Its mean and deviation are folded into the patch projection."""
+    """The preparation, whose mean and deviation are folded into the patch projection."""
     weights: WeightSource
     rollout: Rollout | None = None
-    """How to roll out attention; None is without."""
+    """How to roll out attention for a map; None adds no map."""

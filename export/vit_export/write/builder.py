@@ -23,12 +23,12 @@ Dim: TypeAlias = int | str
 """A fixed length, or the name of a dynamic one."""
 
 OPSET: Final = 20
-"""The first with Gelu, the youngest operator used; LayerNormalization came with 17."""
+"""The first opset with Gelu, the newest operator used; LayerNormalization came with 17."""
 CONTRIB_DOMAIN: Final = "com.microsoft"
-"""onnxruntime's own operators, on every one of its builds; other runtimes and most accelerators have none of them."""
+"""Domain of onnxruntime's own operators. All its builds have them; other runtimes and most accelerators have none."""
 CONTRIB_OPSET: Final = 1
 IR_VERSION: Final = 9
-"""The one that came with opset 20 (ONNX 1.15)."""
+"""The IR version that came with opset 20 (ONNX 1.15)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Initializer:
         return prod(self.shape) * self.dtype.itemsize
 
     def array(self) -> Array:
-        """Makes the values, C-contiguous; a value that breaks the promise is a bug and raises."""
+        """Makes the values, C-contiguous; another shape or dtype than promised is a bug and raises `AssertionError`."""
         array = self.make()
         if array.shape != self.shape or array.dtype != self.dtype:
             raise AssertionError(f"{self.name}: promised {self.shape} {self.dtype}, made {array.shape} {array.dtype}")
@@ -90,7 +90,7 @@ class GraphBuilder:
         return self._node(CONTRIB_DOMAIN, op, inputs, name, attributes)
 
     def top_k(self, x: str, count: str, name: str, *, largest: bool) -> str:
-        """Adds TopK over the last axis, in no order, and returns its values; the one operator here with two outputs."""
+        """Adds TopK over the last axis and returns its values, unsorted; no other operator here has two outputs."""
         path = self._unique(self.path(name))
         outputs = [path, self._unique(f"{path}/indices")]
         node = helper.make_node("TopK", [x, count], outputs, name=path, axis=-1, largest=int(largest), sorted=0)
@@ -100,12 +100,12 @@ class GraphBuilder:
     def weight(
         self, name: str, shape: tuple[int, ...], make: Callable[[], Array], dtype: DTypeLike = np.float32
     ) -> str:
-        """Adds weights under a name of the checkpoint's; float32 unless told otherwise."""
+        """Adds weights under a name that the checkpoint gives them; float32 unless told otherwise."""
         self.weights.append(Initializer(name=self._unique(name), dtype=np.dtype(dtype), shape=shape, make=make))
         return name
 
     def constant(self, name: str, values: Sequence[int] | float, dtype: DTypeLike = np.int64) -> str:
-        """Adds numbers, int64 unless told otherwise, such as a shape; one value under one name is stored once."""
+        """Adds numbers such as a shape, int64 unless told otherwise; a value is stored once under its name."""
         array = np.array(values, dtype=dtype)
         if name not in self._constants:
             self._constants[self._unique(name)] = array
@@ -132,7 +132,7 @@ class GraphBuilder:
 
     def _node(self, domain: str, op: str, inputs: Sequence[str], name: str, attributes: Mapping[str, Attribute]) -> str:
         path = self._unique(self.path(name))
-        # mypy takes ** for the keywords that make_node has itself.
+        # mypy takes the ** arguments for make_node's own keywords.
         node = helper.make_node(op, list(inputs), [path], name=path, domain=domain, **attributes)  # type: ignore[arg-type]
         self.nodes.append(node)
         return path

@@ -33,9 +33,9 @@ from vit_runtime.artifact import Architecture, Preprocessing
 
 PIXELS: Final = "pixels"
 PATCH_PROJECTION: Final = "patch_embed/projection"
-"""The linear layer that reads pixels."""
+"""Path of the linear layer that reads pixels."""
 HEAD: Final = "head/input"
-"""Where the head reads the embedding."""
+"""Path of the place where the head reads the embedding."""
 _COLOURS: Final = 3
 _PACKED: Final = ("query", "key", "value")
 """Order of the thirds of PyTorch's packed input projection."""
@@ -44,7 +44,7 @@ _PACKED: Final = ("query", "key", "value")
 def build_graph(blueprint: Blueprint, lowering: Lowering | None = None) -> GraphBuilder:
     """Records the whole model: `pixels` uint8 (N, H, W, 3) to `logits` (N, C), `embedding` (N, D), `rollout` (N, G, G).
 
-    The first only where there is a head, the last only where it is asked for.
+    `logits` is an output only where there is a head, `rollout` only where it is asked for.
     """
     g, arch = GraphBuilder(), blueprint.arch
     watching = None if blueprint.rollout is None else RolloutRecorder(arch, blueprint.rollout)
@@ -54,7 +54,7 @@ def build_graph(blueprint: Blueprint, lowering: Lowering | None = None) -> Graph
     x = patch_embed(model, pixels, blueprint.preprocessing)
     for layer in range(arch.layers):
         with g.scope(f"encoder/{layer}"):
-            # Only what the answer is read from leaves the encoder: the last block computes nothing else.
+            # The last block computes only the tokens that the answer is read from.
             rows = _answer_rows(arch) if layer == arch.layers - 1 else arch.tokens
             x = block(model, x, block_name(layer), rows=rows)
     head(model, x)
@@ -67,7 +67,7 @@ def build_graph(blueprint: Blueprint, lowering: Lowering | None = None) -> Graph
 
 
 def _answer_rows(arch: Architecture) -> int:
-    """How many tokens, counted from the first, the answer is read from."""
+    """Counts the tokens that the answer is read from, starting at the first."""
     rows = {"class_token": 1, "class_and_distillation_token": 2}
     return rows.get(arch.pooling, arch.tokens)
 
@@ -116,7 +116,7 @@ def patch_embed(model: _Recording, pixels: str, preprocessing: Preprocessing) ->
 
 
 def _prefix_tokens(arch: Architecture) -> dict[str, int]:
-    """How many tokens in front of the patches each of these weights (1, count, D) holds, in order."""
+    """Lists the weights (1, count, D) of tokens in front of the patches, in order, each with its count."""
     return {
         "class_token": int(arch.class_token),
         "distillation_token": int(arch.distillation_token),
@@ -147,7 +147,7 @@ def patch_projection(shape: tuple[int, int], preprocessing: Preprocessing, weigh
 def block(model: _Recording, x: str, key: str, *, rows: int) -> str:
     """Equations 2 and 3: z' = MSA(LN(z)) + z, then z'' = MLP(LN(z')) + z'.
 
-    (N, S, D) to (N, rows, D): the last block computes the first rows only, where nothing else is asked for.
+    (N, S, D) to (N, rows, D). The last block computes only the first rows, from which the answer is read.
     """
     g = model.g
     y = layer_norm(model, x, "norm1", f"{key}.ln_1")
@@ -165,7 +165,7 @@ def block(model: _Recording, x: str, key: str, *, rows: int) -> str:
 def attention(model: _Recording, x: str, key: str, *, queries: int) -> str:
     """Softmax(Q Kᵀ / √K) V in H heads (Vaswani et al. 2017, section 3.2).
 
-    (N, S, D) to (N, queries, D), where only the first tokens ask.
+    (N, S, D) to (N, queries, D): only the first `queries` tokens ask.
     """
     g, arch, linear = model.g, model.arch, model.lowering.linear
     tokens = Activation(value=x, site=g.path("input"), kind="normalised", rows=arch.tokens, width=arch.width)
@@ -213,9 +213,9 @@ def mlp(model: _Recording, x: str, key: str, *, rows: int) -> str:
 
 
 def head(model: _Recording, x: str) -> None:
-    """Equation 4: y = LN(z⁰), the embedding (N, D), and where there is one the linear head, the logits (N, C).
+    """Equation 4: the embedding y = LN(z⁰), (N, D), and the logits (N, C) where there is a linear head.
 
-    Variants read the head's input elsewhere too; `Pooling` lists them.
+    In some variants the head's input comes from other tokens; `Pooling` lists them.
     """
     g, arch = model.g, model.arch
     features = _pooled(model, x)

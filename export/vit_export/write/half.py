@@ -1,7 +1,7 @@
-"""Half precision, for GPUs: linear layers and attention in fp16, what overflows there in fp32.
+"""Half precision for GPUs: linear layers and attention in fp16; in fp32 what would overflow.
 
 The residual stream and its LayerNorms stay in fp32: a few of its channels grow with depth ("Massive Activations",
-Sun et al. 2024), and their squares pass 65504, fp16's largest number. So does softmax: its sums are taken in fp32.
+Sun et al. 2024), and their squares pass 65504, fp16's largest number. Softmax stays in fp32 too, for its sums.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Architecture
 
 _TO_RESIDUAL = ("pixels", "mixed", "gelu", "head")
-"""Activations whose linear layers feed the residual stream, or are the answer."""
+"""Kinds of activations whose linear layers feed the residual stream or give the answer."""
 
 
 class Half:
     """fp16 weights; in float32 only the residual stream, LayerNorm and softmax."""
 
     def __init__(self, *, fused: bool) -> None:
-        """With `fused` attention is onnxruntime's own operator, which sums in fp32 by itself."""
+        """With `fused`, attention is onnxruntime's own operator, which sums in fp32 by itself."""
         self._fused = fused
         self._halved: dict[str, str] = {}
 
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
-        """MatMul and Add in fp16; what goes to the residual stream is cast to float32."""
+        """Records MatMul and Add in fp16; what goes to the residual stream is cast to float32."""
         outputs, inputs = layer.shape
         weight = g.weight(
             f"{layer.key}.weight", (inputs, outputs), lambda: _half(layer.key, layer.weight().T), np.float16
@@ -44,13 +44,13 @@ class Half:
     def attention(
         self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
     ) -> Attended:
-        """Fused, or MatMul, Softmax in fp32, MatMul."""
+        """Records one fused operator, or MatMul, Softmax in fp32 and MatMul."""
         if self._fused:
             return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities, half=True)
         return attention_of_matmuls(g, qkv, arch, queries=queries, half=True)
 
     def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
-        """The one that the model was trained with."""
+        """Records the form of GELU that the model was trained with."""
         return gelu(g, x, arch)
 
     def _as_half(self, g: GraphBuilder, x: Activation) -> str:

@@ -16,7 +16,7 @@ class Linear:
     key: str
     """Prefix of the weights' names in the graph, the checkpoint's own where the layer has one."""
     shape: tuple[int, int]
-    """(out, in)."""
+    """Shape of W, (out, in)."""
     weight: Callable[[], FloatArray]
     """Gives W, (out, in)."""
     bias: Callable[[], FloatArray]
@@ -24,7 +24,7 @@ class Linear:
 
     @classmethod
     def stored(cls, weights: WeightSource, key: str, shape: tuple[int, int]) -> Linear:
-        """A layer whose weights are used as the checkpoint holds them."""
+        """Makes a layer whose weights are used as the checkpoint holds them."""
         return cls(
             key=key,
             shape=shape,

@@ -1,7 +1,7 @@
-"""How the parts of the graph that differ between targets become nodes: in float32, and what other precisions share.
+"""Turns the parts of the graph that differ between targets into nodes: float32, and what other precisions share.
 
-The graph in `graph.py` is one for all: it names activations and linear layers, and a `Lowering` decides which
-operators compute them.
+The graph in `graph.py` is the same for all targets: it names activations and linear layers, and a `Lowering` decides
+which operators compute them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vit_export.write.linear import Linear
 from vit_runtime.artifact import Architecture
 
 Kind = Literal["pixels", "normalised", "mixed", "gelu", "head"]
-"""What feeds a linear layer: raw pixels, a LayerNorm, attention's mix of values, GELU; or it is the head's input."""
+"""What feeds a linear layer: raw pixels, a LayerNorm, attention's mix of values, or GELU; `head` feeds the head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +31,10 @@ class Activation:
     rows: int
     width: int
     alone: bool = False
-    """Whether these are only the tokens that the answer is read from, as in the last block."""
+    """Whether the activation holds only the tokens that the answer is read from, as in the last block."""
 
     def step(self, g: GraphBuilder, name: str) -> str:
-        """The name, below the current scope, for a node that takes part in quantizing this activation."""
+        """Gives a name, below the current scope, for a node that takes part in quantizing this activation."""
         token = "/class_token" if self.alone else ""
         return f"{self.site.removeprefix(g.path(''))}{token}/{name}"
 
@@ -46,7 +46,7 @@ class Attended:
     mixed: str
     """The mix of values (N, queries, D)."""
     probabilities: str | None
-    """float32 (N, H, queries, S); None where they were not asked for."""
+    """The attention probabilities, float32 (N, H, queries, S); None where they were not asked for."""
 
 
 class Lowering(Protocol):
@@ -58,9 +58,9 @@ class Lowering(Protocol):
     def attention(
         self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
     ) -> Attended:
-        """Records softmax(Q Kᵀ) V, Q scaled already: (N, queries, D) and twice (N, S, D) to (N, queries, D).
+        """Records softmax(Q Kᵀ) V, where Q is already scaled: (N, queries, D) and twice (N, S, D) to (N, queries, D).
 
-        With `probabilities` the softmax itself is wanted as well.
+        With `probabilities` the softmax itself is a result as well.
         """
 
     def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
@@ -71,7 +71,7 @@ class Float32:
     """Standard operators in single precision: any execution provider can take the whole graph."""
 
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
-        """MatMul and Add; a Gemm could transpose the weights by itself, but takes matrices only, not batches."""
+        """Records MatMul and Add: a Gemm could transpose the weights by itself, but takes matrices, not batches."""
         outputs, inputs = layer.shape
         value = g.node("Cast", [x.value], f"{name}/float", to=TensorProto.FLOAT) if x.kind == "pixels" else x.value
         weight = g.weight(f"{layer.key}.weight", (inputs, outputs), lambda: layer.weight().T)
@@ -86,13 +86,13 @@ class Float32:
         arch: Architecture,
         *,
         queries: int,
-        probabilities: bool,  # noqa: ARG002 - they are there anyhow
+        probabilities: bool,  # noqa: ARG002 - standard operators give them anyhow
     ) -> Attended:
-        """MatMul, Softmax and MatMul on transposed heads."""
+        """Records MatMul, Softmax and MatMul on transposed heads."""
         return attention_of_matmuls(g, qkv, arch, queries=queries)
 
     def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
-        """The one that the model was trained with."""
+        """Records the form of GELU that the model was trained with."""
         return gelu(g, x, arch)
 
 
@@ -101,7 +101,7 @@ class PlacedLinear:
     """A linear layer in its place in the graph."""
 
     path: str
-    """Its name for people, and in the graph: `encoder/3/attention/query`."""
+    """The layer's name for people, and in the graph: `encoder/3/attention/query`."""
     input: Activation
     layer: Linear
 
@@ -112,18 +112,18 @@ class FusedFloat32(Float32):
     def attention(
         self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
     ) -> Attended:
-        """The fused operator: it never writes the scores to memory, so it cannot show them either."""
+        """Records the fused operator, or standard ones if probabilities are asked for: fused ones do not give them."""
         return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities)
 
 
 class LayerRecorder(Float32):
-    """Float32, and remembers every linear layer in the order of the graph."""
+    """Writes the graph in float32, and remembers every linear layer in the order of the graph."""
 
     def __init__(self) -> None:
         self.layers: list[PlacedLinear] = []
 
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
-        """As in float32."""
+        """Records a linear layer in float32, and remembers it."""
         self.layers.append(PlacedLinear(path=g.path(name), input=x, layer=layer))
         return super().linear(g, x, name, layer)
 
@@ -131,9 +131,9 @@ class LayerRecorder(Float32):
 def attention_of_matmuls(
     g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, half: bool = False
 ) -> Attended:
-    """Attention in standard operators: (N, queries, D) and twice (N, S, D) to (N, queries, D).
+    """Records attention in standard operators: (N, queries, D) and twice (N, S, D) to (N, queries, D).
 
-    With `half` all is fp16 but the softmax.
+    With `half` everything but the softmax is fp16.
     """
     head = arch.width // arch.heads
 
@@ -165,7 +165,7 @@ def fused_attention(
     probabilities: bool,
     half: bool = False,
 ) -> Attended:
-    """Attention in onnxruntime's fused operator; in standard ones where probabilities are asked for."""
+    """Records attention in onnxruntime's fused operator; in standard ones where probabilities are asked for."""
     if probabilities:
         return attention_of_matmuls(g, qkv, arch, queries=queries, half=half)
     mixed = g.contrib_node("MultiHeadAttention", list(qkv), "mix", num_heads=arch.heads, scale=1.0)
@@ -173,5 +173,5 @@ def fused_attention(
 
 
 def gelu(g: GraphBuilder, x: str, arch: Architecture) -> str:
-    """GELU (Hendrycks and Gimpel 2016), exact with erf, or its approximation with tanh."""
+    """Records GELU (Hendrycks and Gimpel 2016), exact with erf, or its approximation with tanh."""
     return g.node("Gelu", [x], "gelu", **({"approximate": "tanh"} if arch.gelu == "tanh" else {}))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 PROTOBUF_LIMIT: Final = 2**31 - 1
-"""No protobuf message, so no ONNX file, can be larger."""
+"""Largest size of a protobuf message in bytes, and so of an ONNX file."""
 _ROOM_FOR_GRAPH: Final = 64 << 20
 _INLINE_BYTES: Final = 1024
 """Weights up to this size stay in the ONNX file: shapes and indices that the engine reads when it loads."""
@@ -43,7 +43,7 @@ class ModelFile:
     """An ONNX file under construction, in a temporary folder beside its destination."""
 
     def __init__(self, folder: Path, name: str, destination: Path | None = None) -> None:
-        """Takes the folder to write in, and for messages the destination, where the file is to go from there."""
+        """Takes the folder to write in, and the destination where the file is to go later, for messages."""
         self.path = folder / name
         self.data_path = folder / f"{name}.data"
         self.external_data: ExternalData | None = None
@@ -113,7 +113,7 @@ class ModelFile:
             )
 
     def _new(self, path: Path) -> _DigestedFile:
-        path.unlink(missing_ok=True)  # of a trial before this one
+        path.unlink(missing_ok=True)  # left by an earlier trial
         return _DigestedFile(path, self._destination, _remedy())
 
 
@@ -132,7 +132,7 @@ class _DigestedFile(OutputFile):
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A weight, its `TensorProto` without the values, and where those go."""
+    """A weight, its `TensorProto` without the values, and the place where the values go."""
 
     weight: Initializer
     header: bytes
@@ -147,7 +147,7 @@ class _Tensor:
 
 @contextmanager
 def new_model_file(destination: Path) -> Iterator[ModelFile]:
-    """A file that appears at `destination` when the block ends well, and leaves nothing when it does not.
+    """Opens a file that appears at `destination` if the block ends well, and leaves nothing if it fails.
 
     Raises:
         OutputFileError: the destination cannot be written, or the disk is full.
@@ -169,11 +169,11 @@ def _publish(file: ModelFile, destination: Path) -> None:
     """Moves the finished files to their place; an ONNX file in place is always complete and has its own weights."""
     data_destination = destination.with_name(file.data_path.name)
     if file.external_data is not None:
-        destination.unlink(missing_ok=True)  # an old one would read the new weights
+        destination.unlink(missing_ok=True)  # an old ONNX file would read the new weights
         file.data_path.replace(data_destination)
     file.path.replace(destination)
     if file.external_data is None:
-        data_destination.unlink(missing_ok=True)  # of a larger model that was here before
+        data_destination.unlink(missing_ok=True)  # weights of a larger model that was here before
 
 
 def _lay_out(weights: list[Initializer], data_file: str | None) -> list[_Tensor]:
@@ -205,7 +205,7 @@ def _tag(field: int) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Protobuf's integers: seven bits a byte, low ones first, the top bit set on all but the last."""
+    """Writes an integer as protobuf does: seven bits a byte, low ones first, the top bit set on all but the last."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

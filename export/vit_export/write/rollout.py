@@ -1,13 +1,13 @@
 """Attention rollout as part of the graph: how much of the answer comes from each patch.
 
 Abnar and Zuidema, "Quantifying Attention Flow in Transformers" (2020), section 3: information also flows through the
-residual connection, so a layer mixes tokens by A = ½ W + ½ I, W the attention weights averaged over heads, and
+residual connection, so a layer mixes tokens by A = ½ W + ½ I, where W is the attention weights averaged over heads, and
 
     rollout = A_L · A_{L-1} · … · A_1
 
-Other fusions of heads than the mean, and discarding the smallest weights, leave rows that do not add up to 1; they are
-scaled to: A = (W + I) / (1 + Σ W). Of the product only the answer's row is wanted, so the row is carried through from
-the last layer to the first: a vector times a matrix for each, not a matrix times a matrix.
+If heads are fused in another way than by the mean, or the smallest weights are discarded, rows do not add up to 1. They
+are then scaled so that they do: A = (W + I) / (1 + Σ W). Only the answer's row of the product is wanted. It is carried
+through from the last layer to the first: a vector times a matrix for each layer, not a matrix times a matrix.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _REDUCTIONS: Final[dict[HeadFusion, str]] = {"mean": "ReduceMean", "max": "Reduc
 
 
 class RolloutRecorder:
-    """Takes each block's attention as it is recorded, and records the rollout behind the last."""
+    """Takes each block's attention as it is recorded, and records the rollout after the last."""
 
     def __init__(self, arch: Architecture, how: Rollout) -> None:
         self._arch = arch
         self._how = how
         self._layers: list[tuple[str, str]] = []
-        """Of each block the fused attention (N, queries, S), and the scale of its rows (N, queries) or ()."""
+        """For each block, the fused attention (N, queries, S) and the scale of its rows, (N, queries) or ()."""
 
     def watch(self, g: GraphBuilder, probabilities: str) -> None:
         """Takes one block's attention probabilities (N, H, queries, S), in the block's scope."""
@@ -68,7 +68,7 @@ class RolloutRecorder:
         g.output("rollout", TensorProto.FLOAT, ("N", arch.grid, arch.grid))
 
     def _start(self) -> FloatArray:
-        """Where the answer is read (1, 1, S): at the class token, or evenly from all patches."""
+        """Gives each token's share in the answer (1, 1, S): all for the class token, or even shares for all patches."""
         start = np.zeros((1, 1, self._arch.tokens), np.float32)
         if self._arch.pooling == "patch_mean":
             start[..., self._arch.prefix :] = 1 / self._arch.grid**2
@@ -77,7 +77,7 @@ class RolloutRecorder:
         return start
 
     def _class_row(self, g: GraphBuilder, start: str, fused: str, scale: str) -> str:
-        """The class token's row of the last A (N, 1, S); the last block may have computed few others."""
+        """Records the class token's row of the last A, (N, 1, S); the last block may have computed few others."""
         first = g.constant("index/class_row", [0])
         row = g.node("Gather", [fused, first], "class_token", axis=1)
         y = g.node("Add", [row, start], "class_token_with_residual")
@@ -100,10 +100,11 @@ class RolloutRecorder:
         return self._how.head_fusion != "mean" or int(self._how.discard_ratio * self._arch.tokens) > 0
 
     def _without_smallest(self, g: GraphBuilder, fused: str, discarded: int) -> str:
-        """Sets the smallest weights of each row to zero: (N, queries, S); of equal ones more may stay."""
+        """Sets the smallest weights of each row to zero, (N, queries, S); more may stay where weights are equal."""
         kept = self._arch.tokens - discarded
         last = g.constant("axis/last", [-1])
-        # The smallest that stays is the least of the largest, or the largest of the least: the shorter list is faster.
+        # The limit is the least of the `kept` largest weights. It is also the greatest of the `discarded + 1` smallest.
+        # Sorting the shorter list is faster.
         largest = kept <= discarded
         count = g.constant("rollout/count", [kept if largest else discarded + 1])
         few = g.top_k(fused, count, "few", largest=largest)

@@ -1,4 +1,4 @@
-"""How a graph is written for a precision and target, where it is not int8."""
+"""Chooses how a graph that is not int8 is written, by precision and target."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vit_runtime.artifact import Precision, Target
 
 
 def float_lowering(precision: Precision, target: Target) -> Lowering:
-    """Single or half precision, with onnxruntime's fused attention where CUDA is the target."""
+    """Gives single or half precision, with onnxruntime's fused attention if the target is CUDA."""
     if precision == "fp16":
         return Half(fused=target == "gpu")
     return FusedFloat32() if target == "gpu" else Float32()

@@ -1,4 +1,4 @@
-"""Weights by name, each as an array when it is asked for."""
+"""Gives weights by name; each becomes an array when it is asked for."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ WeightSource: TypeAlias = Callable[[str], FloatArray]
 
 
 def finite_weights(tensors: Mapping[str, torch.Tensor], where: object) -> WeightSource:
-    """The tensors of a checkpoint as float32 arrays, of its own memory where its dtype allows.
+    """Gives a checkpoint's tensors as float32 arrays, which share its memory where the dtype allows.
 
-    The source raises `CheckpointError` for a tensor that holds NaN or infinite values; `where` is what to call the
-    checkpoint then.
+    The source raises `CheckpointError` for a tensor that holds NaN or infinite values; `where` is the message's
+    name for the checkpoint.
     """
 
     def weight(name: str) -> FloatArray:

@@ -1,4 +1,4 @@
-"""A graph under construction: written to a file that nobody sees yet, and run from there as a device would."""
+"""A graph under construction: written to a file that nobody sees yet, and run from there as on a device."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Work:
     progress: Progress
 
     def write(self, graph: GraphBuilder) -> None:
-        """Writes a graph in place of the one before, without metadata: an artifact is only ever a finished one."""
+        """Writes a graph in place of the previous one, without metadata: only a finished file becomes an artifact."""
         self.progress.stage("writing weights", total=sum(weight.nbytes for weight in graph.weights))
         self.file.write_graph(graph, written=self.progress.advance)
         self.file.close_graph()

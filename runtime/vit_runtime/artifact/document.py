@@ -47,7 +47,7 @@ class ExternalData:
     """The file of weights beside a model above 2 GB, which protobuf cannot hold."""
 
     file: str
-    """Its name, without a folder: it lies beside the model."""
+    """The file's name, without a folder: the file lies beside the model."""
     bytes: int
     sha256: str
 
@@ -74,7 +74,7 @@ class Description:
     labels: tuple[str, ...] | None
     outputs: tuple[Output, ...]
     rollout: Rollout | None
-    """None without the output of that name."""
+    """How attention is rolled out; None where the graph has no output "rollout"."""
     precision: Precision
     target: Target
 
@@ -109,7 +109,7 @@ class Artifact(Description):
     """Everything that an artifact says about itself: a file has it only when its export is finished."""
 
     quantization: Quantization | None
-    """None unless the precision is int8."""
+    """How the graph was quantized; None unless the precision is int8."""
     external_data: ExternalData | None
     verification: Verification
     self_test: SelfTest

@@ -22,10 +22,11 @@ GRAPH_FIELD: Final = 7
 METADATA_FIELD: Final = 14
 _OPSET_IMPORT: Final = 8
 _MOST_METADATA_BYTES: Final = 8 << 20
-"""Of all entries together: ImageNet-21k's labels take 0.6 MB, and parsed JSON up to twenty times its text."""
+"""Limit for all entries together: ImageNet-21k's labels take 0.6 MB, and parsed JSON takes up to twenty times its
+text."""
 _MOST_ENTRIES: Final = 64
 _MOST_FIELDS: Final = 10_000
-"""Of the outermost message: ours have five and a few operator sets."""
+"""Limit for the outermost message: our files have five fields and a few operator sets."""
 _NOT_ONNX = "not an ONNX file"
 _INCOMPLETE = "incomplete"
 

@@ -16,7 +16,7 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """From a photo to the model's pixels: resize, then centre crop; exactly one resize rule is set."""
+    """How a photo becomes the model's pixels: resize, then centre crop; exactly one resize rule is set."""
 
     resize_shortest_edge: int | None
     """Scale the picture, keeping its proportions, until its shorter edge has this many pixels."""

@@ -34,7 +34,7 @@ class Agreement:
     """The int8 graph against the same model's float32 graph, on the calibration pictures."""
 
     same_top1: int | None
-    """None without logits."""
+    """Pictures with the same likeliest class; None without logits."""
     outputs: tuple[OutputAgreement, ...]
 
 
@@ -55,13 +55,13 @@ class Quantization:
     scheme: Literal["static", "dynamic"]
     weights: Literal["int8 per output channel"]
     activations: str
-    """In words: what is uint8 or int8, and where its scales come from."""
+    """Activations in words: what is uint8 or int8, and where its scales come from."""
     kept_float: tuple[str, ...]
     """Linear layers left in float32."""
     float32_bytes: int
     """Size of the same model in float32."""
     calibration: Calibration | None
-    """None for dynamic quantization."""
+    """The pictures that ranges were taken from; None for dynamic quantization."""
     agreement: Agreement | None
     sensitivity: tuple[LayerLoss, ...]
     """Every linear layer that was calibrated, the one that loses most first."""

@@ -37,7 +37,7 @@ class Verification:
     """What could not be checked on the machine that exported; empty where everything was."""
     pictures: int
     same_top1: int | None
-    """None without logits."""
+    """Pictures with the same likeliest class; None without logits."""
     same_pixels: int
     """Pictures whose preprocessed bytes equal the reference's."""
     outputs: tuple[OutputCheck, ...]
@@ -49,7 +49,7 @@ class StoredAnswer:
 
     output: Output
     values: tuple[float, ...]
-    """In C order."""
+    """The values, in C order."""
     tolerance: float
 
 

@@ -80,6 +80,6 @@ def answers_of(
 def embeddings_of(
     vit: ViT, images: Sequence[Path], batch_size: int, failed: Failures, *, normalize: bool
 ) -> Iterator[tuple[Path, FloatArray]]:
-    """As `answers_of`, of length 1 with `normalize`."""
+    """Gives each readable picture's embedding, as `answers_of` does; of length 1 with `normalize`."""
     for path, embedding in answers_of(vit, "embedding", images, batch_size, failed):
         yield path, normalized(embedding[None])[0] if normalize else embedding

@@ -109,13 +109,13 @@ def _way_down(top: str, group: str) -> tuple[str, ...] | None:
 
 
 def _limit_v2(folder: Path) -> int | None:
-    """From `200000 100000`, microseconds of processor time per period, or `max 100000`."""
+    """Reads `200000 100000`, microseconds of processor time per period, or `max 100000`."""
     quota, _, period = read_text(folder / "cpu.max").partition(" ")
     return _whole_processors(quota, period)
 
 
 def _limit_v1(folder: Path) -> int | None:
-    """From two files in microseconds; a quota of -1 is none."""
+    """Reads two files in microseconds; a quota of -1 is none."""
     return _whole_processors(read_text(folder / "cpu.cfs_quota_us"), read_text(folder / "cpu.cfs_period_us"))
 
 

@@ -11,7 +11,7 @@ import sys
 from typing import Final
 
 _M_MMAP_THRESHOLD: Final = -3
-"""From glibc's <malloc.h>."""
+"""The option's number in glibc's <malloc.h>."""
 _M_TRIM_THRESHOLD: Final = -1
 _LARGE_BLOCK_BYTES: Final = 1 << 20
 _LARGEST_THRESHOLD: Final = 32 << 20

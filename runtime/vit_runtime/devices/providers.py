@@ -24,9 +24,9 @@ class ExecutionProvider:
     full_name: str
     """onnxruntime's name."""
     how_to_get: str = ""
-    """For a build of onnxruntime without it; none is without the CPU's."""
+    """What to do where onnxruntime was built without this provider; empty for the CPU's, which no build lacks."""
     fix: str = ""
-    """For where it is compiled in and does not run; empty where all that is left is the CPU."""
+    """What to do where it is compiled in and does not run; empty where only the CPU is left."""
     options: Mapping[str, str] = field(default_factory=dict)
     """onnxruntime's options of the provider that are always set; the caller's go over them."""
     numbered: bool = False

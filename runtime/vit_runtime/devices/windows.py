@@ -17,7 +17,7 @@ _PROCESSOR_CORE: Final = 0
 _HEAD: Final = struct.Struct("<II")
 _CORE: Final = struct.Struct("<BB20xH")
 _MASKS: Final = {4: struct.Struct("<IH6x"), 8: struct.Struct("<QH6x")}
-"""By the size of a pointer."""
+"""The layout of a group's mask, by the size of a pointer."""
 
 
 def windows_cores() -> int:
