@@ -83,7 +83,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     ],
     "calibrate": Annotated[
         Path | None,
-        typer.Option("--calibrate", help="Folder of pictures for openvino-int8.", show_default="noise: speed only"),
+        typer.Option("--calibrate", help="Folder of pictures for NNCF.", show_default="noise: speed only"),
     ],
     "peers": Annotated[
         Path | None,

@@ -102,7 +102,7 @@ def test_without_pytorch_the_default_is_to_compare_with_nothing(monkeypatch: pyt
 def test_what_is_not_installed_is_listed_with_the_extra(
     workshop: Workshop, source: Source, monkeypatch: pytest.MonkeyPatch
 ):
-    missing = {"openvino", "nncf", "onnxscript"}
+    missing = {"openvino", "nncf", "onnxscript", "executorch"}
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else real(name))
 
@@ -112,7 +112,7 @@ def test_what_is_not_installed_is_listed_with_the_extra(
     reasons = {absent.name: absent.reason for absent in peers.absent}
     assert reasons["onnx-dynamic"] == "onnxscript not installed: pip install 'vit-edge[peers]'"
     assert reasons["openvino-int8"] == "onnxscript, openvino, nncf not installed: pip install 'vit-edge[peers]'"
-    assert workshop.made == ["weights.safetensors", "weights.bf16.safetensors"]
+    assert workshop.made == ["weights.safetensors", "weights.bf16.safetensors", "model.ncnn.param"]
 
 
 def test_torch_compile_needs_a_compiler(workshop: Workshop, source: Source, monkeypatch: pytest.MonkeyPatch):

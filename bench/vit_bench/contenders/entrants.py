@@ -33,7 +33,7 @@ class Entrant:
     def bytes(self) -> int:
         """Size of its model on disk, with weights in files of their own."""
         file = Path(self.task.file)
-        beside = [file.with_suffix(".bin")] if file.suffix == ".xml" else []
+        beside = [file.with_suffix(".bin")] if file.suffix in (".xml", ".param") else []
         beside += [file.with_name(f"{file.name}.data")]
         return sum(path.stat().st_size for path in (file, *beside) if path.is_file())
 

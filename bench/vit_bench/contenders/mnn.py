@@ -1,7 +1,6 @@
 """MNN on its own format, converted from the traced graph: in float32, and with int8 weights.
 
-MNN's documentation advises weight quantization with dynamically quantized activations ("memory": "low") for
-transformers; its offline quantization with calibration pictures was slower here (docs/log.md, 2026-11-29).
+With int8 weights, "memory": "low" lets MNN quantize activations while it runs, where it has kernels for that.
 """
 
 from __future__ import annotations

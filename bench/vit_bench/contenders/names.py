@@ -19,6 +19,9 @@ Tool = Literal[
     "openvino-int8-bf16",
     "mnn",
     "mnn-int8",
+    "ncnn",
+    "executorch",
+    "executorch-int8",
 ]
 """Every contender; all but the first are what users would take instead."""
 OWN: Final[Tool] = "vit-edge"

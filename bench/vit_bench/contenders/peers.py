@@ -73,7 +73,15 @@ _MNN: Final = replace(
     files=(*_ONNX.files, "traced.mnn"),
     modules=(*_ONNX.modules, "MNN"),
     runs_on=("MNN", "pillow"),
-    setup="MNN's own format, transformers fused",
+    setup="MNN's wheel (no AVX-512 kernels), its own format, transformers fused",
+)
+_EXECUTORCH: Final = replace(
+    _TORCH,
+    files=(*_TORCH.files, "model.pte"),
+    modules=(*_TORCH.modules, "executorch", "torchao"),
+    extra="vit-edge[executorch]",
+    runs_on=("executorch", "torch", "pillow"),
+    setup="lowered to XNNPACK",
 )
 PEERS: Final[dict[Tool, Peer]] = {
     "torch": _TORCH,
@@ -85,7 +93,7 @@ PEERS: Final[dict[Tool, Peer]] = {
         modules=(*_TORCH.modules, "torchao"),
         extra="vit-edge[peers]",
         runs_on=(*_TORCH.runs_on, "torchao"),
-        setup="torchao: int8 weights, activations quantized while it runs; Inductor with frozen weights",
+        setup="torchao on all linear layers, activations quantized while it runs; Inductor with frozen weights",
         compiled=True,
     ),
     "onnx": _ONNX,
@@ -108,6 +116,21 @@ PEERS: Final[dict[Tool, Peer]] = {
         precision="int8",
         files=(*_ONNX.files, "int8.mnn"),
         setup=f"{_MNN.setup}, 8-bit weights, activations quantized while it runs",
+    ),
+    "ncnn": replace(
+        _TORCH,
+        files=(*_TORCH.files, "model.ncnn.param"),
+        modules=(*_TORCH.modules, "ncnn", "pnnx"),
+        extra="vit-edge[peers]",
+        runs_on=("ncnn", "pillow"),
+        setup="converted by pnnx",
+    ),
+    "executorch": _EXECUTORCH,
+    "executorch-int8": replace(
+        _EXECUTORCH,
+        precision="int8",
+        files=(*_TORCH.files, "int8.pte"),
+        setup="XNNPACK's int8 weights by channel, activations quantized while it runs",
     ),
 }
 

@@ -68,11 +68,37 @@ class _Torch:
 
 
 def _int8(model: torch.nn.Module) -> torch.nn.Module:
-    """Quantizes as torchao's documentation says for dynamic int8 on the CPU: every `nn.Linear`, to be compiled."""
+    """Quantizes as torchao's documentation says for dynamic int8 on the CPU: every `nn.Linear`, to be compiled.
+
+    torchao passes over `nn.MultiheadAttention`, a third of the work. So its weights go into `nn.Linear` first, where
+    timm's models have them.
+    """
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
+    for name, module in tuple(model.named_modules()):
+        if isinstance(module, torch.nn.MultiheadAttention):
+            model.set_submodule(name, _LinearAttention(module))
     quantize_(model, Int8DynamicActivationInt8WeightConfig())
     return model
+
+
+class _LinearAttention(torch.nn.Module):
+    """Self-attention of tokens (N, S, D) with the weights of PyTorch's own, in `nn.Linear`."""
+
+    def __init__(self, attention: torch.nn.MultiheadAttention) -> None:
+        super().__init__()
+        width = attention.embed_dim
+        self._heads = attention.num_heads
+        self.qkv, self.out = torch.nn.Linear(width, 3 * width), torch.nn.Linear(width, width)
+        self.qkv.weight, self.qkv.bias = attention.in_proj_weight, attention.in_proj_bias
+        self.out.weight, self.out.bias = attention.out_proj.weight, attention.out_proj.bias
+
+    def forward(self, tokens: torch.Tensor, *_: object, **__: object) -> tuple[torch.Tensor, None]:
+        batch, length, width = tokens.shape
+        packed = self.qkv(tokens).reshape(batch, length, 3, self._heads, width // self._heads)
+        query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, width)), None
 
 
 def make(file: str, source: Source, artifact: Artifact, target: Path) -> None:

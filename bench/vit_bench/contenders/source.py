@@ -19,6 +19,9 @@ FILES: Final[dict[str, str]] = {
     "nncf.xml": "open_vino",
     "traced.mnn": "mnn",
     "int8.mnn": "mnn",
+    "model.ncnn.param": "ncnn",
+    "model.pte": "executorch",
+    "int8.pte": "executorch",
 }
 """Every file that can be made, and the module here that makes it."""
 WEIGHTS: Final = "weights.safetensors"

@@ -38,6 +38,8 @@ _FAMILIES: Final = {
     "onnx": "onnx_runtime",
     "openvino": "open_vino",
     "mnn": "mnn",
+    "ncnn": "ncnn",
+    "executorch": "executorch",
 }
 """Modules here by the first word of a tool's name; each imports an engine, so only the one that is needed is."""
 

@@ -143,6 +143,9 @@ _LOOKS: Final = {  # colours of Okabe and Ito, "Color universal design" (2008)
     "openvino-int8-bf16": ("#009E73", "<"),
     "mnn": ("#CC79A7", "s"),
     "mnn-int8": ("#CC79A7", "v"),
+    "ncnn": ("#56B4E9", "s"),
+    "executorch": ("#E69F00", "s"),
+    "executorch-int8": ("#E69F00", "v"),
 }
 """One colour for an engine, one marker for what it does; square: fp32 as it comes, triangle: fewer bits."""
 _OWN_MARKERS: Final = "oPX*dph8"
