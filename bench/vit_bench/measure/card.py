@@ -25,8 +25,18 @@ _AMX_SETS: Final = ("amx_tile", "amx_int8", "amx_bf16")
 _ARM_SETS: Final = ("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme")
 _MATRIX_SETS: Final = frozenset((*_X86_SETS, *_AMX_SETS, *_ARM_SETS))
 """Flags of /proc/cpuinfo, on x86 and ARM, that decide how fast matrices are multiplied."""
-_RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "openvino", "torch")
-_PACKAGES: Final = ("numpy", "pillow", *_RUNTIMES, "torchvision", "onnx", "onnxscript", "nncf")
+_RUNTIMES: Final = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "openvino",
+    "torch",
+    "MNN",
+    "ncnn",
+    "executorch",
+)
+PACKAGES: Final = ("numpy", "pillow", *_RUNTIMES, "torchvision", "torchao", "onnx", "onnxscript", "nncf", "pnnx")
+"""Distributions that may decide how fast or how right a contender is."""
 _ARM_PARTS: Final = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76", "0xd42": "Cortex-A78AE"}
 """MIDR part numbers of the boards that people have (Arm's technical reference manuals); Linux gives no name on ARM."""
 
@@ -52,7 +62,7 @@ def read_card(*, device: str | None, load: Load | None, started: datetime, root:
         memory_bytes=_memory_bytes(),
         system=f"{platform.system()} {platform.release().partition('-')[0]}, {platform.machine()}",
         python=platform.python_version(),
-        packages=installed(_PACKAGES),
+        packages=installed(PACKAGES),
         governor=_read(root / _GOVERNOR) or None,
         load=load,
         date=started.isoformat(timespec="seconds"),

@@ -22,7 +22,7 @@ import numpy as np
 
 import vit_runtime
 from vit_bench.contenders.entrants import Entrant, model_names
-from vit_bench.contenders.process import run_module
+from vit_bench.contenders.process import PATIENCE_SECONDS, run_module
 from vit_bench.contenders.task import tell_document, work_as_told
 from vit_bench.errors import ContenderError
 from vit_bench.measure.kernels import Pass, Shape, group_seconds, linear_products, read_passes
@@ -76,7 +76,8 @@ def run_limit(name: str, task: LimitTask) -> Limit:
         ContenderError: the process failed, or was killed.
     """
     told: list[str] = []
-    run_module(name, "vit_bench.measure.limit", json.dumps(codec.encode(task)), told.append)
+    patience = PATIENCE_SECONDS + 2 * task.seconds
+    run_module(name, "vit_bench.measure.limit", json.dumps(codec.encode(task)), told.append, patience=patience)
     if not told:
         raise ContenderError(name, "ended without a result")
     return codec.decode(Limit, json.loads(told[-1]))

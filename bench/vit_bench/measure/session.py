@@ -185,7 +185,7 @@ class Session:
     def _key(self) -> str:
         """A name for everything that the peers' files depend on."""
         artifact = self.artifact
-        versions = [package.version for package in card.installed(("torch", "torchvision", "openvino", "nncf"))]
+        versions = [f"{package.name} {package.version}" for package in card.installed(card.PACKAGES)]
         parts = [codec.encode(part) for part in (artifact.source, artifact.architecture, artifact.preprocessing)]
         options = [str(self.request.checkpoint), str(self.request.calibrate), self.request.batch]
         return hashlib.sha256(json.dumps([versions, parts, options]).encode()).hexdigest()[:12]
