@@ -1,4 +1,4 @@
-"""The kinds of arrays that go in and out."""
+"""Types of the arrays that go into a model and come out of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments of the wrong type or size, refused by name before any work."""
+"""Refuses arguments of the wrong type or size, by name, before any work."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from vit_runtime.errors import UsageError, option
 
 
 def as_whole_number(value: object) -> int | None:
-    """A whole number of Python's or NumPy's; None for anything else, a bool too."""
+    """Gives a whole number, Python's or NumPy's, as an int; None for anything else, even a bool."""
     try:
-        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # what is none raises
+        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # other types raise
     except TypeError:
         return None
 
 
 def whole_number(name: str, value: object, *, least: int, most: int | None = None) -> int:
-    """A whole number in range.
+    """Gives a whole number from `least` to `most` as an int.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the value is anything else.
     """
     number = as_whole_number(value)
     if number is None:
@@ -33,10 +33,10 @@ def whole_number(name: str, value: object, *, least: int, most: int | None = Non
 
 
 def text_by_text(name: str, value: object) -> dict[str, str]:
-    """A mapping of text to text, copied; empty for None.
+    """Copies a mapping of text to text; None gives an empty one.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the value is anything else.
     """
     if value is None:
         return {}

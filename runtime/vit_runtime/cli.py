@@ -44,8 +44,8 @@ ThreadsOption = Annotated[
 DeviceOption = Annotated[
     int | None, typer.Option("--device", min=0, help="Number of the GPU, for cuda and tensorrt.", show_default="0")
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one line an answer.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one line for each answer.")]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures in one run.")]
 
 
@@ -97,7 +97,7 @@ def embed(
         typer.Option(
             "--output",
             "-o",
-            help="Write a file instead: .npy, float32 (pictures, width), or .jsonl, with names.",
+            help="Write to this file instead: .npy for float32 (pictures, width), .jsonl for paths and embeddings.",
         ),
     ] = None,
     force: ForceOption = False,
@@ -122,7 +122,7 @@ def embed(
             note(f"{output}: {count} lines")
         else:
             rows = [embedding for _, embedding in answers]
-            # A row that is missing in the middle would shift all that follow: all pictures, or no file.
+            # A missing row would shift all rows behind it, so there is no file unless every picture was read.
             failed.exit_if_any()
             vectors.write_npy(output, rows)
             note(f"{output}: {len(rows)} x {len(rows[0])} float32, in the order of the pictures")
@@ -174,7 +174,7 @@ def attend(
         typer.Option(
             "--output",
             "-o",
-            help="Picture to write; for several photos a folder.",
+            help="Picture to write, or a folder for the pictures of several photos.",
             show_default="PHOTO.attention.png in this folder",
         ),
     ] = None,
@@ -184,7 +184,7 @@ def attend(
     threads: ThreadsOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Show where the model looked: its attention over each photo, as a picture; prints the paths written."""
+    """Draw the model's attention over each photo, to show where it looked, and print the paths of these pictures."""
     with report_errors():
         if as_json and output is not None:
             raise UsageError("--json", "prints maps, and --output is for pictures", "leave one of them out")
@@ -212,7 +212,7 @@ def check(
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay the stored self-test on this machine: does it answer as the verified file did?"""
+    """Replay the stored self-test: does this machine answer as the verified file did?"""
     with report_errors():
         vit = load_model(model, provider, threads, device)
         result = selftest.check(vit)
@@ -247,7 +247,7 @@ def info(model: ModelArgument, *, as_json: JsonOption = False) -> None:
 
 
 def _finite(value: float) -> float | None:
-    """A number for JSON, which knows no NaN and no infinity."""
+    """Gives None for NaN and infinity, which JSON cannot hold, and every other number as it is."""
     return value if math.isfinite(value) else None
 
 

@@ -4,7 +4,7 @@ Each class builds its own one-line message from its parts: where it happened, wh
 
     VitEdgeError
     ├── ArtifactError           (ValueError)    a model file that this runtime cannot use
-    ├── ImageError              (ValueError)    something that was given as a picture and is none
+    ├── ImageError              (ValueError)    a source that cannot be read as a picture
     ├── ProviderError           (RuntimeError)  an execution provider that cannot run here
     ├── MissingDependencyError  (ImportError)   a package that an extra would have brought
     ├── UsageError              (ValueError)    options that do not go together
@@ -21,13 +21,13 @@ from contextvars import ContextVar
 from typing import ClassVar, Final
 
 EXIT_INPUT = 1
-"""Exit status for what the user handed in: a model, a picture, a checkpoint, a folder."""
+"""Exit status for a fault in what the user gave: a model, a picture, a checkpoint, a folder."""
 EXIT_USAGE = 2
 """Exit status for options that do not exist or do not go together."""
 EXIT_VERIFICATION = 3
 """Exit status for an answer that differs from PyTorch's by more than its tolerance."""
 EXIT_INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, the same as in shells."""
 
 
 _LONGEST_FOREIGN_MESSAGE = 300
@@ -39,12 +39,12 @@ _SPELLED_OTHERWISE: Final = {
     "rollout": "--attention",
     "top_k": "--top",
 }
-"""Parameters whose option is not called as they are."""
+"""Options of the command line that are not simply the parameter's name with dashes, by parameter."""
 
 
 @contextmanager
 def command_line() -> Iterator[None]:
-    """Inside, messages name options as the command line spells them; outside, Python's parameters."""
+    """Makes messages spell options as the command line does; outside of the block they name Python's parameters."""
     before = _ON_COMMAND_LINE.set(True)
     try:
         yield
@@ -53,7 +53,7 @@ def command_line() -> Iterator[None]:
 
 
 def option(name: str, value: object = None) -> str:
-    """A parameter, alone or with a value, as whoever reads the message can write it.
+    """Spells a parameter, alone or with a value, as the reader of a message can type it.
 
     >>> option("image_size"), option("precision", "int8"), option("force", value=True)
     ('image_size', "precision='int8'", 'force=True')
@@ -68,7 +68,7 @@ def option(name: str, value: object = None) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Another library's error in one line of bearable length; its class where it says nothing."""
+    """Puts another library's error into one line of at most 300 characters; gives its class where it has no text."""
     return " ".join(str(error).split())[:_LONGEST_FOREIGN_MESSAGE] or type(error).__name__
 
 
@@ -130,4 +130,4 @@ class UsageError(VitEdgeError, ValueError):
 
 
 class OutputFileError(VitEdgeError, OSError):
-    """A file with results that cannot be written; nothing half-written is left."""
+    """A result file that cannot be written; no half-written file is left."""

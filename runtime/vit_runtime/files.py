@@ -1,4 +1,4 @@
-"""Results that appear complete or not at all."""
+"""Writes result files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def blame(destination: Path, remedy: str) -> Iterator[None]:
-    """Says of an error of the system which file it kept from being written; for the writing alone, not for other work.
+    """Turns an error of the system into one that names the file to be written; put only the writing inside.
 
     Raises:
-        OutputFileError: in place of any `OSError` inside.
+        OutputFileError: replaces any `OSError` of the system that is raised inside.
     """
     try:
         yield
@@ -33,16 +33,16 @@ def blame(destination: Path, remedy: str) -> Iterator[None]:
 
 @contextmanager
 def staging_folder(destination: Path, remedy: str) -> Iterator[Path]:
-    """A temporary folder beside a file's destination, to be moved from when the file is complete.
+    """Makes a temporary folder beside a file's destination; move the file out of it when the file is complete.
 
-    A folder, not a file: what is made in it gets the permissions of any other new file.
+    It is a folder, so that a file made in it gets the permissions of any other new file.
 
     Args:
         destination: where the file will go.
         remedy: what to do where nothing can be written there.
 
     Raises:
-        OutputFileError: the place does not exist, or may not be written.
+        OutputFileError: the place does not exist, or may not be written to.
     """
     with blame(destination, remedy):
         folder = Path(tempfile.mkdtemp(prefix=".vit-edge.", dir=destination.parent))
@@ -63,7 +63,7 @@ class OutputFile(io.RawIOBase):
             self._file = path.open("xb")
 
     def writable(self) -> bool:
-        """Whether it is written to: always."""
+        """Says whether the file can be written to: always."""
         return True
 
     def write(self, data: Buffer, /) -> int:
@@ -72,11 +72,11 @@ class OutputFile(io.RawIOBase):
             return self._file.write(data)
 
     def tell(self) -> int:
-        """How many bytes were written."""
+        """Counts the bytes written so far."""
         return self._file.tell()
 
     def flush(self) -> None:
-        """Hands what was written to the system."""
+        """Hands the written bytes to the system."""
         if not self._file.closed:
             with blame(self.destination, self.remedy):
                 self._file.flush()
@@ -90,10 +90,10 @@ class OutputFile(io.RawIOBase):
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that appears at `path` when the block ends well, and leaves nothing when it does not.
+    """Opens a binary file that appears at `path` when the block ends well; after an error nothing is left.
 
     Raises:
-        OutputFileError: the folder does not exist, may not be written, or the disk is full.
+        OutputFileError: the folder does not exist or may not be written to, or the disk is full.
     """
     remedy = "choose another place"
     with staging_folder(path, remedy) as folder:

@@ -1,4 +1,4 @@
-"""A graph in an onnxruntime session, held to what its description says."""
+"""Runs a graph in an onnxruntime session, and checks its answers against its description."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WITHOUT: Final[dict[Output, tuple[str, str]]] = {
 
 
 class Graph:
-    """Prepared pixels to the outputs of a graph; `ViT` adds whatever is an image, and what answers mean."""
+    """Turns prepared pixels into a graph's outputs; `ViT` adds the reading of images and the meaning of answers."""
 
     def __init__(self, description: Description, opened: OpenedSession) -> None:
         self.description = description
@@ -52,14 +52,14 @@ class Graph:
         )
 
     def close(self) -> None:
-        """Gives the session and its memory back; a second call does nothing, and answers are no longer to be had."""
+        """Frees the session and its memory; afterwards the model gives no answers, and a second call does nothing."""
         self._session = None
 
     def require(self, output: Output) -> None:
-        """Sees to it that the model has an output.
+        """Raises an error unless the model has an output.
 
         Raises:
-            ArtifactError: it has none; says how to get it.
+            ArtifactError: the model lacks the output; the message says how to get it.
         """
         if output not in self.description.outputs:
             known = f"known are {', '.join(self.description.outputs)}"
@@ -70,15 +70,15 @@ class Graph:
         """Runs the graph on pixels that are preprocessed already.
 
         Args:
-            pixels: uint8 RGB (N, H, W, 3), H and W those of the description's crop, N at least 1.
-            outputs: which outputs to return, in this order; None is all that `description.outputs` lists. Each is
-                float32 (N, ...).
+            pixels: uint8 RGB (N, H, W, 3); H and W are those of the description's crop, and N is at least 1.
+            outputs: which outputs to return, in this order; None means all of `description.outputs`. Each is float32
+                (N, ...).
 
         Raises:
             ImageError: the pixels have another shape or dtype.
-            ArtifactError: it has no such output, or the graph gives something else under its name.
-            ProviderError: the provider failed, most often for want of memory.
-            UsageError: the model is closed.
+            ArtifactError: the model has no such output, or the graph gives it in another shape or type.
+            ProviderError: the provider failed, most often because memory is short.
+            UsageError: the model is closed, or `outputs` is empty.
         """
         outputs = self.description.outputs if outputs is None else tuple(outputs)
         if not outputs:

@@ -37,10 +37,10 @@ class AttentionMap:
     """
 
     values: FloatArray
-    """float32 (h, w), a value a patch: its share in the class token, 0 to 1; with the shares of the class token itself
-    and of other tokens that stand for no patch they add up to 1."""
+    """float32 (h, w), one value for each patch: the patch's share in the class token, 0 to 1. The shares of the class
+    token itself, and of other tokens that stand for no patch, are left out; with them the values add up to 1."""
     source: ImageSource
-    """The photo."""
+    """The photo that the map belongs to."""
     preprocessing: Preprocessing
 
     def __repr__(self) -> str:
@@ -48,22 +48,23 @@ class AttentionMap:
         return f"AttentionMap({height}x{width}, {float(self.values.min()):.2g} to {float(self.values.max()):.2g})"
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[np.generic]:  # noqa: FBT001 - NumPy's protocol
-        """The values, for NumPy."""
+        """Gives NumPy the values."""
         if copy is False and dtype not in (None, self.values.dtype):
             raise ValueError("another dtype needs a copy")
         return np.array(self.values, dtype=dtype) if copy or dtype is not None else self.values
 
     def overlay(self, *, opacity: float = _OPACITY) -> Image.Image:
-        """The photo at its full size, upright, with the map over the part of it that the model saw.
+        """Draws the map over the part of the photo that the model saw; gives the photo upright, at its full size.
 
-        From the least value of the map, dark, to its largest, bright; the photo stays visible below it. What the model
-        did not see, because preparation cut it off, stays as it is.
+        The colours run from dark, the map's least value, to bright, its largest. The photo stays visible below them.
+        Parts that the model did not see, because preparation cut them off, stay as they are.
 
         Args:
             opacity: how much the colours cover the photo, 0 to 1.
 
         Raises:
             ImageError: the photo is a file that cannot be read any more.
+            UsageError: the opacity is not from 0 to 1.
         """
         if not 0 <= opacity <= 1:
             raise UsageError("opacity", f"{opacity} is no share", "give a number from 0 to 1")
@@ -78,15 +79,15 @@ class AttentionMap:
 
 
 def keep(source: ImageSource) -> ImageSource:
-    """A source that can be read twice: once for the model, once to draw on. A file object cannot."""
+    """Gives a source that can be read twice, once for the model and once to draw on: file objects are decoded."""
     return read_rgb(source) if hasattr(source, "read") else source
 
 
 def save_overlay(picture: Image.Image, path: Path) -> None:
-    """Writes a picture in the format that its name ends in, complete or not at all; makes the folder.
+    """Writes a picture in the format that the path's suffix names, complete or not at all; makes the folder.
 
     Raises:
-        OutputFileError: it cannot be written there.
+        OutputFileError: the picture cannot be written there.
     """
     with blame(path, "choose another place"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,13 +96,16 @@ def save_overlay(picture: Image.Image, path: Path) -> None:
 
 
 def _whole_pixels(start: float, end: float, size: int) -> tuple[int, int]:
-    """The pixels of an edge between two places: at least one, since a crop of a very long photo is less than that."""
+    """Gives the whole pixels between two places on an edge of `size` pixels: where they start, and where they end.
+
+    There is always at least one pixel, although the crop of a very long photo can be narrower.
+    """
     first = min(max(0, round(start)), size - 1)
     return first, max(first + 1, min(round(end), size))
 
 
 def _spread(values: FloatArray) -> FloatArray:
-    """Values from 0, the least, to 1, the largest; all 0 where they are all alike."""
+    """Scales values so that the least becomes 0 and the largest becomes 1; equal values all become 0."""
     least, largest = float(values.min()), float(values.max())
     return np.asarray((values - least) / ((largest - least) or 1.0), np.float32)
 
@@ -109,7 +113,7 @@ def _spread(values: FloatArray) -> FloatArray:
 def _stretched(
     values: FloatArray, box: tuple[float, float, float, float], seen: tuple[int, int, int, int]
 ) -> FloatArray:
-    """A map (h, w) that belongs to `box`, over the whole pixels `seen` of the same photo, interpolated between patches.
+    """Interpolates a map (h, w) that covers `box` of a photo, so that it fits the whole pixels `seen` of that photo.
 
     In Pillow's affine transform a pixel's centre lies at half a pixel, as patches' centres do here.
     """
@@ -128,7 +132,7 @@ def _stretched(
 
 
 def _colours(values: FloatArray) -> UInt8Array:
-    """Colours of values from 0 to 1: (H, W) to uint8 RGB (H, W, 3)."""
+    """Turns values from 0 to 1, (H, W), into colours, uint8 RGB (H, W, 3)."""
     anchors = np.frombuffer(_MAGMA, np.uint8).reshape(-1, 3)
     steps = np.linspace(0, 1, len(anchors))
     palette = np.stack([np.interp(np.linspace(0, 1, 256), steps, channel) for channel in anchors.T], axis=-1)

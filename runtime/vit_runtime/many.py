@@ -1,7 +1,7 @@
-"""One road for many pictures: for each source, in order, an answer, or the error of what is no picture.
+"""Answers any number of pictures: each source gives, in order, an answer, or an error if it is no picture.
 
-Sources are taken as they are wanted and run in batches; no more than a batch of pictures is read ahead, so that memory
-stays flat however many there are. `ViT` and the command line both go this way.
+Sources are read when their answers are wanted, and run in batches. No more than a batch of pictures is read ahead, so
+memory stays flat for any number of them. `ViT` and the command line both use this module.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 ImageSources: TypeAlias = "ImageSource | Iterable[ImageSource]"
 Keep: TypeAlias = Callable[[ImageSource], ImageSource]
-"""What is kept of a source until its answer is there."""
+"""A function that takes a source, and gives what is kept of it until its answer is there."""
 _Error = TypeVar("_Error", bound=ImageError)
 
 DEFAULT_BATCH_SIZE: Final = 8
 """Pictures in one run: larger batches gain nothing on a few CPU cores and cost memory."""
 _MOST_WAITING: Final = 8
-"""Sources that may wait, in batches: one that is no picture takes no place in a batch, but waits for the pictures in
-front of it."""
+"""Most pictures and errors that wait together, in batches. An error takes no place in a batch, but it waits for the
+pictures in front of it."""
 _WHOSE_FRAMES: Final = ("vit_runtime", "PIL")
-"""Packages whose frames hold what they have decoded."""
+"""Packages whose stack frames may hold a decoded picture."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a model says of one picture."""
+    """A model's answer for one picture."""
 
     source: ImageSource
     """The picture, as it was given."""
@@ -58,21 +58,21 @@ class Picture:
 
 
 def is_one(images: ImageSources) -> TypeGuard[ImageSource]:
-    """Whether this is one picture: whatever can be one, and whatever nothing can be taken from."""
+    """Whether this is one picture: anything that can be a picture, or that cannot be iterated over."""
     one = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, Image.Image))
     return one or hasattr(images, "read") or not isinstance(images, Iterable)
 
 
 def sources_of(images: ImageSources) -> Iterable[ImageSource]:
-    """The sources one by one, also of one picture."""
+    """Gives the sources one by one; a single picture becomes a list of one."""
     return [images] if is_one(images) else cast("Iterable[ImageSource]", images)
 
 
 def read_picture(source: ImageSource, preprocessing: Preprocessing, keep: Keep | None = None) -> Picture:
-    """Reads and prepares a picture, from what is kept of its source: without `keep` the source itself.
+    """Reads and prepares a picture from `keep(source)`, or without `keep` from the source itself.
 
     Raises:
-        ImageError: it is no picture.
+        ImageError: the source is no picture.
     """
     kept = source if keep is None else keep(source)
     return Picture(kept, fit(read_rgb(kept), preprocessing, source_name(source)))
@@ -81,7 +81,7 @@ def read_picture(source: ImageSource, preprocessing: Preprocessing, keep: Keep |
 def read_each(
     sources: Iterable[ImageSource], preprocessing: Preprocessing, keep: Keep | None = None
 ) -> Iterator[Picture | ImageError]:
-    """Reads and prepares picture after picture; what is none becomes its error."""
+    """Reads and prepares one picture after the other; a source that is no picture becomes an error."""
     for source in sources:
         try:
             picture: Picture | ImageError = read_picture(source, preprocessing, keep)
@@ -95,12 +95,13 @@ def read_each(
 def answer_each(
     pictures: Iterable[Picture | _Error], compute: Callable[[UInt8Array], FloatArray], batch_size: int
 ) -> Iterator[Answer | _Error]:
-    """The answer to each picture, in order, with the errors among them where they stand.
+    """Gives the answer to each picture, in order; errors among the pictures keep their place.
 
     Args:
-        pictures: all of one size. No more than `batch_size` wait for answers at a time, with the errors in between.
-        compute: pixels (N, H, W, 3) to an output (N, ...), N from 1 to `batch_size`.
-        batch_size: how many run together; at the end it may be fewer, and where more than seven times as many errors
+        pictures: pictures of one size, and errors. No more than `batch_size` pictures wait for answers at a time,
+            together with the errors between them.
+        compute: turns pixels (N, H, W, 3) into an output (N, ...); N is from 1 to `batch_size`.
+        batch_size: how many pictures run together. Fewer run at the end, and where more than `7 * batch_size` errors
             wait with them.
     """
     waiting: list[Picture | _Error] = []
@@ -108,7 +109,7 @@ def answer_each(
     for picture in pictures:
         waiting.append(picture)
         readable += isinstance(picture, Picture)
-        # An error that waits for nothing goes on at once.
+        # Errors with no picture in front of them are passed on at once.
         if readable in (0, batch_size) or len(waiting) == _MOST_WAITING * batch_size:
             yield from _answered(waiting, compute)
             waiting, readable = [], 0
@@ -118,11 +119,11 @@ def answer_each(
 def _answered(
     waiting: list[Picture | _Error], compute: Callable[[UInt8Array], FloatArray]
 ) -> Iterator[Answer | _Error]:
-    """Answers what waits, and lets go of each picture with its answer."""
+    """Answers the waiting pictures, and frees each one as soon as its answer is taken."""
     pixels = [picture.pixels for picture in waiting if isinstance(picture, Picture)]
     try:
         rows = iter(compute(np.stack(pixels)) if pixels else ())
-    except BaseException:  # Ctrl-C too: what is known already is told first
+    except BaseException:  # Ctrl-C too: the errors that are known already go first
         yield from (picture for picture in waiting if not isinstance(picture, Picture))
         raise
     del pixels
@@ -133,9 +134,10 @@ def _answered(
 
 
 def _empty_frames(error: BaseException) -> None:
-    """Frees what the frames of a traceback still hold, a whole decoded photo maybe; it can be shown all the same.
+    """Frees what a traceback's frames still hold, perhaps a whole decoded photo; the traceback can still be shown.
 
-    Only our own frames and Pillow's: to empty a caller's would end his generator, or hide what he looks for.
+    Only our own frames and Pillow's are cleared. Clearing a caller's frame would end the caller's generator, or hide
+    the variables that the caller looks for.
     """
     seen: set[int] = set()
     cause: BaseException | None = error
@@ -144,7 +146,7 @@ def _empty_frames(error: BaseException) -> None:
         step = cause.__traceback__
         while step is not None:
             if step.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _WHOSE_FRAMES:
-                with suppress(RuntimeError):  # still running
+                with suppress(RuntimeError):  # the frame is still running
                     step.tb_frame.clear()
             step = step.tb_next
         cause = cause.__cause__ or cause.__context__

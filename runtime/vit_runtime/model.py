@@ -68,14 +68,14 @@ def load(
 
     Args:
         path: the .onnx file; above 2 GB its weights lie beside it as .onnx.data.
-        provider: "auto" (CUDA where it works, else CPU), or one by name, which then runs or raises.
+        provider: "auto" takes CUDA where it works, else the CPU; any other name runs on that provider or raises.
         threads: processor cores to use on the CPU; None for the physical performance cores.
         device: number of the GPU, for CUDA and TensorRT; None is the first.
         provider_options: further options of the provider that is named, as onnxruntime spells them.
         session_options: further configuration entries of the session, as onnxruntime spells them
             (`{"session.intra_op.allow_spinning": "0"}`).
-        verify: whether to read the whole file first and compare its SHA-256 with the one that was written at the
-            export. It tells of damage, not of a forger; `check` does it too.
+        verify: whether to read the whole file first and compare its SHA-256 with the one that the export wrote. This
+            finds damage, not a forger; `check` does it too.
 
     Raises:
         ArtifactError: the file is missing, damaged, or no vit-edge artifact of a known version.
@@ -104,7 +104,7 @@ def load(
 
 
 def _unfit(artifact: Artifact, provider: str) -> str:
-    """Why a file is not the one to run on a provider; empty where it is."""
+    """Says why a file suits a provider badly; empty where it suits."""
     if provider != CPU_PROVIDER:
         return ""
     if artifact.precision == "fp16":
@@ -117,19 +117,19 @@ def _unfit(artifact: Artifact, provider: str) -> str:
 class ViT(Graph):
     """A Vision Transformer in an onnxruntime session.
 
-    Every method takes one picture, or any number of them in a list, tuple, generator or other iterable (see
-    `ImageSource`), and raises `ImageError` for what is no picture; `answers` and `maps` give it in the answer's place.
-    Several run as batches; none give an empty answer of the right shape. Safe to use from several threads. `close`, or
-    a `with` block, gives its memory back.
+    Methods that take images accept one picture (see `ImageSource`), or any number of them in a list, tuple, generator
+    or other iterable. They raise `ImageError` for a source that is no picture; `answers` and `maps` give the error in
+    the answer's place instead. Several pictures run in batches; an empty list gives an empty answer of the right shape.
 
-    It cannot be pickled: with `multiprocessing`, load it in each process, in the pool's `initializer`, for example.
+    A `ViT` is safe to use from several threads. `close`, or a `with` block, gives its memory back. It cannot be
+    pickled: with `multiprocessing`, load it in each process, for example in the pool's `initializer`.
     """
 
     def __init__(self, artifact: Artifact, opened: OpenedSession, path: Path) -> None:
         super().__init__(artifact, opened)
         self.artifact = artifact
         self.path = path
-        """The file that it was loaded from."""
+        """The file that the model was loaded from."""
 
     # To a type checker a str is a sequence of str; here it is one picture.
     @overload
@@ -156,7 +156,7 @@ class ViT(Graph):
     ) -> FloatArray:
         """The class token after the final LayerNorm: float32 (N, width); N is 1 for one picture.
 
-        Of a model that averages its patches it is that average. With `normalize` each row has length 1, so that the
+        A model that averages its patches gives that average instead. With `normalize` each row has length 1, so the
         product of two rows is their cosine.
         """
         embeddings = self._compute("embedding", images, batch_size)
@@ -183,10 +183,10 @@ class ViT(Graph):
     def answers(
         self, images: ImageSources, output: Output, *, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> Iterator[Answer | ImageError]:
-        """One output for each picture as it comes, in order; of what is no picture the error, and the others go on.
+        """Gives one output for each picture, in order, and the error in its place for a source that is no picture.
 
-        Takes the next pictures when their answers are wanted, so that there may be any number: memory stays flat. An
-        exception of `images`' own goes through; what was read for the same batch is not answered then.
+        Pictures are read when their answers are wanted, so memory stays flat for any number of them. An exception that
+        `images` itself raises is passed on; pictures that were read for the same batch get no answer then.
 
         Raises:
             ArtifactError: the model has no such output.
@@ -195,10 +195,10 @@ class ViT(Graph):
         return self._answer_each(pictures, output, batch_size)
 
     def maps(self, images: ImageSources, *, batch_size: int = 1) -> Iterator[AttentionMap | ImageError]:
-        """Gives each map of `attend` as it comes, in order, or the error of what is no picture.
+        """Gives a map for each picture, in order, as `attend` does, and the error for a source that is no picture.
 
-        A map holds its photo, decoded, for as long as it is held itself: the file is read once, a pipe too. Its
-        `source` is that photo, not what was given.
+        Each map keeps its decoded photo in memory for as long as the map itself lives, so that a file, or a pipe, is
+        read only once. The map's `source` is that photo, not the source that was given.
 
         Raises:
             ArtifactError: the model was exported without attention maps.
@@ -239,7 +239,7 @@ class ViT(Graph):
         return answer_each(pictures, lambda pixels: self.run(pixels, [output])[0], batch_size)
 
     def _compute(self, output: Output, images: ImageSources, batch_size: int) -> FloatArray:
-        """All answers at once. The first picture that cannot be read raises, before the next one is taken."""
+        """Gives all answers in one array; raises at the first picture that cannot be read, before it takes the next."""
         preprocessing = self.artifact.preprocessing
         pictures = (read_picture(source, preprocessing) for source in sources_of(images))
         rows = [answer.values for answer in self._answer_each(pictures, output, batch_size)]

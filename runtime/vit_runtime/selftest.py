@@ -28,13 +28,13 @@ class OutputDifference:
 
     output: Output
     difference: float
-    """Largest absolute difference of a value; NaN where one is NaN."""
+    """Largest absolute difference between a value and the stored one; NaN where either is NaN."""
     tolerance: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTestResult:
-    """How far this machine is from the stored answers: PyTorch's in fp32, else those that the export itself gave."""
+    """How far this machine's answers are from the stored ones: PyTorch's for fp32, else the export's own."""
 
     answers: Literal["reference", "export"]
     outputs: tuple[OutputDifference, ...]
@@ -45,16 +45,16 @@ class SelfTestResult:
 
     @property
     def passed(self) -> bool:
-        """Whether all hold; a NaN fails."""
+        """Whether pixels and file are the same and every output is within its tolerance; a NaN fails."""
         same = self.same_pixels and self.same_file
         return same and all(answer.difference <= answer.tolerance for answer in self.outputs)
 
 
 def check(model: ViT) -> SelfTestResult:
-    """Reads the whole file again and compares it with its digest, and runs the stored self-test on this machine.
+    """Reads the model's whole file again, compares it with its digest, and runs the stored self-test on this machine.
 
     Raises:
-        ArtifactError: its file cannot be read any more.
+        ArtifactError: the file cannot be read any more.
     """
     stored = model.artifact.self_test
     problem = digest_problem(model.path, model.artifact.external_data)
@@ -82,7 +82,7 @@ def largest_difference(ours: FloatArray, reference: FloatArray) -> float:
 
 
 def pixels_sha256(preprocessing: Preprocessing) -> str:
-    """Digest of the formula's photo after preprocessing."""
+    """Gives the SHA-256, in hexadecimal, of the self-test's photo after preprocessing."""
     import hashlib  # loads OpenSSL, which only a check needs
 
     photo = Image.fromarray(waves(_PHOTO_HW))
@@ -92,8 +92,8 @@ def pixels_sha256(preprocessing: Preprocessing) -> str:
 def waves(size_hw: tuple[int, int], *, variant: int = 0) -> UInt8Array:
     """A colourful picture by formula: uint8 RGB (H, W, 3).
 
-    Each channel is a triangle wave along its own slant, a disc in the middle is inverted; `variant` changes
-    wavelengths and slants. Coordinates are scaled to 0..1023, so that sizes look alike.
+    Each channel is a triangle wave along its own slant, and a disc in the middle is inverted. `variant` changes
+    wavelengths and slants. Coordinates are scaled to 0..1023, so that pictures of all sizes look alike.
     """
     height, width = size_hw
     y = (np.arange(height, dtype=np.int64) * 1024 // height)[:, None]

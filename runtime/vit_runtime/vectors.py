@@ -22,12 +22,12 @@ def normalized(embeddings: FloatArray) -> FloatArray:
 
 
 def json_line(path: Path, embedding: FloatArray) -> str:
-    """A picture's path and embedding as one line of JSON, with the nine digits that bring back every bit."""
+    """Puts a picture's path and embedding into one line of JSON, with nine digits: enough to restore every bit."""
     return json.dumps({"image": str(path), "embedding": [float(f"{value:.9g}") for value in embedding]})
 
 
 def write_json_lines(path: Path, rows: Iterable[tuple[Path, FloatArray]]) -> int:
-    """Writes a line a picture as they come; the number of lines.
+    """Writes one line for each picture, as pictures come, and returns the number of lines.
 
     Raises:
         OutputFileError: the file cannot be written.
@@ -41,7 +41,7 @@ def write_json_lines(path: Path, rows: Iterable[tuple[Path, FloatArray]]) -> int
 
 
 def write_npy(path: Path, rows: list[FloatArray]) -> None:
-    """Writes float32 (pictures, width), as `numpy.load` reads it.
+    """Writes a file of float32 (pictures, width) that `numpy.load` reads.
 
     Raises:
         OutputFileError: the file cannot be written.
@@ -51,6 +51,9 @@ def write_npy(path: Path, rows: list[FloatArray]) -> None:
 
 
 def nearest(query: FloatArray, others: FloatArray, count: int) -> list[tuple[int, float]]:
-    """The rows of `others` (N, width) with the largest cosine to `query` (width,), best first; all of length 1."""
+    """Finds the `count` rows of `others` (N, width) that are most like `query` (width,); all must have length 1.
+
+    Gives each row's number and its cosine to `query`, best first.
+    """
     cosines = others @ query
     return [(int(index), float(cosines[index])) for index in np.argsort(-cosines, kind="stable")[:count]]

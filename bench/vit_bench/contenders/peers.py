@@ -59,7 +59,7 @@ _OPENVINO: Final = replace(
     files=(*_ONNX.files, "openvino.xml"),
     modules=(*_ONNX.modules, "openvino"),
     runs_on=("openvino", "pillow"),
-    setup="OpenVINO's own format, tuned for latency",
+    setup="OpenVINO's own format with fp16 weights, its default; tuned for latency",
 )
 _NNCF: Final = replace(
     _OPENVINO,
@@ -86,7 +86,9 @@ _EXECUTORCH: Final = replace(
 PEERS: Final[dict[Tool, Peer]] = {
     "torch": _TORCH,
     "torch-compile": replace(_TORCH, setup="Inductor with frozen weights", compiled=True),
-    "torch-bf16": replace(_TORCH, precision="bf16", files=(*_TORCH.files, "weights.bf16.safetensors")),
+    "torch-bf16": replace(
+        _TORCH, precision="bf16", files=(*_TORCH.files, "weights.bf16.safetensors"), setup="weights in bfloat16"
+    ),
     "torch-int8": replace(
         _TORCH,
         precision="int8",

@@ -1,4 +1,4 @@
-"""The artifact: what a file says about itself, and whether it is one; `models/README.md` is the specification."""
+"""Reads and checks what an artifact says about itself; `models/README.md` is the specification of artifacts."""
 
 from vit_runtime.artifact.architecture import LARGEST_IMAGE, Architecture, Pooling
 from vit_runtime.artifact.document import (

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 LARGEST_IMAGE: Final = 2048
-"""Height and width of a model's input in pixels: with patches of 16, one layer's attention weights take 13 GB then."""
+"""Largest height and width of a model's input in pixels. At this size, with patches of 16, one layer's attention
+weights take 13 GB."""
 _SIZES: Final = {
     "image_size": (1, LARGEST_IMAGE),
     "patch_size": (1, LARGEST_IMAGE),
@@ -17,18 +18,19 @@ _SIZES: Final = {
     "classes": (0, 1 << 20),
     "registers": (0, 1 << 12),
 }
-"""Least and most: far above every published model, too little for a number in a file to ask for all of the memory."""
+"""Least and most of each size. The most is far above every published model, but too small for a number in a file to
+ask for all of the memory."""
 
 Pooling = Literal["class_token", "class_and_distillation_token", "class_token_and_patch_mean", "patch_mean"]
-"""What the head reads. Of the first three the embedding is the class token, of the last the mean."""
+"""What the head reads. The embedding is the class token with the first three, and the mean with the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """A Vision Transformer's sizes, with the names of the paper (Dosovitskiy et al. 2021, section 3.1), and its kind.
 
-    What leaves no trace in the graph is no field: LayerScale is folded into the layers in front of it, and a missing
-    bias is one of zeros.
+    Parts that leave no trace in the graph have no field: LayerScale is folded into the layers in front of it, and a
+    missing bias becomes zeros.
     """
 
     image_size: int
@@ -38,14 +40,14 @@ class Architecture:
     width: int
     mlp_width: int
     classes: int
-    """0 without a classification head."""
+    """Number of classes; 0 without a classification head."""
     layer_norm_eps: float
     gelu: Literal["erf", "tanh"] = "erf"
     class_token: bool = True
     distillation_token: bool = False
-    """DeiT's second token, behind the class token (Touvron et al. 2021)."""
+    """Whether DeiT's second token is there, behind the class token (Touvron et al. 2021)."""
     registers: int = 0
-    """Tokens in front of the patches that stand for no patch (Darcet et al. 2024)."""
+    """Number of register tokens: they stand for no patch, and lie in front of the patches (Darcet et al. 2024)."""
     pooling: Pooling = "class_token"
     norm_after_pooling: bool = False
     """Whether the last LayerNorm comes after the mean, not before it."""

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain JSON documents and back, strictly: the schema *is* the dataclasses.
+"""Turns frozen dataclasses into plain JSON documents and back, strictly: the dataclasses *are* the schema.
 
 Reading refuses an unknown key, a missing key and a value of another type, and names the place. Supported
 field types: str, int, float, bool, `T | None`, `Literal[...]`, `tuple[T, ...]`, `tuple[A, B]`, dataclasses.
@@ -15,7 +15,8 @@ JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, J
 
 
 _LARGEST_EXACT_INT = 2**53
-"""JSON writes a whole float as an int; larger ones are written with an exponent."""
+"""Ints below this are taken where a float belongs: JSON writes a whole float as an int, and a larger one with an
+exponent."""
 
 
 class SchemaError(ValueError):
@@ -23,7 +24,7 @@ class SchemaError(ValueError):
 
 
 def encode(value: Any) -> JsonValue:
-    """The plain JSON form of a dataclass: objects, lists, strings, numbers, null."""
+    """Turns a dataclass into plain JSON: objects, lists, strings, numbers, null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple):
@@ -37,7 +38,7 @@ def decode(cls: type[T], document: object, where: str = "document") -> T:
     """Builds a `cls` from its plain JSON form.
 
     Raises:
-        SchemaError: an unknown or missing key, or a value of the wrong type; also what `cls` itself refuses.
+        SchemaError: a key is unknown or missing, a value is of the wrong type, or `cls` itself refuses it.
     """
     if not isinstance(document, dict):
         raise SchemaError(f"{where} should be an object, found {_describe(document)}")
@@ -87,7 +88,7 @@ def _decode_tuple(hints: tuple[Any, ...], value: object, where: str) -> tuple[ob
 
 
 def _describe(value: object) -> str:
-    """A short name for a value in a message: never pages of JSON."""
+    """Gives a short name for a value in a message: never pages of JSON."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):

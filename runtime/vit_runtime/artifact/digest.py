@@ -1,7 +1,7 @@
 """The digest that tells a damaged artifact from a sound one.
 
 `vit-export` ends each file with a metadata entry that holds the SHA-256 of all bytes in front of it, so that graph,
-weights and metadata are covered. It tells of damage, not of a forger, who would write a digest of his own.
+weights and metadata are covered. The digest finds damage, not a forger, who would write a new digest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REMEDY: Final = "copy or export it again"
 
 
 def digest_entry(sha256: str) -> bytes:
-    """The entry as it stands at the end of a file: a field of `ModelProto` with key and value, in this order."""
+    """Gives the digest's entry for the end of a file: a field of `ModelProto` with key and value, in this order."""
     key, value = DIGEST_KEY.encode(), sha256.encode()
     pair = b"\x0a" + bytes([len(key)]) + key + b"\x12" + bytes([len(value)]) + value
     return bytes([METADATA_FIELD << 3 | LENGTH_DELIMITED, len(pair)]) + pair
@@ -42,14 +42,14 @@ def check_digest(path: Path, external_data: ExternalData | None) -> None:
 
 
 def digest_problem(path: Path, external_data: ExternalData | None) -> ArtifactError | None:
-    """What `check_digest` would raise for a file that differs from its digests; None where all is well.
+    """Gives the error for a file that differs from its digests; None for a file that matches them.
 
     Raises:
         ArtifactError: a file cannot be read.
     """
     with open_onnx(path) as file:
         stored, last = file.metadata.get(DIGEST_KEY, ""), file.fields[-1]
-        # Byte by byte: a decoder would take the same entry in several spellings.
+        # Compared byte by byte, because a decoder would take several spellings of the same entry.
         if not _SHA256.fullmatch(stored) or file.data.read(last.begin, last.end) != digest_entry(stored):
             return ArtifactError(path, "does not end with its digest: changed since it was exported", _REMEDY)
     found = sha256_of(path, last.begin)
@@ -63,10 +63,10 @@ def digest_problem(path: Path, external_data: ExternalData | None) -> ArtifactEr
 
 
 def sha256_of(path: Path, size: int | None = None) -> str:
-    """SHA-256 of a file, or of its first `size` bytes, in hexadecimal.
+    """Gives the SHA-256 of a file, or of its first `size` bytes, in hexadecimal.
 
     Raises:
-        ArtifactError: it cannot be read.
+        ArtifactError: the file cannot be read.
     """
     import hashlib  # loads OpenSSL, which only a check needs
 

@@ -1,7 +1,7 @@
 """The metadata that makes an ONNX file a vit-edge artifact; `models/README.md` is its specification.
 
-One JSON document under the key `vit_edge` of the file's `metadata_props`. Export writes it and the runtime
-reads it through the same frozen dataclasses, so the two cannot drift apart.
+The metadata is one JSON document under the key `vit_edge` of the file's `metadata_props`. Export writes it and the
+runtime reads it through the same frozen dataclasses, so the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vit_runtime.artifact.verification import Output, SelfTest, Verification
 METADATA_KEY: Final = "vit_edge"
 FORMAT_VERSION: Final = 4
 _LONGEST_NAME: Final = 255
-"""Bytes of a file's name: the most that common file systems take."""
+"""Most bytes that common file systems take in a file's name."""
 
 Precision = Literal["fp32", "int8", "fp16"]
 Target = Literal["cpu", "gpu", "portable"]
@@ -35,7 +35,7 @@ class Rollout:
 
     head_fusion: HeadFusion
     discard_ratio: float
-    """Share of each token's attention weights, the smallest, that is set to zero; 0 is the paper's."""
+    """Share of each token's attention weights that is set to zero, the smallest first; the paper's is 0."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.discard_ratio < 1:
@@ -54,7 +54,7 @@ class ExternalData:
     def __post_init__(self) -> None:
         if self.file in ("", ".", "..") or any(letter in self.file for letter in "/\\:\0"):
             raise ValueError(f"file {self.file[:80]!r} is no plain file name")
-        if len(self.file.encode()) > _LONGEST_NAME:  # also refuses what is no text, by a ValueError
+        if len(self.file.encode()) > _LONGEST_NAME:  # `encode` also refuses broken text, by a ValueError
             raise ValueError(f"file {self.file[:20]!r}... has more than {_LONGEST_NAME} bytes")
         if self.bytes < 0:
             raise ValueError(f"bytes is {self.bytes}, should be at least 0")
@@ -62,7 +62,7 @@ class ExternalData:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What is known of an artifact before its graph is written and measured."""
+    """The facts about an artifact that are known before its graph is written and measured."""
 
     format_version: int
     producer: str
@@ -90,7 +90,7 @@ class Description:
             raise ValueError(f"outputs {', '.join(self.outputs)} with {self.architecture.classes} classes")
 
     def shape(self, output: Output) -> tuple[int, ...]:
-        """The shape of an output for one picture."""
+        """Gives the shape of an output for one picture."""
         arch = self.architecture
         shapes: dict[Output, tuple[int, ...]] = {
             "logits": (arch.classes,),
@@ -106,7 +106,7 @@ class Description:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact(Description):
-    """Everything that an artifact says about itself: a file has it only when its export is finished."""
+    """Everything that an artifact says about itself; a file holds it only when its export is finished."""
 
     quantization: Quantization | None
     """How the graph was quantized; None unless the precision is int8."""

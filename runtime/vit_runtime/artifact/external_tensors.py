@@ -1,7 +1,7 @@
-"""Where the tensors of an ONNX file say that their values lie, checked before any engine opens the file.
+"""Checks where an ONNX file's tensors say that their values lie, before any engine opens the file.
 
-A tensor may name another file for its values. Old onnxruntimes read whatever is named there, `../../secrets` too, and
-so would a library that follows a symbolic link. Field numbers are those of onnx.proto.
+A tensor may name another file for its values. Old versions of onnxruntime read any file that is named there, even
+`../../secrets`, and a library that follows a symbolic link would too. Field numbers are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _REMEDY: Final = "do not use this file; export the model again"
 
 
 def check_external_data(path: Path, data: ExternalData | None) -> None:
-    """Sees to it that weights lie where the metadata says, whole, and that no tensor of the model lies elsewhere.
+    """Checks that weights are complete and lie where the metadata says, and that no tensor lies elsewhere.
 
     Args:
         path: the ONNX file.
         data: the file of weights beside it that the metadata states; None where it states none.
 
     Raises:
-        ArtifactError: a tensor names another file, the file of weights is missing, of another size or a link to
-            elsewhere, or the graph holds what no artifact does: tensors or graphs inside nodes, functions, training,
-            compiled models.
+        ArtifactError: a tensor names another file; the file of weights is missing, of another size, or a link to
+            elsewhere; or the file holds parts that no artifact has: tensors or graphs inside nodes, sparse tensors,
+            functions, training, compiled models.
     """
     _check_locations(path, None if data is None else data.file)
     if data is not None:
@@ -58,12 +58,15 @@ def _check_locations(path: Path, weights: str | None) -> None:
 
 
 def _check_link(path: Path, weights: str) -> None:
-    """A link may lead to the folder where the artifact itself, or what it links to, lies: as in a hub's cache."""
+    """Refuses a link to another folder than the artifact's.
+
+    If the artifact is a link itself, as in a hub's cache, the folder that it leads to is allowed too.
+    """
     remedy = "put the file itself beside the model"
     try:
         target = (path.parent / weights).resolve()
         folders = (path.parent.resolve(), path.resolve().parent)
-    except (OSError, RuntimeError) as error:  # of links in a circle, by the version of Python
+    except (OSError, RuntimeError) as error:  # links in a circle; which error depends on Python's version
         raise ArtifactError(path.parent / weights, f"is a link that leads nowhere ({error})", remedy) from error
     if target.parent not in folders:
         raise ArtifactError(path.parent / weights, f"is a link to {target}", remedy)
@@ -86,7 +89,7 @@ def _check_size(path: Path, data: ExternalData) -> None:
 
 
 def _locations(file: OnnxFile, path: Path) -> Iterator[str]:
-    """The names of files that tensors lie in, one for each that does not lie in the ONNX file."""
+    """Gives, for each tensor whose values lie outside the ONNX file, the name of the file that holds them."""
     for part in file.fields:
         if part.number in (_TRAINING_INFO, _FUNCTIONS):
             kind = "functions" if part.number == _FUNCTIONS else "training"

@@ -1,8 +1,8 @@
-"""Reads an ONNX file without the onnx package and without loading the weights: metadata, digest, tensors elsewhere.
+"""Finds the parts of an ONNX file and reads its metadata, without the onnx package and without loading the weights.
 
 An ONNX file is one protobuf message, `ModelProto` (onnx.proto of the ONNX project). Its fields are walked one by one,
-and what is not wanted is skipped by its length: reading the metadata of a file of gigabytes takes
-well under a millisecond, and works where the graph itself could not be loaded.
+and fields that are not wanted are skipped by their length. So reading the metadata of a file of gigabytes takes well
+under a millisecond, and works even where the graph itself could not be loaded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class OnnxFile:
 
     data: FileBytes
     metadata: dict[str, str]
-    """The `metadata_props`."""
+    """The `metadata_props` of the file, values by key."""
     fields: tuple[Field, ...]
     """The fields of the `ModelProto`, in the order of the file."""
 
@@ -48,7 +48,7 @@ class OnnxFile:
 
 
 class _UnfitError(Exception):
-    """No ONNX file that an artifact could be; the text says why."""
+    """The file cannot be an artifact; the text says why."""
 
 
 @contextlib.contextmanager
@@ -63,7 +63,7 @@ def open_onnx(path: Path) -> Iterator[OnnxFile]:
         try:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-                raise _UnfitError("no ordinary file")  # a pipe that nobody writes to would be waited for
+                raise _UnfitError("no ordinary file")  # opening a pipe that nobody writes to would wait forever
             file = opened.enter_context(path.open("rb"))
             parts = _walk_model(FileBytes(file, os.fstat(file.fileno()).st_size))
         except FileNotFoundError:
@@ -80,10 +80,10 @@ def open_onnx(path: Path) -> Iterator[OnnxFile]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The `metadata_props` of an ONNX file.
+    """Reads the `metadata_props` of an ONNX file, values by key.
 
     Raises:
-        ArtifactError: as `open_onnx`.
+        ArtifactError: for the same reasons as in `open_onnx`.
     """
     with open_onnx(path) as file:
         return file.metadata
@@ -93,7 +93,7 @@ def _walk_model(data: FileBytes) -> OnnxFile:
     """Finds the fields of a `ModelProto` and reads its metadata.
 
     Raises:
-        _UnfitError: it is none, or not a whole one, or has too much metadata.
+        _UnfitError: the file is no `ModelProto`, or is incomplete, or has too much metadata.
     """
     found: list[Field] = []
     try:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 LARGEST_EDGE: Final = 4096
-"""Pixels of an edge that a picture may be scaled to before it is cropped."""
+"""Most pixels of an edge that a picture may be scaled or cropped to."""
 _LEAST_STD: Final = 1e-6
-"""Below, float32 has no room for what is divided by it."""
+"""Least standard deviation: what is divided by a smaller one may not fit into float32."""
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
@@ -24,10 +24,11 @@ class Preprocessing:
     """Scale the picture to this height and width, whatever its proportions."""
     crop_hw: tuple[int, int]
     crop_rounding: Literal["half_even", "down"]
-    """Where the middle lies between two pixels: torchvision rounds halves to even, Hugging Face down."""
+    """How a middle between two pixels is rounded: torchvision rounds halves to even, Hugging Face rounds down."""
     interpolation: Interpolation
     mean: tuple[float, float, float]
-    """Per RGB channel, on a scale of 0 to 1; folded into the graph, stored for the record."""
+    """Mean of each RGB channel, on a scale of 0 to 1; `mean` and `std` are folded into the graph, and only recorded
+    here."""
     std: tuple[float, float, float]
 
     def __post_init__(self) -> None:

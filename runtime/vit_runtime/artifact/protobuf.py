@@ -1,7 +1,8 @@
-"""Walks the fields of a protobuf message in a file, without a schema and without reading what is passed over.
+"""Walks the fields of a protobuf message in a file, without a schema and without reading the bytes that it skips.
 
-The wire format is https://protobuf.dev/programming-guides/encoding/. Whatever does not follow it is refused, and so is
-what readers could take in different ways: onnxruntime's keeps 32 bits of a longer tag, where others see another field.
+The wire format is https://protobuf.dev/programming-guides/encoding/. Bytes that do not follow it are refused. So are
+bytes that readers could take in different ways: onnxruntime keeps 32 bits of a longer tag, where other readers see
+another field.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _MOST_BYTES_OF_NUMBER: Final = 10
 _LARGEST_TAG: Final = 2**32 - 1
 _LARGEST_LENGTH: Final = 2**31 - 1
 _HEAD: Final = _MOST_BYTES_OF_TAG + _MOST_BYTES_OF_NUMBER
-"""Bytes that a tag and the number or length behind it take at most."""
+"""Most bytes that a tag and the number or length behind it take."""
 _WINDOW: Final = 1 << 13
 """Bytes that are read at a time: a node takes some hundred."""
 
@@ -35,21 +36,21 @@ class OverrunError(MalformedError):
 
 
 class Field(NamedTuple):
-    """One field of a message; a tuple, since a graph has thousands and is walked each time a model is loaded."""
+    """One field of a message; a tuple for speed, since a graph has thousands and each loading walks them all."""
 
     number: int
     wire_type: int
     begin: int
-    """Where its tag starts in the file."""
+    """Where the field's tag starts in the file."""
     start: int
-    """Where its content starts; `start` to `end` is a nested message, a text or bytes if it is length-delimited."""
+    """Where the field's content starts; a length-delimited one has a message, a text or bytes from `start` to `end`."""
     end: int
     value: int
-    """The number, where it is a varint; else 0."""
+    """The number that a varint field holds; 0 for other fields."""
 
 
 class FileBytes:
-    """A file's bytes by their place. Read, not mapped: a mapped file that is cut off meanwhile ends the process."""
+    """A file's bytes, by their place. They are read, not mapped: a mapped file that is cut off ends the process."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.size = size
@@ -58,7 +59,7 @@ class FileBytes:
         self._begin = 0
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end`.
+        """Reads the bytes from `start` to `end`.
 
         Raises:
             MalformedError: the file has become shorter, or cannot be read.
@@ -68,7 +69,7 @@ class FileBytes:
             try:
                 self._file.seek(start)
                 self._window, self._begin, offset = self._file.read(max(end - start, _WINDOW)), start, 0
-            except OSError as error:  # of the disk
+            except OSError as error:  # the disk failed
                 raise MalformedError(f"cannot be read: {error.strerror}") from error
             if len(self._window) < end - start:
                 raise MalformedError("the file has become shorter")
@@ -76,7 +77,7 @@ class FileBytes:
 
 
 def fields(data: FileBytes, start: int, end: int) -> Iterator[Field]:
-    """The fields of the message that lies from `start` to `end`, one after the other.
+    """Gives the fields of the message that lies from `start` to `end`, one after the other.
 
     Raises:
         OverrunError: a field reaches beyond `end`.
@@ -106,10 +107,10 @@ def fields(data: FileBytes, start: int, end: int) -> Iterator[Field]:
 
 
 def text(data: FileBytes, field: Field) -> str:
-    """A length-delimited field as text.
+    """Reads a length-delimited field as text.
 
     Raises:
-        MalformedError: it is of another type, or no UTF-8.
+        MalformedError: the field is of another type, or is no UTF-8.
     """
     if field.wire_type != LENGTH_DELIMITED:
         raise MalformedError(f"field {field.number} is no text")
@@ -120,7 +121,7 @@ def text(data: FileBytes, field: Field) -> str:
 
 
 def _varint(head: bytes, place: int, most_bytes: int, largest: int) -> tuple[int, int]:
-    """An unsigned number, and the place behind it."""
+    """Reads an unsigned number, and gives it with the place behind it."""
     value = 0
     for count in range(most_bytes):
         if place >= len(head):

@@ -21,7 +21,7 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputAgreement:
-    """One output of the int8 graph against the float32 graph's."""
+    """How one output of the int8 graph compares with the float32 graph's."""
 
     output: Output
     mean_cosine: float
@@ -31,7 +31,7 @@ class OutputAgreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """The int8 graph against the same model's float32 graph, on the calibration pictures."""
+    """How the int8 graph's answers compare with the same model's float32 graph's, on the calibration pictures."""
 
     same_top1: int | None
     """Pictures with the same likeliest class; None without logits."""
@@ -40,12 +40,12 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerLoss:
-    """What one linear layer loses by quantization."""
+    """The loss of one linear layer by quantization."""
 
     layer: str
     """Path of the layer in the graph."""
     sqnr_db: float
-    """Power of its output over the power of the error that int8 weights and inputs make in it."""
+    """Power of the layer's output over the power of the error that int8 weights and inputs make in it, in dB."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Reads the metadata of an artifact, and refuses what is no artifact, not finished, or not whole."""
+"""Reads the metadata of an artifact, and refuses a file that is no artifact, unfinished, or incomplete."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     """Reads and checks what an artifact says about itself, without loading its weights.
 
     Raises:
-        ArtifactError: no such file, no ONNX file, no vit-edge metadata, an unknown format version, a broken
-            document, a file of weights that is missing or of another size, or tensors that lie
-            elsewhere than the metadata says.
+        ArtifactError: the file does not exist, is no ONNX file, or has no vit-edge metadata; the metadata is broken or
+            of an unknown format version; the file of weights is missing or of another size; or tensors lie elsewhere
+            than the metadata says.
     """
     path = as_path(path)
     metadata = read_metadata(path)
@@ -39,10 +39,10 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """A path of an artifact.
+    """Turns the path of an artifact into a `Path`.
 
     Raises:
-        ArtifactError: it is none.
+        ArtifactError: the value is no path.
     """
     try:
         return Path(path)

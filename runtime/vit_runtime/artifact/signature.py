@@ -1,4 +1,4 @@
-"""Whether a graph takes and gives what its metadata says, asked when a model is loaded."""
+"""Checks that a graph takes and gives what its metadata says: when a model is loaded, and each time it answers."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def check_signature(session: ort.InferenceSession, description: Description, pat
 def check_answers(
     answers: Sequence[object], outputs: Sequence[Output], description: Description, pictures: int
 ) -> None:
-    """Compares what a graph has given with what its description says of it: float32, a row a picture.
+    """Compares a graph's answers with its description: float32, one row for each picture.
 
     Raises:
-        ArtifactError: they differ, whatever the graph had announced.
+        ArtifactError: the answers differ from the description, whatever the graph announced when it was loaded.
     """
     for output, answer in zip(outputs, answers, strict=True):
         expected = (pictures, *description.shape(output))
@@ -61,12 +61,12 @@ def check_answers(
 
 
 def empty_answer(output: Output, description: Description) -> FloatArray:
-    """What no picture at all gives: float32 (0, ...)."""
+    """Gives the answer for no pictures: float32 (0, ...)."""
     return np.empty((0, *description.shape(output)), np.float32)
 
 
 def _described(node: Any) -> str:
-    """Name, type and shape of an onnxruntime node argument; a first axis of any length is N."""
+    """Gives name, type and shape of an onnxruntime node argument; a first axis of any length is called N."""
     kind = node.type.removeprefix("tensor(").removesuffix(")")
     shape = list(node.shape)
     if shape and not isinstance(shape[0], int):

@@ -1,4 +1,4 @@
-"""Where the weights come from, and what was taken although they do not say it."""
+"""Where the weights come from, and what the export assumed because the checkpoint does not say it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Family = Literal["torchvision", "timm", "huggingface"]
-"""Whose Vision Transformer a checkpoint is."""
+"""The library whose Vision Transformer a checkpoint holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Source:
     weights: str
     """Name of the published weights entry or repository, name of the checkpoint file or folder, or "random"."""
     sha256: str | None
-    """Digest of the checkpoint file, of several one after the other; None for random weights."""
+    """SHA-256 of the checkpoint file, or of several files one after the other; None for random weights."""
     licence: str | None
     seed: int | None
     """Seed of random weights, whose answers mean nothing; None for real ones."""
@@ -30,10 +30,10 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Assumption:
-    """Something that the checkpoint does not say and no comparison with a model built on it can find wrong."""
+    """A guess where the checkpoint says nothing; a comparison with a model built on it cannot find it wrong."""
 
     subject: Literal["heads", "gelu", "preprocessing"]
     value: str
-    """What was taken, in words."""
+    """What was assumed, in words."""
     basis: str
-    """Why: a rule of thumb, a file's name, an option of the user's."""
+    """Why it was assumed: a rule of thumb, a file's name, an option of the user's."""

@@ -1,4 +1,4 @@
-"""What an export has compared with PyTorch, and the answers by which any machine can check itself."""
+"""How an export compares with PyTorch, and the stored answers by which any machine can check itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Reading = Literal["library", "vit-edge"]
 
 @dataclass(frozen=True, kw_only=True)
 class OutputCheck:
-    """How far one output is from PyTorch's, on the picture that came out worst, and what it was held to."""
+    """How far one output is from PyTorch's, on the picture that came out worst, and how far it may be."""
 
     output: Output
     max_difference: float
@@ -29,12 +29,12 @@ class Verification:
     reference: str
     """Packages and versions that gave the reference answers."""
     reading: Reading
-    """Whose code read the checkpoint for the reference: the library's that the model comes from, or vit-edge's own.
-    Only the first would notice that vit-edge reads a checkpoint wrongly."""
+    """Whose code read the checkpoint for the reference: that of the model's own library, or vit-edge's. Only the
+    library's would show that vit-edge reads a checkpoint wrongly."""
     runtime: str
     """Package, version and execution provider that was verified."""
     remark: str
-    """What could not be checked on the machine that exported; empty where everything was."""
+    """What could not be checked on the machine that exported; empty where everything was checked."""
     pictures: int
     same_top1: int | None
     """Pictures with the same likeliest class; None without logits."""
@@ -45,7 +45,7 @@ class Verification:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredAnswer:
-    """One output for the self-test's picture."""
+    """The stored values of one output for the self-test's picture."""
 
     output: Output
     values: tuple[float, ...]
@@ -59,7 +59,7 @@ class SelfTest:
 
     formula: Literal["waves"]
     pixels_sha256: str
-    """Digest of the formula's photo after preprocessing."""
+    """SHA-256 of the self-test's photo after preprocessing."""
     answers: Literal["reference", "export"]
-    """Whose answers these are: PyTorch's in fp32, or those of this very file as it was verified."""
+    """Whose answers these are: PyTorch's, stored for fp32, or those that this very file gave when it was verified."""
     outputs: tuple[StoredAnswer, ...]

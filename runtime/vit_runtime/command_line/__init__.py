@@ -1,1 +1,1 @@
-"""What the command lines share: how they print, where results go, and an artifact in words."""
+"""Code that the command lines share: how they print, where results go, and how artifacts read in words."""

@@ -1,4 +1,4 @@
-"""What the command lines share: answers go to stdout, everything else to stderr, and errors are one line."""
+"""Prints for the command lines: answers go to stdout, everything else to stderr, and errors are one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vit_runtime.errors import EXIT_INPUT, EXIT_INTERRUPTED, VitEdgeError, comma
 from vit_runtime.pictures.formats import silence_libtiff
 
 DEBUG_VARIABLE: Final = "VIT_EDGE_DEBUG"
-"""Environment variable that, when set, shows the traceback of what is reported in one line."""
+"""Environment variable that, when set, shows an error's traceback above its one line."""
 
 _TORCH_OUT_OF_MEMORY: Final = "DefaultCPUAllocator"
 """torch raises a RuntimeError that names its allocator, where Python would raise MemoryError."""
@@ -28,8 +28,8 @@ _TORCH_OUT_OF_MEMORY: Final = "DefaultCPUAllocator"
 
 def set_up() -> None:
     """Prepares the process for a command line; libraries leave such things to whoever owns the process."""
-    # Pillow warns of pictures that it reads well: broken EXIF, large photos. It also logs, which Python prints where
-    # nobody handles it.
+    # Pillow warns of pictures that it reads well: broken EXIF, large photos. It also logs, and Python prints log
+    # entries that nobody handles.
     warnings.simplefilter("ignore")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     silence_libtiff()
@@ -50,7 +50,7 @@ def note(text: str) -> None:
 
 
 def note_lines(text: str) -> None:
-    """The same for a table, whose cells are in one line each."""
+    """Tells the user something beside the answer in several lines, such as a table; each cell must be one line."""
     typer.echo(printable_lines(text), err=True)
 
 
@@ -74,7 +74,7 @@ def report_errors() -> Iterator[None]:
         note("interrupted")
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except BrokenPipeError:
-        # The reader of our output has seen enough, as `head` does. Nothing more may be written, also not at exit.
+        # The reader of our output has seen enough, as `head` does. Nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(EXIT_INPUT) from None
     except (typer.Exit, typer.Abort):

@@ -1,4 +1,4 @@
-"""Where a command's results go: found out, and refused, before the work begins."""
+"""Finds out where a command's results go, and refuses bad places before the work begins."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def check_vector_file(path: Path, *, force: bool) -> None:
     """Refuses a file that embeddings cannot be written to.
 
     Raises:
-        UsageError: its name ends in no format that is known.
-        OutputFileError: there is no such folder, or the file is there already and `force` does not say to replace it.
+        UsageError: the file's name does not end in a known format.
+        OutputFileError: the folder does not exist, or the file exists and `force` does not say to replace it.
     """
     if path.suffix.lower() not in VECTOR_SUFFIXES:
         remedy = f"end it in {' or '.join(VECTOR_SUFFIXES)}"
@@ -31,13 +31,13 @@ def check_vector_file(path: Path, *, force: bool) -> None:
 
 
 def overlay_paths(photos: Sequence[Path], output: Path | None, *, force: bool = False) -> list[Path]:
-    """Where the overlay of each photo goes: into this folder, a folder that is named, or for one photo a file.
+    """Gives the path of each photo's overlay: in this folder, in the folder `output`, or for one photo `output` itself.
 
     Photos of the same name get a number.
 
     Raises:
-        UsageError: a file is named for several photos, or one whose format Pillow cannot write.
-        OutputFileError: the place does not exist, or a file is there already and `force` does not say to replace it.
+        UsageError: `output` is one file for several photos, or its suffix is none of `OVERLAY_FORMATS`.
+        OutputFileError: the place does not exist, or a file exists there and `force` does not say to replace it.
     """
     with blame(Path() if output is None else output, _ELSEWHERE):
         paths = _overlay_paths(photos, output)

@@ -1,4 +1,4 @@
-"""A model as a command uses it: it tells what it runs on, and pictures that cannot be read do not end it."""
+"""Runs a model for a command: notes what it runs on, and goes on after pictures that cannot be read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Failures:
-    """Pictures that could not be read: named in their place, counted, and an exit status at the end."""
+    """Names each picture that cannot be read, counts them, and sets the exit status at the end."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -37,7 +37,7 @@ class Failures:
     def without(
         self, names: Iterable[_Name], answers: Iterable[_Answer | ImageError]
     ) -> Iterator[tuple[_Name, _Answer]]:
-        """Each answer with its name; the errors among them are added."""
+        """Pairs each answer with its name; errors among the answers are shown and counted instead."""
         for name, answered in zip(names, answers, strict=True):
             if isinstance(answered, ImageError):
                 self.add(answered)
@@ -53,7 +53,7 @@ class Failures:
 def load_model(
     path: Path, provider: Provider, threads: int | None, device: int | None, wanted: Output | None = None
 ) -> ViT:
-    """Loads a model, which has to have an output that is wanted, and notes what it runs on."""
+    """Loads a model, checks that it has the output `wanted`, and notes what it runs on."""
     silence_onnxruntime()
     vit = load(path, provider=provider, threads=threads, device=device)
     reuse_large_blocks()
@@ -71,7 +71,7 @@ def load_model(
 def answers_of(
     vit: ViT, output: Output, images: Sequence[Path], batch_size: int, failed: Failures
 ) -> Iterator[tuple[Path, FloatArray]]:
-    """Each readable picture's answer, in order; names the others on stderr."""
+    """Gives each readable picture's path and answer, in order; names unreadable pictures on stderr."""
     paths = find_pictures(images)
     for path, row in failed.without(paths, vit.answers(paths, output, batch_size=batch_size)):
         yield path, row.values
@@ -80,6 +80,6 @@ def answers_of(
 def embeddings_of(
     vit: ViT, images: Sequence[Path], batch_size: int, failed: Failures, *, normalize: bool
 ) -> Iterator[tuple[Path, FloatArray]]:
-    """Gives each readable picture's embedding, as `answers_of` does; of length 1 with `normalize`."""
+    """Gives each readable picture's path and embedding, as `answers_of` does; `normalize` scales them to length 1."""
     for path, embedding in answers_of(vit, "embedding", images, batch_size, failed):
         yield path, normalized(embedding[None])[0] if normalize else embedding

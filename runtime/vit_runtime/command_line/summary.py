@@ -1,4 +1,4 @@
-"""Artifacts and check results in words, for people."""
+"""Describes artifacts and check results in words, for people."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _POOLINGS: Final[dict[Pooling, str]] = {
 
 
 def describe(artifact: Artifact, path: Path) -> str:
-    """Everything worth knowing about an artifact, a line each."""
+    """Describes everything worth knowing about an artifact, one line for each fact."""
     arch = artifact.architecture
     size = path.stat().st_size + (artifact.external_data.bytes if artifact.external_data else 0)
     beside = f", weights in {artifact.external_data.file}" if artifact.external_data else ""
@@ -62,25 +62,25 @@ def describe(artifact: Artifact, path: Path) -> str:
 
 
 def describe_source(source: Source) -> str:
-    """Where weights come from, in a few words."""
+    """Says where weights come from, in a few words."""
     if source.is_random:
         return f"random, seed {source.seed}: never trained, its answers mean nothing"
     return f"{source.weights}, SHA-256 {source.sha256}"
 
 
 def describe_assumptions(assumptions: Sequence[Assumption]) -> dict[str, str]:
-    """What was taken although the checkpoint does not say it, a row each; no comparison could find it wrong."""
+    """Gives a row for each assumption: the checkpoint does not say it, and no comparison could find it wrong."""
     rows = {f"  {taken.subject}": f"{taken.value} ({taken.basis})" for taken in assumptions}
     return {"assumed": "what the checkpoint does not say, so nothing could check it"} | rows if rows else {}
 
 
 def describe_reference(result: Verification) -> str:
-    """What the answers were compared with, and whose reading of the checkpoint it shares."""
+    """Says what the answers were compared with, and whether that relies on vit-edge's reading of the checkpoint."""
     return result.reference + (_SAME_READING if result.reading == "vit-edge" else "")
 
 
 def describe_verification(result: Verification) -> dict[str, str]:
-    """What the export measured, by row."""
+    """Gives what the export measured, as rows of a table."""
     same_top1 = "" if result.same_top1 is None else f"same top-1 {result.same_top1}, "
     rows = {
         "verified": f"{result.runtime}, against {describe_reference(result)}",
@@ -93,7 +93,7 @@ def describe_verification(result: Verification) -> dict[str, str]:
 
 
 def describe_quantization(artifact: Artifact, facts: Quantization, size: int) -> dict[str, str]:
-    """How a file of `size` bytes was quantized and what that cost, by row."""
+    """Says how a file of `size` bytes was quantized and what that cost, as rows of a table."""
     head = ("the head",) if artifact.architecture.classes else ()
     rows = {
         "quantized": f"{facts.scheme}: weights {facts.weights}, activations {facts.activations}",
@@ -119,13 +119,13 @@ def describe_quantization(artifact: Artifact, facts: Quantization, size: int) ->
 
 
 def _describe_sensitivity(sensitivity: Sequence[LayerLoss]) -> dict[str, str]:
-    """Every layer's loss, the worst first, a row each."""
+    """Gives a row for each layer's loss, the worst first."""
     heading = {"sensitivity": "signal to quantization noise of each layer, the worst first"} if sensitivity else {}
     return heading | {f"  {loss.layer}": f"{loss.sqnr_db:.1f} dB" for loss in sensitivity}
 
 
 def describe_check(result: SelfTestResult, artifact: Artifact) -> str:
-    """The outcome of a self-test with its numbers, and what it cannot tell."""
+    """Describes the outcome of a self-test with its numbers, and the assumptions that it cannot check."""
     reference = describe_reference(artifact.verification)
     like = f"as {reference}" if result.answers == "reference" else f"as the file did when it was verified: {reference}"
     rows = {
@@ -143,7 +143,7 @@ def describe_check(result: SelfTestResult, artifact: Artifact) -> str:
 
 
 def table(rows: dict[str, str]) -> str:
-    """Two columns, fit for a terminal."""
+    """Puts rows into two columns that are safe to print on a terminal."""
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {printable(text)}" for name, text in rows.items())
 

@@ -1,4 +1,4 @@
-"""Texts from files, as a terminal may see them."""
+"""Makes texts from files safe to print on a terminal."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ _CONTROLS: Final = (
     *range(0x202A, 0x202F),
     *range(0x2066, 0x206A),
 )
-"""C0, DEL and C1; ends of lines; marks that turn the direction of writing (Unicode Standard Annex 9)."""
+"""Codes of C0, DEL and C1, of ends of lines, and of marks that turn the direction of writing (Unicode Standard
+Annex 9)."""
 _ESCAPES: Final = {code: chr(code).encode("unicode_escape").decode() for code in _CONTROLS}
 
 
 def printable(text: str) -> str:
-    r"""A text that a terminal shows and does not obey, in one line.
+    r"""Makes a text that a terminal shows and does not obey, in one line.
 
-    Labels and file names come from whoever made the files. What would move the cursor, colour the screen, rename the
-    window or turn the writing around is spelled as an escape.
+    Labels and file names come from whoever made the files. Characters that would move the cursor, colour the screen,
+    rename the window or turn the writing around become escapes.
 
     >>> printable("cat\x1b[2J")
     'cat\\x1b[2J'
@@ -28,5 +29,5 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same for a text of several lines, of which ours are made."""
+    """Makes each line of a text printable; the line ends stay, since they are our own."""
     return "\n".join(map(printable, text.split("\n")))

@@ -22,7 +22,7 @@ _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class _Mount:
-    """A place where groups are folders."""
+    """A mounted file system in which control groups are folders."""
 
     version: int
     root: str
@@ -33,7 +33,7 @@ class _Mount:
 def processor_limit(root: Path = Path("/")) -> int | None:
     """Whole processors that this process may use at once, at least 1; None without a quota.
 
-    Where the group's own folder is not to be seen, as in some containers, the folders that are count alone.
+    In some containers the group's own folder is hidden; then only the folders that can be seen count.
 
     Args:
         root: the folder with `proc` and `sys`.
@@ -51,7 +51,7 @@ def processor_limit(root: Path = Path("/")) -> int | None:
 
 
 def _own_groups(root: Path) -> dict[int, str]:
-    """The group of this process by version, from lines as `4:cpu,cpuacct:/docker/abc` and `0::/user.slice`."""
+    """Gives this process's group by version, from lines such as `4:cpu,cpuacct:/docker/abc` and `0::/user.slice`."""
     groups = {}
     for line in read_text(root / "proc/self/cgroup").split("\n"):
         number, _, rest = line.partition(":")
@@ -64,7 +64,7 @@ def _own_groups(root: Path) -> dict[int, str]:
 
 
 def _mounts(root: Path) -> list[_Mount]:
-    """Where groups lie, from /proc/self/mountinfo (proc_pid_mountinfo(5)).
+    """Finds where control groups are mounted, from /proc/self/mountinfo (proc_pid_mountinfo(5)).
 
     A line is `32 31 0:29 /docker/abc /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu`, with further words before the dash.
     """
@@ -81,15 +81,15 @@ def _mounts(root: Path) -> list[_Mount]:
 
 
 def _usual_mounts(root: Path) -> list[_Mount]:
-    """Where groups lie on most systems, for a process that cannot see its mounts."""
+    """Gives the places where most systems mount control groups, for a process that cannot see its mounts."""
     usual = ((1, _USUAL_V1), (2, _USUAL_V2))
     return [_Mount(version, "/", root / folder) for version, folders in usual for folder in folders]
 
 
 def _folders(mounts: list[_Mount], group: str) -> Iterator[Path]:
-    """The folders of a group and of the groups around it, as far as the mounts show them."""
+    """Gives the folders of a group and of the groups around it, as far as the mounts show them."""
     ways = [(mount, _way_down(mount.root, group)) for mount in mounts]
-    # A mount of other groups alone, as a host's tools make them, says nothing about this process.
+    # A mount that holds only other groups, such as a host's tools make, says nothing about this process.
     visible = [(mount, way) for mount, way in ways if way is not None]
     for mount, way in visible or [(mount, ()) for mount in mounts]:
         folder = mount.folder
@@ -100,7 +100,7 @@ def _folders(mounts: list[_Mount], group: str) -> Iterator[Path]:
 
 
 def _way_down(top: str, group: str) -> tuple[str, ...] | None:
-    """Names from one group down to another; None where it is not below, () where a namespace hides how."""
+    """Gives the names from `top` down to `group`; None where it is not below, () where a namespace hides the way."""
     try:
         way = PurePosixPath(group).relative_to(top).parts
     except ValueError:
@@ -109,17 +109,17 @@ def _way_down(top: str, group: str) -> tuple[str, ...] | None:
 
 
 def _limit_v2(folder: Path) -> int | None:
-    """Reads `200000 100000`, microseconds of processor time per period, or `max 100000`."""
+    """Reads quota and period from one file: `200000 100000` in microseconds, or `max 100000` for no quota."""
     quota, _, period = read_text(folder / "cpu.max").partition(" ")
     return _whole_processors(quota, period)
 
 
 def _limit_v1(folder: Path) -> int | None:
-    """Reads two files in microseconds; a quota of -1 is none."""
+    """Reads quota and period from two files, in microseconds; -1 stands for no quota."""
     return _whole_processors(read_text(folder / "cpu.cfs_quota_us"), read_text(folder / "cpu.cfs_period_us"))
 
 
 def _whole_processors(quota: str, period: str) -> int | None:
-    """Rounded down: a thread more than the quota feeds holds the others up at every barrier."""
+    """Rounds a quota down to whole processors: one thread too many holds up the others at every barrier."""
     time, length = parse_number(quota), parse_number(period)
     return time // length if time and length else None

@@ -1,4 +1,4 @@
-"""Reads the small text files in which Linux tells about itself; what is missing or odd reads as nothing."""
+"""Reads the small text files in which Linux describes itself; a missing or odd file reads as empty."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 
 
 def read_text(path: Path) -> str:
-    """The file's text without space around it; "" where it cannot be read."""
+    """Reads a file's text, without space around it; gives "" where the file cannot be read."""
     try:
-        # Names of control groups are bytes: what is not UTF-8 in them must lead to the same folder.
+        # Names of control groups are bytes: a name that is not UTF-8 must still lead to its folder.
         return path.read_text(encoding="utf-8", errors="surrogateescape").strip()
     except (OSError, ValueError):
         return ""
 
 
 def parse_number(text: str) -> int:
-    """A whole number above 0; 0 for everything else, such as "", "max" and -1."""
+    """Reads a whole number above 0; gives 0 for everything else, such as "", "max" and "-1"."""
     try:
         return max(0, int(text))
     except ValueError:
@@ -23,7 +23,7 @@ def parse_number(text: str) -> int:
 
 
 def parse_list(text: str) -> set[int]:
-    """Parses the kernel's list format, "0-3,8" is {0, 1, 2, 3, 8}; nothing where the text is in no such format."""
+    """Parses the kernel's list format, in which "0-3,8" is {0, 1, 2, 3, 8}; other text gives an empty set."""
     numbers: set[int] = set()
     try:
         for part in filter(None, text.split(",")):

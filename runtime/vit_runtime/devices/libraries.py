@@ -1,6 +1,6 @@
-"""Whether the library of an execution provider loads, asked before onnxruntime tries.
+"""Finds out whether an execution provider's library loads, before onnxruntime tries.
 
-onnxruntime prints to the error stream what does not load, from C++, and goes on with the CPU.
+Where a library does not load, onnxruntime prints so to the error stream, from C++, and goes on with the CPU.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from vit_runtime.devices.providers import ExecutionProvider
 
 
 def load_failure(runtime: Any, provider: ExecutionProvider) -> str:
-    """Why a provider's library does not load, in the linker's words; empty where it does, or has none of its own.
+    """Says why a provider's library does not load, in the linker's words; empty where it loads or there is none.
 
     Args:
         runtime: the onnxruntime module.
-        provider: an accelerator's; the library is called after its short name.
+        provider: the provider of an accelerator; its short name is in the name of the library.
     """
     folder = Path(runtime.__file__).parent / "capi"
     suffix = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
@@ -38,10 +38,10 @@ def load_failure(runtime: Any, provider: ExecutionProvider) -> str:
 
 
 def _find_cuda(preload_dlls: Any) -> None:
-    """Runs onnxruntime's search for CUDA and cuDNN where pip has put them.
+    """Runs onnxruntime's search for CUDA and cuDNN in the folders where pip puts them, and silences it.
 
-    It prints what it does not find, which the linker says as well, in one line. A copy of the function gets a `print`
-    that is silent: turning the stream of the whole process away would lose what other threads print meanwhile.
+    The search prints what it does not find; the linker says so as well, in one line. A copy of the function gets a
+    silent `print`, since redirecting the stream of the whole process would lose what other threads print meanwhile.
     """
     if isinstance(preload_dlls, types.FunctionType):
         silent = {**preload_dlls.__globals__, "print": lambda *_, **__: None}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 _COUNTS: Final = (b"hw.perflevel0.physicalcpu", b"hw.physicalcpu")
-"""The fastest kind of core, which Apple's own processors tell from macOS 12 on; else all physical cores."""
+"""Names to ask sysctl for, in this order: cores of the fastest kind, which Apple's own processors tell from macOS 12
+on; else all physical cores."""
 
 
 def macos_cores() -> int:
-    """Physical cores of the fastest kind; 0 where the system does not tell. Written without a Mac at hand."""
+    """Counts physical cores of the fastest kind; 0 where the system does not tell. Written without a Mac at hand."""
     try:
         import ctypes
 

@@ -1,7 +1,7 @@
 """Gives memory back to the system on Linux, where glibc keeps what a model's loading has freed.
 
-Loading ViT-B/16 in fp32 frees the file's copy of the weights once the engine has its own. glibc raises its
-threshold for separate blocks as they are freed, and then keeps up to 130 MB of them (docs/log.md, 2026-11-23).
+Loading ViT-B/16 in fp32 frees the file's copy of the weights once the engine has its own copy. As large blocks are
+freed, glibc raises its threshold for separate blocks, and then keeps up to 130 MB (docs/log.md, 2026-11-23).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _M_MMAP_THRESHOLD: Final = -3
 _M_TRIM_THRESHOLD: Final = -1
 _LARGE_BLOCK_BYTES: Final = 1 << 20
 _LARGEST_THRESHOLD: Final = 32 << 20
-"""glibc refuses more on a 64-bit system (mallopt(3))."""
+"""Largest threshold in bytes that glibc takes on a 64-bit system (mallopt(3))."""
 
 
 def release_freed_memory() -> None:
@@ -25,7 +25,7 @@ def release_freed_memory() -> None:
 
 
 def return_large_blocks_at_once() -> None:
-    """Makes this process return each large block when it is freed; for programs, since it is a process-wide setting."""
+    """Makes this process return each large block when it is freed; for programs only, since it is process-wide."""
     if (libc := _glibc()) is not None:
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
@@ -33,8 +33,8 @@ def return_large_blocks_at_once() -> None:
 def reuse_large_blocks() -> None:
     """Makes this process keep freed blocks again, up to some tens of megabytes; for programs, once a model is loaded.
 
-    The buffers of a photo are as large as those of the last one: to fetch them anew for each photo costs
-    a fifth of the time of its decoding (docs/log.md, 2026-11-24).
+    Each photo needs buffers as large as those of the last photo. Fetching them anew each time costs a fifth of the time
+    that decoding takes (docs/log.md, 2026-11-24).
     """
     if (libc := _glibc()) is not None:
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)

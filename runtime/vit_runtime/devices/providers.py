@@ -1,4 +1,4 @@
-"""What there is to know about each execution provider: a record each."""
+"""One record for each execution provider: its names, its options, and what to do where it does not run."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class ExecutionProvider:
 
     name: Provider
     full_name: str
-    """onnxruntime's name."""
+    """onnxruntime's name of the provider."""
     how_to_get: str = ""
     """What to do where onnxruntime was built without this provider; empty for the CPU's, which no build lacks."""
     fix: str = ""
-    """What to do where it is compiled in and does not run; empty where only the CPU is left."""
+    """What to do where this provider is compiled in but does not run; empty where only the CPU is left."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """onnxruntime's options of the provider that are always set; the caller's go over them."""
+    """Options that are always set for this provider, as onnxruntime spells them; the caller's options override them."""
     numbered: bool = False
-    """Whether its devices have numbers."""
+    """Whether this provider's devices have numbers."""
     needs_cuda: bool = False
-    """Whether its library wants CUDA's libraries, which pip may have put where the linker does not look."""
+    """Whether this provider's library needs CUDA's, which pip may have put where the linker does not look."""
 
     @property
     def how_to_run(self) -> str:
-        """What to do where it is compiled in and does not run."""
+        """What to do where this provider is compiled in but does not run."""
         return self.fix or f"try {option('provider', 'cpu')}"
 
 
@@ -68,4 +68,4 @@ COREML: Final = ExecutionProvider(
     name="coreml", full_name="CoreMLExecutionProvider", how_to_get="use vit-edge[cpu] on macOS"
 )
 EXECUTION_PROVIDERS: Final = {record.name: record for record in (CPU, CUDA, TENSORRT, OPENVINO, COREML)}
-"""The record of each provider that can be named; "auto" is a choice among them."""
+"""The record of each provider by its short name; "auto" has none, since it chooses among them."""

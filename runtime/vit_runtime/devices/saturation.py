@@ -1,9 +1,9 @@
-"""Whether this processor's fast int8 kernels give wrong sums, found out by trying.
+"""Finds out, by trying, whether this processor's fast int8 kernels give wrong sums.
 
 On x86 without VNNI or AMX (before about 2019, and many small machines since) onnxruntime multiplies uint8 by int8 with
 an instruction that adds pairs of products in 16 bits and cuts off what does not fit. Its option
-`session.x64quantprecision` avoids that with slower kernels, on every x86 processor, also where nothing is wrong. So the
-largest possible product is computed once: right or wrong says more than any list of processors.
+`session.x64quantprecision` avoids that with slower kernels, but on every x86 processor, even where the fast kernels are
+right. So the largest possible product is computed once: its result says more than any list of processors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PROBE: Final = zlib.decompress(
 
 @functools.cache
 def int8_products_saturate() -> bool:
-    """Runs uint8 255 times int8 127, added up 64 times, on onnxruntime's CPU provider; False on every other fault."""
+    """Whether uint8 255 times int8 127, added up 64 times, comes out wrong on onnxruntime's CPU provider."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _EXACT: Final = "this processor has no VNNI: exact but slower int8 kernels"
 _MOST_THREADS: Final = 1024
 LOG_NOTHING: Final = 4
-"""Severity "fatal": whatever onnxruntime would print also comes as an exception, which becomes one line."""
+"""onnxruntime's severity "fatal": what it would print below that also comes as an exception, which becomes one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +36,9 @@ class OpenedSession:
     provider: str
     """onnxruntime's name of the execution provider that computes the graph."""
     threads: int | None
-    """Processor cores that it uses; None for an accelerator, which schedules itself."""
+    """Processor cores that the session uses; None for an accelerator, which schedules itself."""
     note: str
-    """Why `auto` did not take an accelerator that is compiled in; empty where there is nothing to say."""
+    """What a user should know, such as why `auto` did not take an accelerator that is compiled in; else empty."""
 
 
 def open_session(
@@ -51,20 +51,20 @@ def open_session(
     provider_options: Mapping[str, str] | None = None,
     session_options: Mapping[str, str] | None = None,
 ) -> OpenedSession:
-    """Loads an ONNX file.
+    """Opens a session that runs an ONNX file on an execution provider.
 
     Args:
         path: the file; weights in a file of their own lie beside it.
         provider: an execution provider by name, or "auto": CUDA where it works, else the CPU.
         threads: how many processor cores to use on the CPU; None for the physical performance cores.
-        int8: whether it multiplies integers: then processors whose fast kernels saturate get exact ones.
+        int8: whether the graph multiplies integers; processors whose fast kernels saturate then use exact ones.
         device: number of the GPU, for CUDA and TensorRT; None is onnxruntime's choice, the first.
-        provider_options: onnxruntime's options of a provider that is named, besides those that are set here.
-        session_options: onnxruntime's configuration entries of a session, besides those that are set here.
+        provider_options: further options for a provider that is named, as onnxruntime spells them.
+        session_options: further configuration entries for the session, as onnxruntime spells them.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
-        UsageError: the number of threads is below 1, or the provider takes none, or no device or options.
+        UsageError: the number of threads is not from 1 to 1024, or the provider takes no threads, device or options.
         ProviderError: the provider is unknown, not compiled in, or cannot run this file on this machine.
         ArtifactError: onnxruntime cannot load the file.
     """
@@ -84,7 +84,7 @@ def open_session(
 
 @dataclass(frozen=True, kw_only=True)
 class _Opening:
-    """What all ways to open a session have in common."""
+    """The parts that every way to open a session needs."""
 
     runtime: Any
     """The onnxruntime module."""
@@ -104,7 +104,7 @@ def _check_threads(threads: int | None, provider: Provider) -> None:
 def _own_options(
     wanted: ExecutionProvider | None, device: int | None, options: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """The options of a provider, none for "auto": ours, and over them the caller's."""
+    """Gives a provider's options: ours, overridden by the caller's; "auto" has none."""
     if options and wanted is None:
         raise UsageError(option("provider_options"), "are for one provider", f"name it with {option('provider')}")
     number: dict[str, str] = {}
@@ -118,11 +118,11 @@ def _own_options(
 
 
 def import_onnxruntime() -> Any:
-    """The onnxruntime module; imported late, so that `import vit_runtime` is quick and works without it.
+    """Imports onnxruntime only when it is needed, so that `import vit_runtime` is quick and works without it.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
-        ProviderError: the one that is installed does not load.
+        ProviderError: the onnxruntime that is installed does not load.
     """
     try:
         import onnxruntime
@@ -134,9 +134,9 @@ def import_onnxruntime() -> Any:
 
 
 def silence_onnxruntime() -> None:
-    """Makes onnxruntime print nothing in this process; for programs alone, since others in it may use onnxruntime too.
+    """Makes onnxruntime print nothing in this process; for programs only, since other code may use onnxruntime too.
 
-    What it prints beside its exceptions and outside of sessions has no other switch.
+    onnxruntime also prints beside its exceptions and outside of sessions, and has no other switch for that.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
@@ -182,11 +182,11 @@ def _open_accelerator(opening: _Opening, wanted: ExecutionProvider, own: Mapping
 
 
 def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOptions:
-    """How sessions are set up here: so many threads, silent, and quiet between pictures.
+    """Makes a session's options: its number of threads, no log, and no spinning between pictures.
 
     Args:
         threads: processor cores, at least 1.
-        exact_int8: whether to take slower int8 kernels that do not saturate.
+        exact_int8: whether to use slower int8 kernels that do not saturate.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.

@@ -1,7 +1,7 @@
 """How many threads a model should get: the physical performance cores that this process may use.
 
-onnxruntime's own default counts every core of the machine: on a container it ignores the quota, on a phone-like
-processor it adds the slow cores, which then hold the fast ones up at every barrier.
+onnxruntime's own default counts every core of the machine. In a container it ignores the quota. On a phone-like
+processor it adds the slow cores, which then hold up the fast ones at every barrier.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from vit_runtime.devices.windows import windows_cores
 _CPUS: Final = "sys/devices/system/cpu"
 _HYBRID_INTEL: Final = "sys/devices/cpu_core/cpus"
 _FAST: Final = 0.7
-"""Share of the fastest core's capacity from which a core helps: keeps a phone's prime and big cores, not its little."""
+"""Least share of the fastest core's capacity at which a core helps: a phone's prime and big cores do, little ones do
+not."""
 
 
 def default_threads(root: Path = Path("/")) -> int:
-    """Physical performance cores open to this process, at least 1; logical ones where the system does not tell.
+    """Counts the physical performance cores open to this process, at least 1; logical ones where they are not known.
 
-    Linux: those of its affinity, and no more than the quota of its control groups. Windows: those of its affinity.
-    macOS knows no affinity. The ways on macOS and Windows follow their makers' documentation, and are tested on
-    records made by hand, not on these systems. Raises nothing: what cannot be found out is left out.
+    On Linux these are the cores of the process's affinity, and no more than the quota of its control groups. On Windows
+    they are the cores of its affinity. macOS knows no affinity. The code for macOS and Windows follows their makers'
+    documentation, and is tested on records made by hand, not on these systems. Nothing is raised: facts that cannot be
+    found out are left out.
 
     Args:
         root: the folder with Linux's `proc` and `sys`.
@@ -42,7 +44,7 @@ def default_threads(root: Path = Path("/")) -> int:
 
 
 def _linux_cores(root: Path) -> int:
-    """Also for other systems: without Linux's files every processor is a core."""
+    """Counts cores on Linux; on other systems, which lack Linux's files, every logical processor counts as a core."""
     cores = len({_core_of(cpu, root) for cpu in _fastest(_allowed(), root)})
     limit = processor_limit(root)
     return cores if limit is None else min(cores, limit)
@@ -66,5 +68,5 @@ def _fastest(cpus: set[int], root: Path) -> set[int]:
 
 
 def _core_of(cpu: int, root: Path) -> str:
-    """A name shared by the hardware threads of one core."""
+    """Gives a name that all hardware threads of one core share."""
     return read_text(root / _CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu)

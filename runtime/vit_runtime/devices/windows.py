@@ -1,9 +1,11 @@
 """Counts Windows' physical performance cores, as Microsoft documents GetLogicalProcessorInformationEx.
 
-The function fills a buffer with records of different length, each a SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX: its kind
-and size, 4 bytes each, and for a core a PROCESSOR_RELATIONSHIP: flags and efficiency class of 1 byte, 20 bytes
-reserved, the number of masks in 2 bytes, and that many GROUP_AFFINITY: a mask of logical processors as wide as a
-pointer, its processor group in 2 bytes, 6 bytes reserved.
+The function fills a buffer with records of different length, each a SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX:
+- A record starts with its kind and its size, 4 bytes each.
+- A core's record goes on with a PROCESSOR_RELATIONSHIP: flags and efficiency class, 1 byte each; 20 bytes reserved; the
+  number of masks, 2 bytes; and that many GROUP_AFFINITY.
+- A GROUP_AFFINITY is a mask of logical processors as wide as a pointer, its processor group in 2 bytes, and 6 bytes
+  reserved.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 _PROCESSOR_CORE: Final = 0
-"""RelationProcessorCore."""
+"""The kind of a core's record: RelationProcessorCore."""
 _HEAD: Final = struct.Struct("<II")
 _CORE: Final = struct.Struct("<BB20xH")
 _MASKS: Final = {4: struct.Struct("<IH6x"), 8: struct.Struct("<QH6x")}
@@ -21,14 +23,14 @@ _MASKS: Final = {4: struct.Struct("<IH6x"), 8: struct.Struct("<QH6x")}
 
 
 def windows_cores() -> int:
-    """Physical cores of the fastest kind open to this process; 0 where the system does not tell.
+    """Counts physical cores of the fastest kind open to this process; 0 where the system does not tell.
 
     Written without a Windows machine at hand.
     """
     try:
         import ctypes
 
-        # A library object of our own: the types that are set on it are seen by no one else.
+        # A library object of our own: nobody else sees the types that are set on it.
         kernel = getattr(ctypes, "WinDLL", ctypes.CDLL)("kernel32")
         return count_cores(_core_records(kernel), _affinity(kernel), ctypes.sizeof(ctypes.c_void_p))
     except (ImportError, OSError, AttributeError):
@@ -36,12 +38,12 @@ def windows_cores() -> int:
 
 
 def count_cores(records: bytes, affinity: int = 0, pointer_bytes: int = 8) -> int:
-    """Cores of the highest efficiency class among those that the affinity allows; 0 for records that are no such.
+    """Counts, among the cores that the affinity allows, those of the highest efficiency class; 0 for damaged records.
 
     Args:
         records: what GetLogicalProcessorInformationEx writes.
-        affinity: one bit for each logical processor of this process; 0 for unknown, which allows all. On machines
-            with several processor groups, which have more than 64 logical processors, it is not applied.
+        affinity: one bit for each logical processor of this process; 0 if unknown, which allows all. It is ignored on
+            machines with several processor groups, which have more than 64 logical processors.
         pointer_bytes: 8 for a 64-bit process, 4 for a 32-bit one.
     """
     try:
@@ -56,7 +58,7 @@ def count_cores(records: bytes, affinity: int = 0, pointer_bytes: int = 8) -> in
 
 
 def _cores(records: bytes, affinity_format: struct.Struct) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """The efficiency class of each core, a higher one is faster, and its (mask, processor group) pairs.
+    """Gives each core's efficiency class, where higher means faster, and its (mask, processor group) pairs.
 
     Raises:
         struct.error: a record is cut off.
@@ -75,7 +77,7 @@ def _cores(records: bytes, affinity_format: struct.Struct) -> Iterator[tuple[int
 
 
 def _core_records(kernel: Any) -> bytes:
-    """What Windows writes about its cores; nothing where it refuses."""
+    """Gives the records that Windows writes about its cores; empty where Windows refuses."""
     import ctypes
 
     ask = kernel.GetLogicalProcessorInformationEx
@@ -88,7 +90,7 @@ def _core_records(kernel: Any) -> bytes:
 
 
 def _affinity(kernel: Any) -> int:
-    """The logical processors of this process as bits of a number; 0 where Windows does not tell."""
+    """Gives the logical processors of this process as bits of a number; 0 where Windows does not tell."""
     import ctypes
 
     process = kernel.GetCurrentProcess

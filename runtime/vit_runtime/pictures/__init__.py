@@ -1,1 +1,1 @@
-"""Pictures: whatever is an image, prepared to the byte as the reference does it, and found in folders."""
+"""Finds pictures in folders, reads them, and prepares them to the same bytes as the reference does."""

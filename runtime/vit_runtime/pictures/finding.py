@@ -10,14 +10,14 @@ from vit_runtime.errors import ImageError
 from vit_runtime.pictures.formats import PICTURE_SUFFIXES
 
 OVERLAY_ENDING: Final = ".attention"
-"""What the name of a photo with its attention map ends in, in front of the suffix."""
+"""End of the name, before the suffix, of a picture that shows an attention map."""
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """The paths as they are, with folders replaced by the pictures directly in them, in order of name.
+    """Replaces each folder by the pictures directly in it, in order of name; other paths stay as they are.
 
     Raises:
-        ImageError: a folder holds no file with a picture's suffix.
+        ImageError: a folder holds no file with a picture's suffix, or cannot be read.
     """
     found: list[Path] = []
     for path in paths:
@@ -41,7 +41,10 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def _is_picture(file: Path) -> bool:
-    """Judges by the name; macOS leaves a hidden "._photo.jpg" without a picture beside each photo on a card."""
+    """Whether a file counts as a picture, judged by its name.
+
+    Hidden files do not: macOS leaves a hidden "._photo.jpg", which is no picture, beside each photo on a card.
+    """
     if file.stem.endswith(OVERLAY_ENDING):  # what `vit-run attend` has drawn is no photo
         return False
     return file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".") and file.is_file()

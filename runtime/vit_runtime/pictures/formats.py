@@ -1,7 +1,7 @@
-"""The picture formats that are read, in one list: Pillow's openers for them, and what their files are called.
+"""Lists the picture formats that are read, with the suffixes of their files, and opens files in them with Pillow.
 
-Pillow would try some forty formats on a file, whatever its name says; for EPS among them it starts Ghostscript. Here
-only formats whose decoders run in this process are tried.
+Pillow by itself would try some forty formats on a file, whatever its name; for one of them, EPS, it starts Ghostscript.
+This module tries only formats whose decoders run in this process.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ FORMATS: Final = (*_COMMON, *_OTHERS)
 PICTURE_SUFFIXES: Final = frozenset(
     suffix for formats in (_COMMON, _OTHERS, _BY_PLUG_IN) for suffixes in formats.values() for suffix in suffixes
 )
-"""What counts as a picture in a folder; a file that is named itself may be called anything."""
+"""Suffixes that make a file in a folder count as a picture; a file that is given by its own path may have any name."""
 
 
 def open_picture(file: BinaryIO) -> Image.Image:
-    """Opens a seekable binary file in one of `FORMATS`, or of a plug-in, whatever it is called; decodes nothing.
+    """Opens a seekable binary file in one of `FORMATS`, or in a plug-in's format, whatever its name; decodes nothing.
 
     Raises:
-        UnidentifiedImageError: it is in none of these formats.
+        UnidentifiedImageError: the file is in none of these formats.
         Exception: whatever Pillow's openers stumble over in a damaged file.
     """
     Image.preinit()
@@ -52,24 +52,24 @@ def open_picture(file: BinaryIO) -> Image.Image:
 
 
 def may_be_decoded(image: Image.Image) -> bool:
-    """Whether a picture that somebody else has opened holds its pixels already, or is in one of `FORMATS`."""
-    # What Pillow's files have before they are loaded: None in place of pixels. Their list of tiles is empty for some.
+    """Whether a picture that was opened elsewhere is safe to decode: decoded already, or in a format read here."""
+    # Pillow's files hold None in place of pixels until they are loaded. Their list of tiles is no sign: some have none.
     decoded = getattr(image, "_im", None) is not None
     return decoded or image.format in (*FORMATS, *_BY_PLUG_IN, *_INSIDE_OTHERS)
 
 
 def largest_tile(image: Image.Image) -> int:
-    """Pixels of a TIFF file's tiles, which may be larger than the picture; 0 for pictures without tiles."""
+    """Gives the pixels of one tile of a TIFF file, which may be larger than the picture; 0 for other pictures."""
     tags = getattr(image, "tag_v2", None) or {}
     sides = [tags.get(tag) for tag in _TILE_TAGS]
     return math.prod(side for side in sides if isinstance(side, int)) if all(sides) else 0
 
 
 def silence_libtiff() -> None:
-    """Keeps libtiff from printing to the error stream what Pillow then raises; for programs, since it is for all of it.
+    """Keeps libtiff from printing its errors to the error stream; Pillow raises them anyway.
 
-    Pillow itself turns libtiff's warnings off, and leaves its errors. Where Pillow's libtiff cannot be reached, as on
-    Windows, nothing changes.
+    This is for programs only, since it changes the whole process. Pillow itself turns off libtiff's warnings, but not
+    its errors. Where Pillow's libtiff cannot be reached, as on Windows, nothing changes.
     """
     import ctypes
 
@@ -82,6 +82,6 @@ def silence_libtiff() -> None:
 
 
 def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
-    # A name that has no opener would make Pillow import all of its own.
+    # For a name without an opener Pillow would import all of its plug-ins.
     known = [name for name in formats if name in Image.OPEN]
     return Image.open(file, formats=known)

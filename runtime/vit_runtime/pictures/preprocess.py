@@ -1,4 +1,4 @@
-"""Photos to model pixels with Pillow and NumPy: the same bytes as the reference's transforms on a PIL image.
+"""Turns photos into model pixels with Pillow and NumPy: the same bytes that the reference makes of a PIL image.
 
 The rules for sizes are those of `torchvision.transforms.functional` (`resize`, `center_crop`), which timm uses too, and
 of `transformers.image_transforms`, which differs where the middle lies between two pixels; the resampling is Pillow's
@@ -26,11 +26,11 @@ RESAMPLING: Final[dict[Interpolation, Image.Resampling]] = {
 }
 
 LARGEST_ENLARGED: Final = 1 << 24
-"""Pixels of a picture that scaling enlarges, 67 MB in Pillow. One that it makes smaller may have been larger before."""
+"""Most pixels that enlarging may make, 67 MB in Pillow; a picture that scaling makes smaller may have more."""
 
 
 def load_pixels(source: ImageSource, preprocessing: Preprocessing) -> UInt8Array:
-    """Reads, turns upright, resizes and crops a picture: uint8 RGB (H, W, 3), H and W those of the crop.
+    """Reads, turns upright, resizes and crops a picture: uint8 RGB (H, W, 3), where H and W are the crop's.
 
     Raises:
         ImageError: the source is missing, empty, truncated, no image, an array of another shape or dtype, or so long
@@ -44,14 +44,14 @@ def fit(image: Image.Image, preprocessing: Preprocessing, name: str = "picture")
 
     Args:
         image: upright, RGB, 8 bits.
-        preprocessing: to which sizes, and how.
+        preprocessing: the sizes to resize and crop to, and how.
         name: what to call the picture in a message.
 
     Raises:
-        ImageError: it is so long and narrow that it would be scaled to more than `LARGEST_ENLARGED` pixels.
+        ImageError: the picture is so long and narrow that it would be scaled to more than `LARGEST_ENLARGED` pixels.
     """
     (width, height), size_wh = image.size, _resized_wh(image.size, preprocessing)
-    # Asked before anything is allocated: of 1x65000 pixels an edge of 224 makes three thousand million.
+    # Checked before anything is allocated: 1x65000 pixels, scaled to a short edge of 224, are three thousand million.
     if size_wh[0] * size_wh[1] > max(LARGEST_ENLARGED, width * height):
         found = f"too long and narrow: {width}x{height} would be scaled to {size_wh[0]}x{size_wh[1]}"
         raise ImageError(name, found, "crop it first")
@@ -63,7 +63,7 @@ def fit(image: Image.Image, preprocessing: Preprocessing, name: str = "picture")
 def crop_box(size_wh: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
     """The part of a photo that the model sees: left, top, right and bottom in pixels of the photo.
 
-    It reaches beyond the photo where that is padded.
+    This part reaches beyond the photo where the photo is padded.
     """
     width, height = _resized_wh(size_wh, preprocessing)
     crop_height, crop_width = preprocessing.crop_hw

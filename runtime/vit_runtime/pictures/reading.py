@@ -1,4 +1,4 @@
-"""Whatever is an image to an upright picture of 8-bit RGB, or to one clear error."""
+"""Reads anything that is an image as an upright picture of 8-bit RGB, or raises one clear error."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryvie
 
 
 _ORIENTATION: Final = 0x0112
-"""EXIF's tag; `PIL.ExifTags` knows it as well, but takes 5 ms to import."""
+"""EXIF's tag of the orientation; `PIL.ExifTags` has it as well, but takes 5 ms to import."""
 LARGEST_TILE: Final = 1 << 24
-"""Pixels of a tile of a TIFF file, which libtiff allocates whole, also for a picture of a few pixels."""
+"""Most pixels of a TIFF file's tile: libtiff allocates the whole tile, even for a picture of a few pixels."""
 _BAND: Final = 256
 LARGEST_STREAM: Final = 256 << 20
-"""Bytes of a picture that comes through a pipe: it has to be held in memory, since decoders jump back and forth."""
+"""Most bytes of a picture from a pipe: all of it is held in memory, since decoders jump back and forth."""
 
 
 def read_rgb(source: ImageSource) -> Image.Image:
@@ -87,15 +87,15 @@ def _read_file(file: BinaryIO, name: str) -> Image.Image:
         file = file if seekable else _all_of(file, name)
     except ImageError:
         raise
-    except Exception as error:  # whatever a file that is closed, or somebody's own class, raises
+    except Exception as error:  # a closed file, or somebody's own class, may raise anything
         raise ImageError(name, f"cannot be read ({str(error) or type(error).__name__})", "open it again") from error
     return _decode_file(file, name)
 
 
 def _all_of(file: BinaryIO, name: str) -> BytesIO:
-    """What a pipe brings, in memory."""
+    """Reads all that a pipe brings into memory, at most `LARGEST_STREAM` bytes."""
     data = bytearray()
-    while block := file.read(LARGEST_STREAM + 1 - len(data)):  # unbuffered ones give what is there
+    while block := file.read(LARGEST_STREAM + 1 - len(data)):  # an unbuffered file gives only what is there
         if isinstance(block, str):
             raise ImageError(name, "gives text, not bytes", "open it in binary mode")
         data += block
@@ -131,7 +131,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
 
 
 def _unreadable(error: Exception, name: str) -> ImageError:
-    """Pillow's decoders raise whatever a damaged file makes them stumble over: all of it is one kind of error here."""
+    """Turns any error of Pillow's decoders into an `ImageError`; a damaged file makes them raise all kinds."""
     if isinstance(error, MemoryError):  # also where a damaged header asks for more than any machine has
         return ImageError(name, "takes more memory to read than there is", "scale it down, if it is not damaged")
     if isinstance(error, Image.DecompressionBombError):
@@ -141,10 +141,10 @@ def _unreadable(error: Exception, name: str) -> ImageError:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turns by the EXIF orientation; asks first, since `exif_transpose` copies pictures that need no turn."""
+    """Turns a picture by its EXIF orientation; looks first, since `exif_transpose` copies even what needs no turn."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged EXIF, of which Pillow raises anything: the pixels are what matters
+    except Exception:  # Pillow raises anything for damaged EXIF, but only the pixels matter
         return image
     return image if orientation == 1 else ImageOps.exif_transpose(image)
 
@@ -155,12 +155,12 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F":
         raise ImageError(name, "has floating-point pixels, whose range is not known", "save it with 8 or 16 bits")
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # the same colours; on the direct way Pillow warns
+        image = image.convert("RGBA")  # gives the same colours; without this step Pillow warns
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _high_bytes(values: npt.NDArray[np.integer]) -> UInt8Array:
-    """The high byte of 16-bit values (H, W); the ends of the range for what is wider. In bands, to save memory."""
+    """Gives the high byte of 16-bit values (H, W); clips wider values first, and works in bands to save memory."""
     high = np.empty(values.shape, np.uint8)
     for top in range(0, len(values), _BAND):
         band = values[top : top + _BAND].astype(np.int64)
