@@ -104,9 +104,11 @@ def _quiet(library: Library) -> Iterator[None]:
     with ExitStack() as undo:
         undo.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        logger = logging.getLogger(library.package)
-        undo.callback(logger.setLevel, logger.level)
-        logger.setLevel(logging.CRITICAL + 1)
+        # transformers loads torchao where that is installed, and PyTorch then logs what torchao does in an old way.
+        for name in (library.package, "torch.utils._pytree"):
+            logger = logging.getLogger(name)
+            undo.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL + 1)
         if library.package == "transformers":
             hub: Any = importlib.import_module("huggingface_hub.utils")
             bars = library.module.utils.logging
