@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from vit_bench.contenders.engine import TOP, Engine, Run, Scores, labels
+from vit_bench.contenders.peers import PEERS
 from vit_bench.contenders.source import ABOUT_WEIGHTS, WEIGHTS, Source
 from vit_bench.contenders.task import Task
 from vit_bench.contenders.torch_model import is_torchvisions, load_model, prepare
@@ -27,8 +28,6 @@ from vit_export.request import RANDOM_WEIGHTS, ExportRequest
 from vit_runtime.artifact import Artifact, read_artifact
 from vit_runtime.errors import VitEdgeError
 from vit_runtime.pictures.reading import read_rgb
-
-_COMPILED: Final = ("torch-compile", "torch-int8")
 
 
 def load(task: Task) -> Engine:
@@ -46,7 +45,9 @@ class _Torch:
         model, self.detail = load_model(self._artifact.architecture, Path(task.file), self._dtype)
         if task.tool == "torch-int8":
             model = _int8(model)
-        self._model: Callable[[torch.Tensor], torch.Tensor] = torch.compile(model) if task.tool in _COMPILED else model
+        self._model: Callable[[torch.Tensor], torch.Tensor] = (
+            torch.compile(model) if PEERS[task.tool].compiled else model
+        )
         self.version = f"torch {torch.__version__}"
 
     def prepared(self, photo: Path, batch: int) -> Run:
