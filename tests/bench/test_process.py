@@ -84,6 +84,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def ends(pid: int) -> bool:
+    """Whether a process that was killed is gone within seconds: on a busy machine it still has to be given its turn."""
+    deadline = time.monotonic() + 10
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not is_alive(pid)
+
+
 with_signals = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends no process by a signal")
 
 
@@ -99,7 +107,7 @@ if "-c" not in sys.orig_argv:
     with pytest.raises(ContenderError, match=r"^it: told nothing for 2 seconds and was ended$"):
         run_module("it", "vit_bench.contenders.worker", "{}", environment=sabotage(code), patience=2)
     assert time.monotonic() - began < 30
-    assert not is_alive(int((tmp_path / "pid").read_text()))
+    assert ends(int((tmp_path / "pid").read_text()))
 
 
 def test_a_process_that_tells_something_in_time_may_take_longer(sabotage: Sabotage):
@@ -297,7 +305,7 @@ def test_ctrl_c_leaves_no_process_behind(tiny_artifact: Path, photo: Path, sabot
     environment = sabotage(f"import os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))")
     with pytest.raises(KeyboardInterrupt):
         interrupted(work(tiny_artifact, *[photo] * 5000, each_photo=True), environment)
-    assert not is_alive(int((tmp_path / "pid").read_text()))
+    assert ends(int((tmp_path / "pid").read_text()))
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")

@@ -134,28 +134,28 @@ class _Watch:
 
     def __init__(self, process: subprocess.Popen[str], seconds: float) -> None:
         self._process, self._seconds = process, seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._wait, daemon=True)
         self.rang = False
+        self.restart()
 
     def __enter__(self) -> _Watch:
-        self._begin()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        self._over.set()
 
     def restart(self) -> None:
         """Counts from now on."""
-        self._timer.cancel()
-        self._begin()
+        self._deadline = time.monotonic() + self._seconds
 
-    def _begin(self) -> None:
-        self._timer = threading.Timer(self._seconds, self._ring)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _ring(self) -> None:
-        self.rang = True
-        kill(self._process)
+    def _wait(self) -> None:
+        while not self._over.wait(max(0.0, left := self._deadline - time.monotonic())):
+            if left <= 0:
+                self.rang = True
+                kill(self._process)
+                return
 
 
 def start(command: list[str], errors: IO[bytes], environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
