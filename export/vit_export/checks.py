@@ -101,9 +101,9 @@ def _check_int8(request: ExportRequest) -> None:
         )
     if request.calibrate is not None:
         return
-    if request.target == "portable":
+    if request.target != "cpu":
         remedy = f"add {calibrate} and a folder of pictures"
-        raise UsageError(option("target", "portable"), "takes static int8 only", remedy)
+        raise UsageError(option("target", request.target), "takes static int8 only", remedy)
     if request.max_drop is not None:
         raise UsageError(option("max_drop"), "is measured on calibration pictures", f"add {calibrate}")
     if isinstance(request.keep_float, int) and request.keep_float:

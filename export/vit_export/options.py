@@ -79,7 +79,7 @@ MaxDropOption = Annotated[
 TargetOption = Annotated[
     Target,
     typer.Option(
-        help="What will run the file; portable means TensorRT, OpenVINO or CoreML.", rich_help_panel=_PRECISION
+        help="What will run the file; gpu means CUDA, portable means TensorRT or CoreML.", rich_help_panel=_PRECISION
     ),
 ]
 AttentionOption = Annotated[

@@ -124,11 +124,12 @@ def calibration_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def int8_artifacts(three_blocks, calibration_folder, tmp_path_factory) -> dict[str, Path]:
-    """`three_blocks` in int8: static, dynamic and portable, and in fp32 beside them."""
+    """`three_blocks` in int8: static, dynamic, for OpenVINO and portable, and in fp32 beside them."""
     static = {"precision": "int8", "calibrate": calibration_folder}
     options = {
         "static": static,
         "dynamic": {"precision": "int8"},
+        "openvino": static | {"target": "openvino"},
         "portable": static | {"target": "portable"},
         "fp32": {},
     }

@@ -28,7 +28,6 @@ OPERATORS = {
     "Transpose": 1 + 4 * BLOCKS,
     "Pad": 1,
     "Gather": 2,
-    "Sub": 1 + BLOCKS,  # 128 of the pixels, half its range of GELU
     "QuantizeLinear": 1 + 4 * BLOCKS + 1,  # an activation each; the last block's query reads its own
     "DequantizeLinear": 1 + 4 * BLOCKS + 1 + QUANTIZED,
     "MatMul": QUANTIZED + 2 * BLOCKS + 1,
@@ -62,9 +61,19 @@ def openvino_answers(path, pixels: np.ndarray, *, int8_kernels: bool = False) ->
     return results["logits"], results["embedding"]
 
 
+SHIFTS = {"portable": 1 + BLOCKS, "openvino": 0}
+"""How often something is taken off before a value is quantized: 128 of the pixels, half its range of GELU."""
+
+
+@pytest.fixture(scope="module", params=SHIFTS)
+def target(request) -> str:
+    """A target whose int8 is of QuantizeLinear and DequantizeLinear."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def model(int8_artifacts) -> onnx.ModelProto:
-    return onnx.load(int8_artifacts["portable"])
+def model(int8_artifacts, target) -> onnx.ModelProto:
+    return onnx.load(int8_artifacts[target])
 
 
 @pytest.fixture(scope="module")
@@ -72,30 +81,30 @@ def arrays(model) -> dict[str, np.ndarray]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
-# Portable int8.
+# int8 in standard operators.
 
 
-def test_portable_int8_is_of_standard_operators_only(model):
+def test_int8_is_of_standard_operators_only(model, target):
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 20)]
     assert {node.domain for node in model.graph.node} == {""}
-    assert Counter(node.op_type for node in model.graph.node) == OPERATORS
+    assert Counter(node.op_type for node in model.graph.node) == Counter(OPERATORS) + Counter({"Sub": SHIFTS[target]})
 
 
 def test_onnxs_own_checker_finds_nothing(int8_artifacts):
     for kind, path in int8_artifacts.items():
-        if kind in ("portable", "fp32"):
+        if kind in (*SHIFTS, "fp32"):
             onnx.checker.check_model(str(path), full_check=True)
 
 
-def test_activations_are_symmetric_int8_with_one_scale(model, arrays):
-    """What TensorRT takes: zero points of zero, and no scale that is computed."""
+def test_activations_have_one_scale_each_and_the_targets_zero_point(model, arrays, target):
+    """TensorRT takes zero points of zero, OpenVINO's fast kernels uint8; neither takes a scale that is computed."""
     pairs = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     for node in pairs:
         _, scale, zero_point = node.input
         assert arrays[scale].shape == ()
         assert arrays[scale] > 0
-        assert arrays[zero_point].dtype == np.int8
-        assert arrays[zero_point] == 0
+        assert arrays[zero_point].dtype == {"portable": np.int8, "openvino": np.uint8}[target]
+        assert target == "openvino" or arrays[zero_point] == 0
         (back,) = [other for other in model.graph.node if other.input[0] == node.output[0]]
         assert (back.op_type, list(back.input[1:])) == ("DequantizeLinear", [scale, zero_point])
 
@@ -129,39 +138,55 @@ def test_every_product_of_a_quantized_layer_reads_both_factors_dequantized(model
     }
 
 
-def test_the_pixels_lose_nothing(arrays):
-    assert arrays["shift/patch_embed/input"] == 128
+def test_the_pixels_lose_nothing(model, arrays, target):
     assert arrays["scale/patch_embed/input"] == 1
+    (first,) = [
+        node for node in model.graph.node if "scale/patch_embed/input" in node.input[:2] and node.op_type[0] == "Q"
+    ]
+    taken_off = arrays.get("shift/patch_embed/input", 0)
+    assert (taken_off, arrays[first.input[2]]) == {"portable": (128, 0), "openvino": (0, 0)}[target]
+
+
+def test_for_openvino_zero_lies_on_a_step_and_the_range_is_used(model, arrays):
+    """GELU's least value is one end of its steps, and its zero is one of them, exactly."""
+    if arrays["zero_point/0"].dtype != np.uint8:
+        pytest.skip("this file is not for OpenVINO")
+    gelu = [node for node in model.graph.node if node.op_type == "QuantizeLinear" and "mlp/gelu" in node.name]
+    assert len(gelu) == BLOCKS
+    for node in gelu:
+        scale, zero_point = (arrays[name] for name in node.input[1:])
+        assert 0.17 / scale == pytest.approx(float(zero_point), abs=0.5)
 
 
 def test_onnxruntimes_cpu_provider_is_said_to_be_the_wrong_place(int8_artifacts):
     notes = {kind: vit.load(path, provider="cpu").note for kind, path in int8_artifacts.items()}
-    assert "for TensorRT and OpenVINO" in notes["portable"]
-    assert not any("TensorRT" in notes[kind] for kind in notes if kind != "portable")
+    assert notes.pop("portable").startswith("this file is for TensorRT; ")
+    assert notes.pop("openvino").startswith("this file is for OpenVINO (install vit-edge[openvino]); ")
+    assert not any("this file is for" in note for note in notes.values())
 
 
-def test_openvino_and_onnxruntime_agree_on_portable_int8(int8_artifacts, random_pixels):
+def test_openvino_and_onnxruntime_agree(int8_artifacts, target, random_pixels):
     pixels = random_pixels(16, 32)
-    ours = vit.load(int8_artifacts["portable"], provider="cpu").run(pixels)
-    theirs = openvino_answers(int8_artifacts["portable"], pixels)
+    ours = vit.load(int8_artifacts[target], provider="cpu").run(pixels)
+    theirs = openvino_answers(int8_artifacts[target], pixels)
     assert (ours[0].argmax(1) == theirs[0].argmax(1)).all()
     for a, b in zip(ours, theirs, strict=True):
         assert cosines(a, b).min() > 0.9998  # measured 0.99991: a value on the border of two steps falls either way
 
 
-def test_openvinos_int8_kernels_take_every_quantized_layer(int8_artifacts):
-    compiled = compiled_by_openvino(int8_artifacts["portable"], int8_kernels=True)
+def test_openvinos_int8_kernels_take_every_quantized_layer(int8_artifacts, target):
+    compiled = compiled_by_openvino(int8_artifacts[target], int8_kernels=True)
     ran = Counter()
     for operator in compiled.get_runtime_model().get_ops():
         facts = operator.get_rt_info()
-        ran[facts["layerType"].astype(str), facts["primitiveType"].astype(str).rpartition("_")[2]] += 1
+        ran[facts["layerType"].astype(str), facts["primitiveType"].astype(str).rpartition("_")[2].lower()] += 1
     products = {computed_in: count for (kind, computed_in), count in ran.items() if kind == "FullyConnected"}
     assert products == {"i8": QUANTIZED, "f32": 1}
 
 
-def test_openvinos_int8_kernels_agree(int8_artifacts, random_pixels, folder):
+def test_openvinos_int8_kernels_agree(int8_artifacts, target, random_pixels, folder):
     """With weights of seven bits, which no processor's sums overflow: what OpenVINO makes of the graph is tested."""
-    model = onnx.load(int8_artifacts["portable"])
+    model = onnx.load(int8_artifacts[target])
     for tensor in model.graph.initializer:
         array = numpy_helper.to_array(tensor)
         if tensor.name.endswith(".weight") and array.dtype == np.int8:
@@ -171,25 +196,25 @@ def test_openvinos_int8_kernels_agree(int8_artifacts, random_pixels, folder):
     onnx.save(model, path := folder / "seven_bits.onnx")
     pixels = random_pixels(16, 32)
     theirs = openvino_answers(path, pixels, int8_kernels=True)
-    ours = open_session(path, provider="cpu", int8=True).session.run(["logits", "embedding"], {"pixels": pixels})
+    ours = open_session(path, provider="cpu", precision="int8").session.run(["logits", "embedding"], {"pixels": pixels})
     assert (ours[0].argmax(1) == theirs[0].argmax(1)).all()
     for a, b in zip(ours, theirs, strict=True):
         assert cosines(a, b).min() > 0.999
 
 
 @pytest.mark.skipif(int8_products_saturate(), reason="OpenVINO's int8 kernels saturate on processors without VNNI")
-def test_openvinos_int8_kernels_agree_with_all_eight_bits(int8_artifacts, random_pixels):
+def test_openvinos_int8_kernels_agree_with_all_eight_bits(int8_artifacts, target, random_pixels):
     pixels = random_pixels(16, 32)
-    ours = vit.load(int8_artifacts["portable"], provider="cpu").run(pixels)
-    theirs = openvino_answers(int8_artifacts["portable"], pixels, int8_kernels=True)
+    ours = vit.load(int8_artifacts[target], provider="cpu").run(pixels)
+    theirs = openvino_answers(int8_artifacts[target], pixels, int8_kernels=True)
     assert (ours[0].argmax(1) == theirs[0].argmax(1)).all()
     for a, b in zip(ours, theirs, strict=True):
         assert cosines(a, b).min() > 0.999
 
 
 @pytest.mark.parametrize("pictures", [1, 3])
-def test_openvino_takes_any_batch(pictures, int8_artifacts, random_pixels):
-    logits, embedding = openvino_answers(int8_artifacts["portable"], random_pixels(pictures, 32))
+def test_openvino_takes_any_batch(pictures, int8_artifacts, target, random_pixels):
+    logits, embedding = openvino_answers(int8_artifacts[target], random_pixels(pictures, 32))
     assert (logits.shape, embedding.shape) == ((pictures, 7), (pictures, 128))
 
 
@@ -286,7 +311,12 @@ def test_the_default_name_says_precision_and_target(options, name, three_blocks,
     assert (artifact.precision, artifact.target) == (options.get("precision", "fp32"), options.get("target", "cpu"))
 
 
-@pytest.mark.parametrize("kind", ["static", "dynamic", "portable", "fp32"])
+REMARKS = {
+    "portable": "checked on the CPU: not with TensorRT or other runtimes",
+    "openvino": "checked on the CPU: not with OpenVINO",
+}
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic", "openvino", "portable", "fp32"])
 def test_only_files_for_the_cpu_and_of_float32_are_checked_in_full(kind, int8_artifacts):
-    remark = read_artifact(int8_artifacts[kind]).verification.remark
-    assert remark == ("checked on the CPU: not with TensorRT, OpenVINO or other runtimes" if kind == "portable" else "")
+    assert read_artifact(int8_artifacts[kind]).verification.remark == REMARKS.get(kind, "")

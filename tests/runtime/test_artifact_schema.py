@@ -184,7 +184,7 @@ INCONSISTENT: list[tuple[str, Changes]] = [
     ("supported: 'half_even', 'down'", {("preprocessing", "crop_rounding"): "up"}),
     ("supported: 'nearest', 'bilinear', 'bicubic', 'lanczos'", {("preprocessing", "interpolation"): "cubic"}),
     ("supported: 'fp32', 'int8', 'fp16'", {("precision",): "int4"}),
-    ("supported: 'cpu', 'gpu', 'portable'", {("target",): "npu"}),
+    ("supported: 'cpu', 'gpu', 'openvino', 'portable'", {("target",): "npu"}),
     ("supported: 'reference', 'export'", {("self_test", "answers"): "mine"}),
     ("supported: 'static', 'dynamic'", {("quantization", "scheme"): "mixed"}),
     ("supported: 'int8 per output channel'", {("quantization", "weights"): "int4 in groups"}),

@@ -59,7 +59,7 @@ def with_pictures(
         equalised,
         float_graph.layers,
         lambda ranges: lowering(_nearest, ranges).simulate,
-        constant_scales=target == "portable",
+        constant_scales=lowering.constant_scales,
     )
     answers = FloatAnswers()
     groups = list(float_graph.groups())

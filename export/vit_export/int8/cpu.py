@@ -16,7 +16,7 @@ around a MatMul. Everything else stays in float32. How an activation is quantize
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 
@@ -47,6 +47,9 @@ _TWICE: Final = (f"{_FIRST_BLOCK}attention/mixed", f"{_FIRST_BLOCK}mlp/gelu")
 
 class CpuInt8:
     """Linear layers in int8, the head and `keep_float` in float32."""
+
+    constant_scales: ClassVar[bool] = False
+    """Whether one scale serves all rows; here attention's and GELU's outputs have one for each row."""
 
     def __init__(
         self, weights: WeightRounder, ranges: Mapping[str, Range], keep_float: frozenset[str] = frozenset()

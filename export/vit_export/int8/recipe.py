@@ -8,7 +8,9 @@ from typing import Final, Literal
 
 from vit_export.int8.cpu import CpuInt8, WeightRounder
 from vit_export.int8.float_layers import layers_to_keep, worst_first
+from vit_export.int8.openvino import OpenVinoInt8
 from vit_export.int8.portable import PortableInt8
+from vit_export.int8.qdq import QdqInt8
 from vit_export.int8.quantizer import Calibrated
 from vit_export.write.blueprint import Blueprint
 from vit_export.write.builder import GraphBuilder
@@ -18,9 +20,14 @@ from vit_runtime.artifact import Agreement, Calibration, LayerLoss, Quantization
 _ACTIVATIONS: Final = {
     ("cpu", "static"): "uint8, calibrated behind LayerNorm and by row behind attention and GELU",
     ("cpu", "dynamic"): "uint8 by row",
+    ("openvino", "static"): "uint8 with a zero point, calibrated",
     ("portable", "static"): "int8 symmetric, calibrated",
 }
-LOWERINGS: Final[dict[Target, type[CpuInt8 | PortableInt8]]] = {"cpu": CpuInt8, "portable": PortableInt8}
+LOWERINGS: Final[dict[Target, type[CpuInt8 | QdqInt8]]] = {
+    "cpu": CpuInt8,
+    "openvino": OpenVinoInt8,
+    "portable": PortableInt8,
+}
 """How int8 products are written, by target; CUDA has no fast int8 products."""
 
 

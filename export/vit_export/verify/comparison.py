@@ -155,7 +155,8 @@ def _not_checked(description: Description, provider: str) -> str:
         return f"checked on the CPU{emulated}: no CUDA here"
     if description.precision == "fp32":
         return ""
-    return f"checked on the CPU{emulated}: not with TensorRT, OpenVINO or other runtimes"
+    others = "OpenVINO" if description.target == "openvino" else "TensorRT or other runtimes"
+    return f"checked on the CPU{emulated}: not with {others}"
 
 
 def passed(result: Verification) -> bool:

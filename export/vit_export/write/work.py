@@ -9,8 +9,9 @@ from vit_export.write.builder import GraphBuilder
 from vit_export.write.model_file import ModelFile
 from vit_runtime.artifact import Description
 from vit_runtime.devices.providers import Provider
-from vit_runtime.devices.session import open_session
+from vit_runtime.devices.session import Auto, open_session
 from vit_runtime.graph import Graph
+from vit_runtime.suitability import preferred
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,5 +31,10 @@ class Work:
     def open(self) -> Graph:
         """The written graph in a session of the kind that a device would take."""
         provider: Provider = "cpu" if self.description.target == "cpu" else "auto"
-        int8 = self.description.precision == "int8"
-        return Graph(self.description, open_session(self.file.path, provider=provider, int8=int8))
+        opened = open_session(
+            self.file.path,
+            provider=provider,
+            precision=self.description.precision,
+            auto=Auto(first=preferred(self.description)),
+        )
+        return Graph(self.description, opened)

@@ -24,7 +24,7 @@ _LONGEST_NAME: Final = 255
 """Most bytes that common file systems take in a file's name."""
 
 Precision = Literal["fp32", "int8", "fp16"]
-Target = Literal["cpu", "gpu", "portable"]
+Target = Literal["cpu", "gpu", "openvino", "portable"]
 """Which operators the graph uses: those that onnxruntime is fastest with on a CPU or on CUDA, or standard ones only."""
 HeadFusion = Literal["mean", "max", "min"]
 
