@@ -6,6 +6,7 @@
 """
 
 from vit_runtime.artifact import Artifact, read_artifact
+from vit_runtime.checking import check
 from vit_runtime.devices.providers import Provider
 from vit_runtime.errors import (
     ArtifactError,
@@ -21,7 +22,7 @@ from vit_runtime.many import Answer
 from vit_runtime.model import Prediction, ViT, load
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.pictures.reading import ImageSource
-from vit_runtime.selftest import SelfTestResult, check
+from vit_runtime.selftest import SelfTestResult
 
 __version__ = "0.1.0"
 

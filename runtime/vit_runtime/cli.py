@@ -10,13 +10,16 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from vit_runtime import __version__, selftest, vectors
+from vit_runtime import __version__, vectors
 from vit_runtime.artifact import codec, read_artifact
+from vit_runtime.checking import check as run_check
 from vit_runtime.command_line.console import answer, note, report_errors, set_up
+from vit_runtime.command_line.device_table import describe_devices
 from vit_runtime.command_line.places import check_vector_file, overlay_paths
 from vit_runtime.command_line.running import Failures, answers_of, embeddings_of, load_model
 from vit_runtime.command_line.summary import describe, describe_check
-from vit_runtime.devices.providers import Provider
+from vit_runtime.devices.listing import list_devices
+from vit_runtime.devices.providers import PROVIDERS, Provider, closest
 from vit_runtime.errors import EXIT_VERIFICATION, ImageError, UsageError
 from vit_runtime.heatmap import save_overlay
 from vit_runtime.many import DEFAULT_BATCH_SIZE
@@ -31,14 +34,30 @@ app = typer.Typer(
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="File that vit-export has written.")]
 ImagesArgument = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of them.")]
+
+
+def _provider(text: str) -> Provider:
+    if text not in PROVIDERS:
+        raise typer.BadParameter(f"'{text}' is unknown; {closest(text)}")
+    return text
+
+
 ProviderOption = Annotated[
     Provider,
-    typer.Option("--provider", help="Run on this execution provider and on no other."),
+    typer.Option(
+        "--provider",
+        parser=_provider,
+        metavar="|".join(PROVIDERS),
+        help="Run on this execution provider and on no other; `vit-run devices` lists those that are here.",
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(
-        "--threads", min=1, help="Processor cores to use on the CPU.", show_default="the physical performance cores"
+        "--threads",
+        min=1,
+        help="Processor cores to use, where a processor computes.",
+        show_default="the physical performance cores",
     ),
 ]
 DeviceOption = Annotated[
@@ -215,7 +234,7 @@ def check(
     """Replay the stored self-test: does this machine answer as the verified file did?"""
     with report_errors():
         vit = load_model(model, provider, threads, device)
-        result = selftest.check(vit)
+        result = run_check(vit)
         if as_json:
             outputs = {
                 answer.output: {"difference": _finite(answer.difference), "tolerance": answer.tolerance}
@@ -233,6 +252,18 @@ def check(
             typer.echo(describe_check(result, vit.artifact))
         if not result.passed:
             raise typer.Exit(EXIT_VERIFICATION)
+
+
+@app.command()
+def devices(*, as_json: JsonOption = False) -> None:
+    """List what this machine can compute on, and what to install for what it has besides."""
+    with report_errors():
+        found = list_devices()
+        if as_json:
+            for device in found:
+                _print_json({**vars(device), "installed": device.is_installed})
+        else:
+            typer.echo(describe_devices(found))
 
 
 @app.command()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar, overload
+from typing import TypeVar, overload
 
 import numpy as np
 
@@ -14,9 +15,9 @@ from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Artifact, Output, as_path, read_artifact
 from vit_runtime.artifact.signature import check_signature, empty_answer
 from vit_runtime.checks import whole_number
-from vit_runtime.devices.providers import CPU_PROVIDER, Provider
-from vit_runtime.devices.session import OpenedSession, open_session
-from vit_runtime.errors import ArtifactError, ImageError, option
+from vit_runtime.devices.providers import Provider
+from vit_runtime.devices.session import Auto, OpenedSession, open_session
+from vit_runtime.errors import ArtifactError, ImageError
 from vit_runtime.graph import Graph
 from vit_runtime.heatmap import AttentionMap, keep
 from vit_runtime.many import (
@@ -31,16 +32,11 @@ from vit_runtime.many import (
     sources_of,
 )
 from vit_runtime.pictures.reading import ImageSource, read_rgb
+from vit_runtime.selftest import differences
+from vit_runtime.suitability import preferred, unfit
 from vit_runtime.vectors import normalized
 
 _Error = TypeVar("_Error", bound=ImageError)
-_PORTABLE_ON_CPU: Final = (
-    "this file is for TensorRT and OpenVINO; here, on x86 processors, one exported with {} is faster"
-)
-_FP16_ON_CPU: Final = (
-    "this file is fp16, for a GPU; on the CPU onnxruntime computes it slowly, on some ARM builds wrongly: see that its "
-    "self-test passes (vit-run check), or export it in fp32 or int8"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +64,9 @@ def load(
 
     Args:
         path: the .onnx file; above 2 GB its weights lie beside it as .onnx.data.
-        provider: "auto" takes CUDA where it works, else the CPU; any other name runs on that provider or raises.
-        threads: processor cores to use on the CPU; None for the physical performance cores.
+        provider: "auto" takes the provider that the file is made for, where it is installed and passes the file's
+            self-test, else the CPU; any other name runs on that provider or raises.
+        threads: processor cores to use, where a processor computes; None for the physical performance cores.
         device: number of the GPU, for CUDA and TensorRT; None is the first.
         provider_options: further options of the provider that is named, as onnxruntime spells them.
         session_options: further configuration entries of the session, as onnxruntime spells them
@@ -93,25 +90,24 @@ def load(
         path,
         provider=provider,
         threads=threads,
-        int8=artifact.precision == "int8",
+        precision=artifact.precision,
         device=device,
         provider_options=provider_options,
         session_options=session_options,
+        auto=Auto(first=preferred(artifact), judge=partial(_self_test_problem, artifact)),
     )
     check_signature(opened.session, artifact, path)
-    notes = filter(None, (opened.note, _unfit(artifact, opened.provider)))
+    notes = filter(None, (opened.note, unfit(artifact, opened.provider)))
     return ViT(artifact, replace(opened, note="; ".join(notes)), path)
 
 
-def _unfit(artifact: Artifact, provider: str) -> str:
-    """Says why a file suits a provider badly; empty where it suits."""
-    if provider != CPU_PROVIDER:
-        return ""
-    if artifact.precision == "fp16":
-        return _FP16_ON_CPU
-    if artifact.precision == "int8" and artifact.target == "portable":
-        return _PORTABLE_ON_CPU.format(option("target", "cpu"))
-    return ""
+def _self_test_problem(artifact: Artifact, opened: OpenedSession) -> str:
+    """Says in words how a session fails the artifact's self-test; empty where it passes."""
+    failed = [each for each in differences(Graph(artifact, opened), artifact.self_test) if not each.holds]
+    return "; ".join(
+        f"it fails the self-test ({each.output} is off by {each.difference:.2g}, at most {each.tolerance:.2g} is right)"
+        for each in failed
+    )
 
 
 class ViT(Graph):

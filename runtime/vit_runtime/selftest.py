@@ -14,9 +14,8 @@ import numpy as np
 from PIL import Image
 
 from vit_runtime.arrays import FloatArray, UInt8Array
-from vit_runtime.artifact import Output, Preprocessing
-from vit_runtime.artifact.digest import digest_problem
-from vit_runtime.model import ViT
+from vit_runtime.artifact import Output, Preprocessing, SelfTest
+from vit_runtime.graph import Graph
 from vit_runtime.pictures.preprocess import load_pixels
 
 _PHOTO_HW: Final = (211, 307)
@@ -30,6 +29,11 @@ class OutputDifference:
     difference: float
     """Largest absolute difference between a value and the stored one; NaN where either is NaN."""
     tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within its tolerance; a NaN is not."""
+        return self.difference <= self.tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,31 +51,24 @@ class SelfTestResult:
     def passed(self) -> bool:
         """Whether pixels and file are the same and every output is within its tolerance; a NaN fails."""
         same = self.same_pixels and self.same_file
-        return same and all(answer.difference <= answer.tolerance for answer in self.outputs)
+        return same and all(answer.holds for answer in self.outputs)
 
 
-def check(model: ViT) -> SelfTestResult:
-    """Reads the model's whole file again, compares it with its digest, and runs the stored self-test on this machine.
+def differences(graph: Graph, stored: SelfTest) -> tuple[OutputDifference, ...]:
+    """Compares a graph's answers on this machine with the stored ones.
 
     Raises:
-        ArtifactError: the file cannot be read any more.
+        ProviderError: the provider cannot compute them.
     """
-    stored = model.artifact.self_test
-    problem = digest_problem(model.path, model.artifact.external_data)
-    preprocessing = model.artifact.preprocessing
-    values = model.run(waves(preprocessing.crop_hw)[None], [answer.output for answer in stored.outputs])
-    return SelfTestResult(
-        answers=stored.answers,
-        outputs=tuple(
-            OutputDifference(
-                output=answer.output,
-                difference=largest_difference(ours.ravel(), np.array(answer.values, np.float32)),
-                tolerance=answer.tolerance,
-            )
-            for answer, ours in zip(stored.outputs, values, strict=True)
-        ),
-        same_pixels=pixels_sha256(preprocessing) == stored.pixels_sha256,
-        same_file=problem is None,
+    pixels = waves(graph.description.preprocessing.crop_hw)[None]
+    values = graph.run(pixels, [answer.output for answer in stored.outputs])
+    return tuple(
+        OutputDifference(
+            output=answer.output,
+            difference=largest_difference(ours.ravel(), np.array(answer.values, np.float32)),
+            tolerance=answer.tolerance,
+        )
+        for answer, ours in zip(stored.outputs, values, strict=True)
     )
 
 

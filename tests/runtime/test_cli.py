@@ -259,6 +259,7 @@ OPTIONS = {
     "similar": ("--top", "--json", "--batch", "--provider", "--threads", "MODEL.onnx", "QUERY", "FOLDER"),
     "attend": ("--output", "-o", "--json", "--provider", "--threads", "MODEL.onnx", "IMAGES"),
     "check": ("--json", "--provider", "--threads", "MODEL.onnx"),
+    "devices": ("--json",),
     "info": ("--json", "MODEL.onnx"),
 }
 

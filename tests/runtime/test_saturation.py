@@ -134,7 +134,7 @@ def product(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_int8_sums_are_exact_on_every_processor(provider: str, product: Path):
     if provider == "auto" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime may take a GPU")
-    opened = open_session(product, provider=provider, threads=1, int8=True)
+    opened = open_session(product, provider=provider, threads=1, precision="int8")
     expected = PIXELS.astype(np.int64) @ WEIGHTS.astype(np.int64)
     assert np.abs(expected).max() < 2**24  # exact in float32 too
     assert np.array_equal(opened.session.run(None, {"pixels": PIXELS})[0], expected)
@@ -143,7 +143,7 @@ def test_int8_sums_are_exact_on_every_processor(provider: str, product: Path):
 
 def test_only_int8_files_get_the_exact_kernels(product: Path):
     """Without being told, onnxruntime gives other sums where products saturate, which is what the probe finds out."""
-    opened = open_session(product, provider="cpu", threads=1, int8=False)
+    opened = open_session(product, provider="cpu", threads=1, precision="fp32")
     expected = PIXELS.astype(np.int64) @ WEIGHTS.astype(np.int64)
     assert opened.note == ""
     exact = np.array_equal(opened.session.run(None, {"pixels": PIXELS})[0], expected)
@@ -164,7 +164,7 @@ def test_the_option_is_set_for_int8_where_products_saturate_and_nowhere_else(
             return [np.full((2, 16), LARGEST_SUM // 2 if saturates else LARGEST_SUM, np.int32)]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Processor)
-    opened = open_session(product, provider="cpu", int8=int8)
+    opened = open_session(product, provider="cpu", precision="int8" if int8 else "fp32")
     options = opened.session.get_session_options()
     # onnxruntime raises for an entry that was never set.
     assert (saturates and int8) is (opened.note == NOTE)

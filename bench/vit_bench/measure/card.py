@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from vit_bench.results import Card, Load, Package
+from vit_runtime.devices.hardware import cpuinfo, processor_name
+from vit_runtime.devices.kernel_files import read_text
 from vit_runtime.devices.threads import default_threads
 
 _ROOT: Final = Path("/")
@@ -37,8 +37,6 @@ _RUNTIMES: Final = (
 )
 PACKAGES: Final = ("numpy", "pillow", *_RUNTIMES, "torchvision", "torchao", "onnx", "onnxscript", "nncf", "pnnx")
 """Distributions that may decide how fast or how right a contender is."""
-_ARM_PARTS: Final = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76", "0xd42": "Cortex-A78AE"}
-"""MIDR part numbers of the boards that people have (Arm's technical reference manuals); Linux gives no name on ARM."""
 
 
 def read_card(*, device: str | None, load: Load | None, started: datetime, root: Path = _ROOT) -> Card:
@@ -50,11 +48,11 @@ def read_card(*, device: str | None, load: Load | None, started: datetime, root:
         started: when, in UTC.
         root: the folder with proc and sys.
     """
-    facts = _cpuinfo(root)
-    processor = _processor(facts)
+    facts = cpuinfo(root)
+    processor = processor_name(root)
     flags = facts.get("flags", facts.get("Features", "")).split()
     return Card(
-        device=device or _read(root / _BOARD).rstrip("\0") or processor,
+        device=device or read_text(root / _BOARD).rstrip("\0") or processor,
         processor=processor,
         instruction_sets=tuple(flag for flag in flags if flag in _MATRIX_SETS),
         cores=default_threads(),
@@ -63,7 +61,7 @@ def read_card(*, device: str | None, load: Load | None, started: datetime, root:
         system=f"{platform.system()} {platform.release().partition('-')[0]}, {platform.machine()}",
         python=platform.python_version(),
         packages=installed(PACKAGES),
-        governor=_read(root / _GOVERNOR) or None,
+        governor=read_text(root / _GOVERNOR) or None,
         load=load,
         date=started.isoformat(timespec="seconds"),
     )
@@ -103,7 +101,9 @@ class LoadMeter:
         if self._start is None or end is None:
             return None
         total, others, stolen = (now - then for now, then in zip(end, self._start, strict=True))
-        return Load(others=max(0.0, others / total), stolen=max(0.0, stolen / total)) if total > 0 else None
+        # Counted in hundredths of a second, by two clocks: the sums may miss each other a little.
+        others, stolen = (min(1.0, max(0.0, part / total)) if total > 0 else 0.0 for part in (others, stolen))
+        return Load(others=others, stolen=stolen) if total > 0 else None
 
 
 def _ticks(root: Path) -> tuple[float, float, float] | None:
@@ -111,7 +111,7 @@ def _ticks(root: Path) -> tuple[float, float, float] | None:
 
     From Linux's /proc/stat, less what this process and its children that have ended took; see proc(5).
     """
-    fields = _read(root / "proc/stat").partition("\n")[0].split()[1:9]
+    fields = read_text(root / "proc/stat").partition("\n")[0].split()[1:9]
     if len(fields) < 8 or not hasattr(os, "sysconf"):
         return None
     seconds = [int(field) / os.sysconf("SC_CLK_TCK") for field in fields]
@@ -119,22 +119,6 @@ def _ticks(root: Path) -> tuple[float, float, float] | None:
     own = os.times()
     own_seconds = own.user + own.system + own.children_user + own.children_system
     return sum(seconds), user + nice + system + interrupts + soft - own_seconds, stolen
-
-
-def _processor(facts: dict[str, str]) -> str:
-    """The processor's name, as its maker gives it."""
-    if sys.platform == "darwin":
-        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"  # noqa: S603
-    part = facts.get("CPU part", "")
-    return facts.get("model name") or _ARM_PARTS.get(part) or (f"ARM part {part}" if part else platform.machine())
-
-
-def _cpuinfo(root: Path) -> dict[str, str]:
-    """Keys and values of the first processor in /proc/cpuinfo; empty where there is none."""
-    first = _read(root / "proc/cpuinfo").partition("\n\n")[0]
-    lines = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, _, value in lines}
 
 
 def _memory_bytes() -> int | None:
@@ -145,10 +129,3 @@ def _memory_bytes() -> int | None:
     except (ValueError, OSError):
         return None
     return page * pages
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -1,14 +1,37 @@
-"""One record for each execution provider: its names, its options, and what to do where it does not run."""
+"""One record for each execution provider: its names, where it comes from, its options, and what to do if it fails."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from vit_runtime.devices.options import (
+    Kind,
+    Wanted,
+    cuda_options,
+    no_options,
+    openvino_options,
+    tensorrt_options,
+)
 from vit_runtime.errors import option
 
-Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
+Provider = Literal[
+    "auto",
+    "cpu",
+    "openvino",
+    "openvino:gpu",
+    "openvino:npu",
+    "cuda",
+    "tensorrt",
+    "tensorrt-rtx",
+    "webgpu",
+    "coreml",
+    "qnn",
+    "directml",
+]
+"""What can be asked for: the best that works, or a provider, with a kind of device where it has several."""
 PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
 
 CPU_PROVIDER: Final = "CPUExecutionProvider"
@@ -17,18 +40,32 @@ _WITH_GPU: Final = "install vit-edge[gpu] in an environment without vit-edge[cpu
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlugIn:
+    """A package with a provider's library, beside the ordinary onnxruntime."""
+
+    distribution: str
+    """The name that pip knows."""
+    module: str
+    """The name that Python imports; it says where the library lies."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExecutionProvider:
     """An execution provider of onnxruntime, and how it is used here."""
 
-    name: Provider
+    name: str
     full_name: str
     """onnxruntime's name of the provider."""
+    kinds: tuple[Kind, ...] = ("gpu",)
+    """Kinds of devices that it computes on; the first where none is asked for."""
+    plug_in: PlugIn | None = None
+    """The package that brings it; None where it has to be built into onnxruntime."""
     how_to_get: str = ""
-    """What to do where onnxruntime was built without this provider; empty for the CPU's, which no build lacks."""
+    """What to do where this provider is not here; empty for the CPU's, which no build lacks."""
     fix: str = ""
-    """What to do where this provider is compiled in but does not run; empty where only the CPU is left."""
-    options: Mapping[str, str] = field(default_factory=dict)
-    """Options that are always set for this provider, as onnxruntime spells them; the caller's options override them."""
+    """What to do where this provider is here but does not run; empty where only the CPU is left."""
+    options: Callable[[Wanted], Mapping[str, str]] = no_options
+    """Gives the options that are set for this provider; the caller's override them."""
     numbered: bool = False
     """Whether this provider's devices have numbers."""
     needs_cuda: bool = False
@@ -36,18 +73,25 @@ class ExecutionProvider:
 
     @property
     def how_to_run(self) -> str:
-        """What to do where this provider is compiled in but does not run."""
+        """What to do where this provider is here but does not run."""
         return self.fix or f"try {option('provider', 'cpu')}"
 
 
-CPU: Final = ExecutionProvider(name="cpu", full_name=CPU_PROVIDER)
+CPU: Final = ExecutionProvider(name="cpu", full_name=CPU_PROVIDER, kinds=("cpu",))
+OPENVINO: Final = ExecutionProvider(
+    name="openvino",
+    full_name="OpenVINOExecutionProvider",
+    kinds=("cpu", "gpu", "npu"),
+    plug_in=PlugIn(distribution="onnxruntime-ep-openvino", module="onnxruntime_ep_openvino"),
+    how_to_get="install vit-edge[openvino]",
+    options=openvino_options,
+)
 CUDA: Final = ExecutionProvider(
     name="cuda",
     full_name="CUDAExecutionProvider",
     how_to_get=f"{_WITH_GPU}; on a Jetson, NVIDIA's own wheel",
     fix="see that the driver works (nvidia-smi) and CUDA is there: pip install 'onnxruntime-gpu[cuda,cudnn]'",
-    # TF32 would round fp32 products to 10 bits of mantissa: not the answers of the reference.
-    options={"use_tf32": "0"},
+    options=cuda_options,
     numbered=True,
     needs_cuda=True,
 )
@@ -56,16 +100,56 @@ TENSORRT: Final = ExecutionProvider(
     full_name="TensorrtExecutionProvider",
     how_to_get=f"{_WITH_GPU}, and TensorRT",
     fix="see that the driver works (nvidia-smi) and that TensorRT's libraries are installed",
+    options=tensorrt_options,
     numbered=True,
     needs_cuda=True,
 )
-OPENVINO: Final = ExecutionProvider(
-    name="openvino",
-    full_name="OpenVINOExecutionProvider",
-    how_to_get="install vit-edge[openvino] in an environment without vit-edge[cpu]",
+TENSORRT_RTX: Final = ExecutionProvider(
+    name="tensorrt-rtx",
+    full_name="NvTensorRTRTXExecutionProvider",
+    plug_in=PlugIn(distribution="onnxruntime-ep-nv-tensorrt-rtx", module="onnxruntime_ep_nv_tensorrt_rtx"),
+    how_to_get="install vit-edge[tensorrt-rtx]",
+    fix="see that the driver works (nvidia-smi) and the GPU is an RTX",
+)
+WEBGPU: Final = ExecutionProvider(
+    name="webgpu",
+    full_name="WebGpuExecutionProvider",
+    plug_in=PlugIn(distribution="onnxruntime-ep-webgpu", module="onnxruntime_ep_webgpu"),
+    how_to_get="install vit-edge[webgpu]",
+    fix="see that the GPU's driver for Vulkan (Linux), Direct3D 12 (Windows) or Metal (macOS) is there",
 )
 COREML: Final = ExecutionProvider(
-    name="coreml", full_name="CoreMLExecutionProvider", how_to_get="use vit-edge[cpu] on macOS"
+    name="coreml",
+    full_name="CoreMLExecutionProvider",
+    kinds=("npu",),
+    how_to_get="use vit-edge[cpu] on macOS",
 )
-EXECUTION_PROVIDERS: Final = {record.name: record for record in (CPU, CUDA, TENSORRT, OPENVINO, COREML)}
-"""The record of each provider by its short name; "auto" has none, since it chooses among them."""
+QNN: Final = ExecutionProvider(
+    name="qnn",
+    full_name="QNNExecutionProvider",
+    kinds=("npu",),
+    plug_in=PlugIn(distribution="onnxruntime-qnn", module="onnxruntime_qnn"),
+    how_to_get="install vit-edge[qnn]",
+)
+DIRECTML: Final = ExecutionProvider(
+    name="directml",
+    full_name="DmlExecutionProvider",
+    how_to_get="install onnxruntime-directml on Windows, in an environment without vit-edge[cpu]",
+)
+EXECUTION_PROVIDERS: Final = {
+    record.name: record for record in (CPU, OPENVINO, CUDA, TENSORRT, TENSORRT_RTX, WEBGPU, COREML, QNN, DIRECTML)
+}
+"""The record of each provider by its name, without a kind of device; "auto" has none, since it chooses among them."""
+
+
+def parse(provider: Provider) -> tuple[ExecutionProvider, Kind]:
+    """The record and the kind of device that a known name stands for; "auto" stands for none."""
+    name, _, kind = provider.partition(":")
+    record = EXECUTION_PROVIDERS[name]
+    return record, next((each for each in record.kinds if each == kind), record.kinds[0])
+
+
+def closest(text: object) -> str:
+    """What to do instead of asking for a provider that does not exist: names like it, or all names."""
+    like = difflib.get_close_matches(str(text), PROVIDERS)
+    return f"did you mean {' or '.join(like)}?" if like else f"choose one of {', '.join(PROVIDERS)}"

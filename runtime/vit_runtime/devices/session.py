@@ -6,15 +6,26 @@ error. Here a provider asked for by name runs the whole graph or raises `Provide
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from vit_runtime.artifact import Precision
 from vit_runtime.checks import text_by_text, whole_number
 from vit_runtime.devices.libraries import load_failure
 from vit_runtime.devices.memory import release_freed_memory
-from vit_runtime.devices.providers import CPU, CUDA, EXECUTION_PROVIDERS, PROVIDERS, ExecutionProvider, Provider
+from vit_runtime.devices.options import Kind, Wanted
+from vit_runtime.devices.plugins import is_installed, plugged_devices
+from vit_runtime.devices.providers import (
+    CPU,
+    EXECUTION_PROVIDERS,
+    PROVIDERS,
+    ExecutionProvider,
+    Provider,
+    closest,
+    parse,
+)
 from vit_runtime.devices.saturation import int8_products_saturate
 from vit_runtime.devices.threads import default_threads
 from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError, UsageError, one_line, option
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
 
 _EXACT: Final = "this processor has no VNNI: exact but slower int8 kernels"
 _MOST_THREADS: Final = 1024
+_KINDS: Final[Mapping[Kind, str]] = {"cpu": "processor", "gpu": "GPU", "npu": "NPU"}
 LOG_NOTHING: Final = 4
 """onnxruntime's severity "fatal": what it would print below that also comes as an exception, which becomes one line."""
 
@@ -41,80 +53,102 @@ class OpenedSession:
     """What a user should know, such as why `auto` did not take an accelerator that is compiled in; else empty."""
 
 
+def _no_problem(opened: OpenedSession) -> str:  # noqa: ARG001 - a judge
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auto:
+    """How the provider "auto" is chosen: the first that works and has no problem, else the CPU."""
+
+    first: Sequence[Provider] = ("cuda",)
+    """What is tried before the CPU, in this order; what is not installed is passed over without a word."""
+    judge: Callable[[OpenedSession], str] = _no_problem
+    """Says in words what is wrong with a session that was opened; empty for nothing."""
+
+
 def open_session(
     path: Path,
     *,
     provider: Provider = "auto",
     threads: int | None = None,
-    int8: bool = False,
+    precision: Precision = "fp32",
     device: int | None = None,
     provider_options: Mapping[str, str] | None = None,
     session_options: Mapping[str, str] | None = None,
+    auto: Auto | None = None,
 ) -> OpenedSession:
     """Opens a session that runs an ONNX file on an execution provider.
 
     Args:
         path: the file; weights in a file of their own lie beside it.
-        provider: an execution provider by name, or "auto": CUDA where it works, else the CPU.
-        threads: how many processor cores to use on the CPU; None for the physical performance cores.
-        int8: whether the graph multiplies integers; processors whose fast kernels saturate then use exact ones.
+        provider: an execution provider by name, or "auto": see `auto`.
+        threads: how many processor cores to use, where a processor computes; None for the physical performance cores.
+        precision: of the graph. For int8, processors whose fast kernels saturate use exact ones.
         device: number of the GPU, for CUDA and TensorRT; None is onnxruntime's choice, the first.
         provider_options: further options for a provider that is named, as onnxruntime spells them.
         session_options: further configuration entries for the session, as onnxruntime spells them.
+        auto: how "auto" chooses; None is CUDA where it works, else the CPU.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
         UsageError: the number of threads is not from 1 to 1024, or the provider takes no threads, device or options.
-        ProviderError: the provider is unknown, not compiled in, or cannot run this file on this machine.
+        ProviderError: the provider is unknown, not installed, or cannot run this file on this machine.
         ArtifactError: onnxruntime cannot load the file.
     """
-    entries = text_by_text("session_options", session_options)
-    opening = _Opening(runtime=import_onnxruntime(), path=path, entries=entries)
     if provider not in PROVIDERS:
-        raise ProviderError(f"provider '{provider}'", "unknown", f"choose one of {', '.join(PROVIDERS)}")
-    _check_threads(threads, provider)
-    wanted = EXECUTION_PROVIDERS.get(provider)
-    own = _own_options(wanted, device, provider_options)
-    if wanted is None:
-        return _open_auto(opening, threads, int8=int8)
-    if wanted is CPU:
-        return _open_cpu(opening, threads, own, int8=int8)
-    return _open_accelerator(opening, wanted, own)
+        raise ProviderError(f"provider '{provider}'", "unknown", closest(provider))
+    if threads is not None:
+        threads = whole_number("threads", threads, least=1, most=_MOST_THREADS)
+    opening = _Opening(
+        runtime=import_onnxruntime(),
+        path=path,
+        entries=text_by_text("session_options", session_options),
+        threads=threads,
+        precision=precision,
+        device=None if device is None else whole_number("device", device, least=0),
+        own=text_by_text("provider_options", provider_options),
+    )
+    if provider == "auto":
+        return _open_auto(opening, auto or Auto())
+    return _open_named(opening, provider)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Opening:
-    """The parts that every way to open a session needs."""
+    """What is asked for, whatever the provider."""
 
     runtime: Any
     """The onnxruntime module."""
     path: Path
     entries: dict[str, str]
     """The caller's configuration entries."""
+    threads: int | None
+    precision: Precision
+    device: int | None
+    own: dict[str, str]
+    """The caller's options for the provider."""
+
+    def wanted(self, kind: Kind, *, plug_in: bool = False) -> Wanted:
+        """What the options of a provider depend on."""
+        threads = self.threads or default_threads()
+        return Wanted(kind=kind, threads=threads, plug_in=plug_in, half=self.precision == "fp16", device=self.device)
 
 
-def _check_threads(threads: int | None, provider: Provider) -> None:
-    if threads is None:
-        return
-    whole_number("threads", threads, least=1, most=_MOST_THREADS)
-    if provider not in ("auto", "cpu"):
+def _open_named(opening: _Opening, provider: Provider) -> OpenedSession:
+    wanted, kind = parse(provider)
+    if opening.threads is not None and kind != "cpu":
         raise UsageError(option("threads"), f"cannot be set for {provider}, which schedules itself", "leave it out")
+    if opening.device is not None and not wanted.numbered:
+        raise _not_numbered()
+    if wanted is CPU:
+        return _open_cpu(opening)
+    return _open_accelerator(opening, wanted, kind)
 
 
-def _own_options(
-    wanted: ExecutionProvider | None, device: int | None, options: Mapping[str, str] | None
-) -> dict[str, str]:
-    """Gives a provider's options: ours, overridden by the caller's; "auto" has none."""
-    if options and wanted is None:
-        raise UsageError(option("provider_options"), "are for one provider", f"name it with {option('provider')}")
-    number: dict[str, str] = {}
-    if device is not None:
-        if wanted is None or not wanted.numbered:
-            numbered = " and ".join(record.name for record in EXECUTION_PROVIDERS.values() if record.numbered)
-            raise UsageError(option("device"), f"is for {numbered}", f"add {option('provider', 'cuda')}")
-        number = {"device_id": str(whole_number("device", device, least=0))}
-    ours = {} if wanted is None else wanted.options
-    return {**ours, **number, **text_by_text("provider_options", options)}
+def _not_numbered() -> UsageError:
+    numbered = " and ".join(record.name for record in EXECUTION_PROVIDERS.values() if record.numbered)
+    return UsageError(option("device"), f"is for {numbered}", f"add {option('provider', 'cuda')}")
 
 
 def import_onnxruntime() -> Any:
@@ -144,41 +178,83 @@ def silence_onnxruntime() -> None:
     import_onnxruntime().set_default_logger_severity(LOG_NOTHING)
 
 
-def _open_auto(opening: _Opening, threads: int | None, *, int8: bool) -> OpenedSession:
-    note = ""
-    if CUDA.full_name in opening.runtime.get_available_providers():
+def _open_auto(opening: _Opening, auto: Auto) -> OpenedSession:
+    if opening.own:
+        raise UsageError(option("provider_options"), "are for one provider", f"name it with {option('provider')}")
+    if opening.device is not None:
+        raise _not_numbered()
+    notes = []
+    for provider in auto.first:
+        wanted, kind = parse(provider)
+        if not is_here(opening.runtime, wanted):
+            continue
         try:
-            opened = _open_accelerator(opening, CUDA, CUDA.options)
-            return replace(opened, note="" if threads is None else "threads are for the CPU: not used")
+            opened = _open_accelerator(opening, wanted, kind)
+            problem = auto.judge(opened)
         except ProviderError as error:
-            note = f"CUDA is compiled in but not used: {error.what}"
-    opened = _open_cpu(opening, threads, CPU.options, int8=int8)
-    return replace(opened, note="; ".join(filter(None, (note, opened.note))))
+            problem = error.what
+        if not problem:
+            unused = opening.threads is not None and opened.threads is None
+            return replace(opened, note="threads are for the CPU: not used" if unused else "")
+        notes.append(f"{provider} is installed but not used: {problem}")
+    opened = _open_cpu(opening)
+    return replace(opened, note="; ".join(filter(None, (*notes, opened.note))))
 
 
-def _open_cpu(opening: _Opening, threads: int | None, own: Mapping[str, str], *, int8: bool) -> OpenedSession:
-    threads = threads or default_threads()
-    exact = int8 and int8_products_saturate()
-    session = _create(opening, CPU, own, session_options(threads, exact_int8=exact))
+def _open_cpu(opening: _Opening) -> OpenedSession:
+    threads = opening.threads or default_threads()
+    exact = opening.precision == "int8" and int8_products_saturate()
+    options = session_options(threads, exact_int8=exact)
+    session = _create(opening, CPU, options, providers=[(CPU.full_name, opening.own)])
     return OpenedSession(session=session, provider=CPU.full_name, threads=threads, note=_EXACT if exact else "")
 
 
-def _open_accelerator(opening: _Opening, wanted: ExecutionProvider, own: Mapping[str, str]) -> OpenedSession:
+def is_built_in(runtime: Any, wanted: ExecutionProvider) -> bool:
+    """Whether a provider was compiled into onnxruntime, as in builds that exclude each other."""
+    return wanted.full_name in runtime.get_available_providers()
+
+
+def is_here(runtime: Any, wanted: ExecutionProvider) -> bool:
+    """Whether a provider is installed, built in or as a plug-in; it may still not run."""
+    return is_built_in(runtime, wanted) or (wanted.plug_in is not None and is_installed(wanted.plug_in))
+
+
+def _open_accelerator(opening: _Opening, wanted: ExecutionProvider, kind: Kind) -> OpenedSession:
+    """Opens a session on a provider other than the CPU's own, for the whole graph."""
     runtime, where = opening.runtime, f"provider '{wanted.name}'"
-    available = runtime.get_available_providers()
-    if wanted.full_name not in available:
-        built_for = ", ".join(name for name, record in EXECUTION_PROVIDERS.items() if record.full_name in available)
+    if not is_here(runtime, wanted):
+        built_for = ", ".join(name for name, record in EXECUTION_PROVIDERS.items() if is_here(runtime, record))
         found = f"not in this build of onnxruntime {runtime.__version__} (it has: {built_for})"
         raise ProviderError(where, found, wanted.how_to_get)
-    if cause := load_failure(runtime, wanted):
-        raise ProviderError(where, f"does not load ({cause})", wanted.how_to_run)
-    options = session_options(default_threads())
+    options = session_options(opening.threads or default_threads())
     # The written graph holds no shape arithmetic: every node can run on an accelerator, so none may fall back.
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    session = _create(opening, wanted, own, options)
+    if is_built_in(runtime, wanted):
+        if cause := load_failure(runtime, wanted):
+            raise ProviderError(where, f"does not load ({cause})", wanted.how_to_run)
+        own = {**wanted.options(opening.wanted(kind)), **opening.own}
+        session = _create(opening, wanted, options, providers=[(wanted.full_name, own)])
+    else:
+        session = _create_plugged(opening, wanted, kind, options)
     if session.get_providers()[0] != wanted.full_name:
         raise ProviderError(where, "onnxruntime would not start it", wanted.how_to_run)
-    return OpenedSession(session=session, provider=wanted.full_name, threads=None, note="")
+    threads = opening.threads or default_threads() if kind == "cpu" else None
+    return OpenedSession(session=session, provider=wanted.full_name, threads=threads, note="")
+
+
+def _create_plugged(
+    opening: _Opening, wanted: ExecutionProvider, kind: Kind, options: ort.SessionOptions
+) -> ort.InferenceSession:
+    """Makes a session on a plug-in's device; the first of its kind, or the one with the number asked for."""
+    assert wanted.plug_in is not None  # noqa: S101 - else `is_here` had said no
+    found = plugged_devices(opening.runtime, wanted, wanted.plug_in, kind)
+    number = opening.device or 0
+    if number >= len(found):
+        what = f"finds no {_KINDS[kind]} here" if not found else f"has no device {number}, but {len(found)}"
+        raise ProviderError(f"provider '{wanted.name}'", what, wanted.how_to_run)
+    own = {**wanted.options(opening.wanted(kind, plug_in=True)), **opening.own}
+    options.add_provider_for_devices([found[number]], own)
+    return _create(opening, wanted, options)
 
 
 def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOptions:
@@ -202,15 +278,14 @@ def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOpt
 
 
 def _create(
-    opening: _Opening, wanted: ExecutionProvider, own: Mapping[str, str], options: ort.SessionOptions
+    opening: _Opening, wanted: ExecutionProvider, options: ort.SessionOptions, **providers: Any
 ) -> ort.InferenceSession:
     runtime, path = opening.runtime, opening.path
-    providers = [(wanted.full_name, dict(own))]
     try:
         for key, value in opening.entries.items():
             options.add_session_config_entry(key, value)
         # Without enable_fallback=0 the Python wrapper prints the cause and tries again on the CPU.
-        session = runtime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        session = runtime.InferenceSession(str(path), options, **providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         reason = one_line(error)
         if wanted is CPU:

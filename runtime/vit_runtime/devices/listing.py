@@ -1,0 +1,114 @@
+"""Lists what this machine can compute on: each provider's devices, and whether they work."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from vit_runtime.devices.hardware import hardware, processor_name
+from vit_runtime.devices.options import Kind
+from vit_runtime.devices.plugins import installed_version, is_installed, plugged_devices
+from vit_runtime.devices.probe import PROBE, probe_is_right
+from vit_runtime.devices.providers import CPU, EXECUTION_PROVIDERS, ExecutionProvider, Provider
+from vit_runtime.devices.session import import_onnxruntime, is_built_in, is_here, open_session
+from vit_runtime.errors import VitEdgeError, one_line
+
+_MADE_FOR: Final[dict[str, tuple[tuple[str, Kind], ...]]] = {
+    "openvino": (("Intel", "cpu"), ("Intel", "gpu"), ("Intel", "npu")),
+    "cuda": (("NVIDIA", "gpu"), ("Jetson", "gpu")),
+}
+"""Hardware by which a provider that is not installed is worth a line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Something to compute on, through one provider."""
+
+    provider: str
+    """What `provider` takes: "cpu", "openvino:gpu"."""
+    kind: Kind
+    name: str
+    """The device's name; empty where the provider does not tell."""
+    source: str
+    """What brings the provider: "onnxruntime 1.32.0", "onnxruntime-ep-openvino 1.5.0"; empty where nothing does."""
+    works: bool
+    """Whether a small product came out right."""
+    problem: str
+    """Why it does not work, and what to do; empty where it works."""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether something brings the provider."""
+        return bool(self.source)
+
+
+def list_devices(root: Path = Path("/")) -> list[Device]:
+    """Lists the devices of all installed providers, then what would be worth installing.
+
+    Each device computes a small product. Nothing is raised for a provider that fails: its line says why.
+
+    Args:
+        root: the folder with Linux's `proc` and `sys`.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+    """
+    runtime = import_onnxruntime()
+    with tempfile.TemporaryDirectory(prefix="vit-run.") as folder:
+        (probe := Path(folder, "probe.onnx")).write_bytes(PROBE)
+        found = [device for record in EXECUTION_PROVIDERS.values() for device in _devices(runtime, record, probe)]
+    return found + list(_missing(runtime, set(hardware(root))))
+
+
+def _missing(runtime: Any, machine: set[tuple[str, Kind]]) -> Iterator[Device]:
+    """Providers that are not installed, for hardware that is there."""
+    for name, made_for in _MADE_FOR.items():
+        record = EXECUTION_PROVIDERS[name]
+        fitting = [kind for vendor, kind in made_for if (vendor, kind) in machine]
+        if fitting and not is_here(runtime, record):
+            problem = f"not installed: {record.how_to_get}"
+            yield Device(provider=name, kind=fitting[0], name="", source="", works=False, problem=problem)
+
+
+def _devices(runtime: Any, record: ExecutionProvider, probe: Path) -> Iterator[Device]:
+    """An installed provider's devices; one line with the reason where it gives none."""
+    if is_built_in(runtime, record):
+        source = f"onnxruntime {runtime.__version__}"
+        yield _tried(record, record.kinds[0], processor_name() if record is CPU else "", source, probe)
+        return
+    if record.plug_in is None or not is_installed(record.plug_in):
+        return
+    source = f"{record.plug_in.distribution} {installed_version(record.plug_in)}".strip()
+    try:
+        plugged = plugged_devices(runtime, record, record.plug_in)
+        problem = f"finds no device here; {record.how_to_run}"
+    except VitEdgeError as error:
+        plugged, problem = [], f"{error.what}; {error.remedy}"
+    for device in plugged:
+        kind: Kind = device.device.type.name.lower()
+        yield _tried(record, kind, _name(device.device, kind), source, probe)
+    if not plugged:
+        kind = record.kinds[0]
+        yield Device(provider=record.name, kind=kind, name="", source=source, works=False, problem=problem)
+
+
+def _name(device: Any, kind: Kind) -> str:
+    """The name of onnxruntime's hardware device; Windows gives one, and Linux the maker alone."""
+    if kind == "cpu":
+        return processor_name()
+    return str(device.metadata.get("Description") or device.vendor)
+
+
+def _tried(record: ExecutionProvider, kind: Kind, name: str, source: str, probe: Path) -> Device:
+    named = f"{record.name}:{kind}" if kind in record.kinds[1:] else record.name
+    try:
+        right = probe_is_right(open_session(probe, provider=cast("Provider", named)).session)
+        problem = "" if right else "computes a product wrongly: update its driver"
+    except VitEdgeError as error:
+        problem = error.what
+    except Exception as error:  # whatever a provider's library raises while it computes
+        problem = f"cannot compute a product ({one_line(error)})"
+    return Device(provider=named, kind=kind, name=name, source=source, works=not problem, problem=problem)

@@ -1,0 +1,70 @@
+"""Execution providers that come as plug-ins: libraries in packages of their own, beside the ordinary onnxruntime."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from vit_runtime.devices.options import Kind
+from vit_runtime.devices.providers import ExecutionProvider, PlugIn
+from vit_runtime.errors import ProviderError, one_line
+
+_REGISTERING: Final = threading.Lock()
+"""onnxruntime keeps one list of libraries for the whole process."""
+
+
+def is_installed(plug_in: PlugIn) -> bool:
+    """Whether Python finds a plug-in's package; nothing of it is loaded."""
+    return importlib.util.find_spec(plug_in.module) is not None
+
+
+def installed_version(plug_in: PlugIn) -> str:
+    """The version of a plug-in's package; empty where it is not known."""
+    try:
+        return version(plug_in.distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+def plugged_devices(runtime: Any, provider: ExecutionProvider, plug_in: PlugIn, kind: Kind | None = None) -> list[Any]:
+    """Finds the devices of a plug-in, as onnxruntime's own `OrtEpDevice`; loads its library at the first call.
+
+    Args:
+        runtime: the onnxruntime module.
+        provider: the provider that the plug-in brings.
+        plug_in: its package.
+        kind: the kind of device; None for all.
+
+    Raises:
+        ProviderError: this onnxruntime takes no plug-ins, the package is broken, or its library does not load.
+    """
+    where = f"provider '{provider.name}'"
+    if not hasattr(runtime, "register_execution_provider_library"):
+        what = f"onnxruntime {runtime.__version__} takes no plug-ins"
+        raise ProviderError(where, what, "install onnxruntime 1.23 or newer")
+    with _REGISTERING:
+        if not _devices(runtime, provider, None):
+            _register(runtime, provider, plug_in)
+    return _devices(runtime, provider, kind)
+
+
+def _devices(runtime: Any, provider: ExecutionProvider, kind: Kind | None) -> list[Any]:
+    own = [device for device in runtime.get_ep_devices() if device.ep_name == provider.full_name]
+    return [device for device in own if kind is None or device.device.type.name.lower() == kind]
+
+
+def _register(runtime: Any, provider: ExecutionProvider, plug_in: PlugIn) -> None:
+    where, package = f"provider '{provider.name}'", plug_in.distribution
+    try:
+        library = importlib.import_module(plug_in.module).get_library_path()
+    except Exception as error:  # whatever a foreign package does when it is imported
+        raise ProviderError(where, f"{package} is broken ({one_line(error)})", "install it again") from error
+    try:
+        runtime.register_execution_provider_library(provider.full_name, str(library))
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        what = f"{package} {installed_version(plug_in)} does not load ({one_line(error)})"
+        remedy = f"see that it fits onnxruntime {runtime.__version__}: pip install -U onnxruntime {package}"
+        raise ProviderError(where, what, remedy) from error
