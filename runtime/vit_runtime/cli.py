@@ -14,12 +14,11 @@ from vit_runtime import __version__, vectors
 from vit_runtime.artifact import codec, read_artifact
 from vit_runtime.checking import check as run_check
 from vit_runtime.command_line.console import answer, note, report_errors, set_up
-from vit_runtime.command_line.device_table import describe_devices
 from vit_runtime.command_line.places import check_vector_file, overlay_paths
 from vit_runtime.command_line.running import Failures, answers_of, embeddings_of, load_model
 from vit_runtime.command_line.summary import describe, describe_check
-from vit_runtime.devices.listing import list_devices
 from vit_runtime.devices.providers import PROVIDERS, Provider, closest
+from vit_runtime.devices.session import silence_onnxruntime
 from vit_runtime.errors import EXIT_VERIFICATION, ImageError, UsageError
 from vit_runtime.heatmap import save_overlay
 from vit_runtime.many import DEFAULT_BATCH_SIZE
@@ -257,7 +256,11 @@ def check(
 @app.command()
 def devices(*, as_json: JsonOption = False) -> None:
     """List what this machine can compute on, and what to install for what it has besides."""
+    from vit_runtime.command_line.device_table import describe_devices
+    from vit_runtime.devices.listing import list_devices
+
     with report_errors():
+        silence_onnxruntime()
         found = list_devices()
         if as_json:
             for device in found:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from vit_runtime.artifact import Description
-from vit_runtime.devices.providers import CPU_PROVIDER, OPENVINO, Provider
+from vit_runtime.devices.providers import CPU_PROVIDER, Provider
 from vit_runtime.errors import option
 
 _OF_TENSORRT: Final = (
     "this file is for TensorRT; here, on x86 processors, one exported with {} is faster, and with OpenVINO {}"
 )
-_OF_OPENVINO: Final = "this file is for OpenVINO ({}); on onnxruntime's own CPU provider one exported with {} is faster"
+_OF_OPENVINO: Final = "this file is for OpenVINO, which vit-edge[openvino] brings"
 _FP16_ON_CPU: Final = (
     "this file is fp16, for a GPU; on the CPU onnxruntime computes it slowly, on some ARM builds wrongly: see that its "
     "self-test passes (vit-run check), or export it in fp32 or int8"
@@ -40,5 +40,5 @@ def unfit(description: Description, provider: str) -> str:
     if description.precision == "int8" and description.target == "portable":
         return _OF_TENSORRT.format(option("target", "cpu"), option("target", "openvino"))
     if description.target == "openvino":
-        return _OF_OPENVINO.format(OPENVINO.how_to_get, option("target", "cpu"))
+        return _OF_OPENVINO
     return ""

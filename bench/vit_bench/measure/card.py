@@ -52,7 +52,7 @@ def read_card(*, device: str | None, load: Load | None, started: datetime, root:
     processor = processor_name(root)
     flags = facts.get("flags", facts.get("Features", "")).split()
     return Card(
-        device=device or read_text(root / _BOARD).rstrip("\0") or processor,
+        device=device or read_text(root / _BOARD, errors="replace").rstrip("\0") or processor,
         processor=processor,
         instruction_sets=tuple(flag for flag in flags if flag in _MATRIX_SETS),
         cores=default_threads(),
@@ -61,7 +61,7 @@ def read_card(*, device: str | None, load: Load | None, started: datetime, root:
         system=f"{platform.system()} {platform.release().partition('-')[0]}, {platform.machine()}",
         python=platform.python_version(),
         packages=installed(PACKAGES),
-        governor=read_text(root / _GOVERNOR) or None,
+        governor=read_text(root / _GOVERNOR, errors="replace") or None,
         load=load,
         date=started.isoformat(timespec="seconds"),
     )

@@ -7,9 +7,8 @@ from typing import Final
 
 from vit_runtime.command_line.terminal import printable
 from vit_runtime.devices.listing import Device
-from vit_runtime.devices.options import Kind
+from vit_runtime.devices.options import KIND_NAMES
 
-_KINDS: Final[dict[Kind, str]] = {"cpu": "processor", "gpu": "GPU", "npu": "NPU"}
 _HEADER: Final = ("provider", "device", "from", "state")
 
 
@@ -24,6 +23,6 @@ def describe_devices(devices: Sequence[Device]) -> str:
 
 
 def _cells(device: Device) -> tuple[str, ...]:
-    kind = _KINDS[device.kind]
+    kind = KIND_NAMES[device.kind]
     named = f"{kind}: {device.name}" if device.name else kind
     return device.provider, named, device.source or "-", "works" if device.works else device.problem

@@ -55,6 +55,6 @@ def processor_name(root: Path = Path("/")) -> str:
 
 def cpuinfo(root: Path = Path("/")) -> dict[str, str]:
     """Keys and values of the first processor in Linux's /proc/cpuinfo; empty where there is none."""
-    first = read_text(root / "proc/cpuinfo").partition("\n\n")[0]
+    first = read_text(root / "proc/cpuinfo", errors="replace").partition("\n\n")[0]
     lines = (line.partition(":") for line in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in lines}

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def read_text(path: Path) -> str:
-    """Reads a file's text, without space around it; gives "" where the file cannot be read."""
+def read_text(path: Path, *, errors: str = "surrogateescape") -> str:
+    """Reads a file's text, without space around it; gives "" where the file cannot be read.
+
+    Names of control groups are bytes, and one that is not UTF-8 must still lead to its folder: so by default such bytes
+    are kept, as surrogates. Text for people should be read with `errors="replace"`, since surrogates cannot be written.
+    """
     try:
-        # Names of control groups are bytes: a name that is not UTF-8 must still lead to its folder.
-        return path.read_text(encoding="utf-8", errors="surrogateescape").strip()
+        return path.read_text(encoding="utf-8", errors=errors).strip()
     except (OSError, ValueError):
         return ""
 

@@ -59,7 +59,10 @@ def list_devices(root: Path = Path("/")) -> list[Device]:
     runtime = import_onnxruntime()
     with tempfile.TemporaryDirectory(prefix="vit-run.") as folder:
         (probe := Path(folder, "probe.onnx")).write_bytes(PROBE)
-        found = [device for record in EXECUTION_PROVIDERS.values() for device in _devices(runtime, record, probe)]
+        processor = processor_name(root)
+        found = [
+            device for record in EXECUTION_PROVIDERS.values() for device in _devices(runtime, record, probe, processor)
+        ]
     return found + list(_missing(runtime, set(hardware(root))))
 
 
@@ -73,11 +76,11 @@ def _missing(runtime: Any, machine: set[tuple[str, Kind]]) -> Iterator[Device]:
             yield Device(provider=name, kind=fitting[0], name="", source="", works=False, problem=problem)
 
 
-def _devices(runtime: Any, record: ExecutionProvider, probe: Path) -> Iterator[Device]:
+def _devices(runtime: Any, record: ExecutionProvider, probe: Path, processor: str) -> Iterator[Device]:
     """An installed provider's devices; one line with the reason where it gives none."""
     if is_built_in(runtime, record):
         source = f"onnxruntime {runtime.__version__}"
-        yield _tried(record, record.kinds[0], processor_name() if record is CPU else "", source, probe)
+        yield _tried(record, record.kinds[0], processor if record is CPU else "", source, probe)
         return
     if record.plug_in is None or not is_installed(record.plug_in):
         return
@@ -89,16 +92,15 @@ def _devices(runtime: Any, record: ExecutionProvider, probe: Path) -> Iterator[D
         plugged, problem = [], f"{error.what}; {error.remedy}"
     for device in plugged:
         kind: Kind = device.device.type.name.lower()
-        yield _tried(record, kind, _name(device.device, kind), source, probe)
+        name = processor if kind == "cpu" else _name(device.device)
+        yield _tried(record, kind, name, source, probe)
     if not plugged:
         kind = record.kinds[0]
         yield Device(provider=record.name, kind=kind, name="", source=source, works=False, problem=problem)
 
 
-def _name(device: Any, kind: Kind) -> str:
+def _name(device: Any) -> str:
     """The name of onnxruntime's hardware device; Windows gives one, and Linux the maker alone."""
-    if kind == "cpu":
-        return processor_name()
     return str(device.metadata.get("Description") or device.vendor)
 
 

@@ -8,6 +8,8 @@ from typing import Final, Literal
 
 Kind = Literal["cpu", "gpu", "npu"]
 """Kinds of devices: processors, graphics processors, neural processing units."""
+KIND_NAMES: Final[dict[Kind, str]] = {"cpu": "processor", "gpu": "GPU", "npu": "NPU"}
+"""What people call them."""
 _STREAMS: Final = "1"
 """OpenVINO's streams: runs at a time. More would share the threads out among pictures that are not there."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import threading
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from vit_runtime.devices.options import Kind
@@ -14,6 +13,9 @@ from vit_runtime.errors import ProviderError, one_line
 
 _REGISTERING: Final = threading.Lock()
 """onnxruntime keeps one list of libraries for the whole process."""
+_REGISTERED: Final[set[tuple[str, str]]] = set()
+"""Provider and library of what was registered from here: a library without a device for this machine is there all the
+same, and onnxruntime refuses a second registration."""
 
 
 def is_installed(plug_in: PlugIn) -> bool:
@@ -23,6 +25,8 @@ def is_installed(plug_in: PlugIn) -> bool:
 
 def installed_version(plug_in: PlugIn) -> str:
     """The version of a plug-in's package; empty where it is not known."""
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms, which only plug-ins need
+
     try:
         return version(plug_in.distribution)
     except PackageNotFoundError:
@@ -62,9 +66,12 @@ def _register(runtime: Any, provider: ExecutionProvider, plug_in: PlugIn) -> Non
         library = importlib.import_module(plug_in.module).get_library_path()
     except Exception as error:  # whatever a foreign package does when it is imported
         raise ProviderError(where, f"{package} is broken ({one_line(error)})", "install it again") from error
+    if (registering := (provider.full_name, str(library))) in _REGISTERED:
+        return
     try:
-        runtime.register_execution_provider_library(provider.full_name, str(library))
+        runtime.register_execution_provider_library(*registering)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         what = f"{package} {installed_version(plug_in)} does not load ({one_line(error)})"
         remedy = f"see that it fits onnxruntime {runtime.__version__}: pip install -U onnxruntime {package}"
         raise ProviderError(where, what, remedy) from error
+    _REGISTERED.add(registering)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
@@ -151,5 +150,7 @@ def parse(provider: Provider) -> tuple[ExecutionProvider, Kind]:
 
 def closest(text: object) -> str:
     """What to do instead of asking for a provider that does not exist: names like it, or all names."""
+    import difflib  # only for whoever misspells
+
     like = difflib.get_close_matches(str(text), PROVIDERS)
     return f"did you mean {' or '.join(like)}?" if like else f"choose one of {', '.join(PROVIDERS)}"

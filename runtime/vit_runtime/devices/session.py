@@ -15,7 +15,7 @@ from vit_runtime.artifact import Precision
 from vit_runtime.checks import text_by_text, whole_number
 from vit_runtime.devices.libraries import load_failure
 from vit_runtime.devices.memory import release_freed_memory
-from vit_runtime.devices.options import Kind, Wanted
+from vit_runtime.devices.options import KIND_NAMES, Kind, Wanted
 from vit_runtime.devices.plugins import is_installed, plugged_devices
 from vit_runtime.devices.providers import (
     CPU,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _EXACT: Final = "this processor has no VNNI: exact but slower int8 kernels"
 _MOST_THREADS: Final = 1024
-_KINDS: Final[Mapping[Kind, str]] = {"cpu": "processor", "gpu": "GPU", "npu": "NPU"}
 LOG_NOTHING: Final = 4
 """onnxruntime's severity "fatal": what it would print below that also comes as an exception, which becomes one line."""
 
@@ -245,15 +244,13 @@ def _open_accelerator(opening: _Opening, wanted: ExecutionProvider, kind: Kind) 
 def _create_plugged(
     opening: _Opening, wanted: ExecutionProvider, kind: Kind, options: ort.SessionOptions
 ) -> ort.InferenceSession:
-    """Makes a session on a plug-in's device; the first of its kind, or the one with the number asked for."""
+    """Makes a session on a plug-in's first device of a kind."""
     assert wanted.plug_in is not None  # noqa: S101 - else `is_here` had said no
     found = plugged_devices(opening.runtime, wanted, wanted.plug_in, kind)
-    number = opening.device or 0
-    if number >= len(found):
-        what = f"finds no {_KINDS[kind]} here" if not found else f"has no device {number}, but {len(found)}"
-        raise ProviderError(f"provider '{wanted.name}'", what, wanted.how_to_run)
+    if not found:
+        raise ProviderError(f"provider '{wanted.name}'", f"finds no {KIND_NAMES[kind]} here", wanted.how_to_run)
     own = {**wanted.options(opening.wanted(kind, plug_in=True)), **opening.own}
-    options.add_provider_for_devices([found[number]], own)
+    options.add_provider_for_devices(found[:1], own)
     return _create(opening, wanted, options)
 
 
