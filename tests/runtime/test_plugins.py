@@ -71,7 +71,8 @@ class PlugIn:
     def devices(self) -> list[Any]:
         def device(name: str, kind: str) -> Any:
             hardware = SimpleNamespace(type=SimpleNamespace(name=kind.upper()), vendor="Intel", metadata={})
-            return SimpleNamespace(ep_name=name, device=hardware)
+            metadata = {} if name == CPU_PROVIDER else {"library_path": self.registered[0][1]}
+            return SimpleNamespace(ep_name=name, device=hardware, ep_metadata=metadata)
 
         own = [device(FULL_NAME, kind) for kind in self.kinds] if self.registered else []
         return [device(CPU_PROVIDER, "cpu"), *own]
@@ -116,6 +117,11 @@ def plug_in(package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
         monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
         monkeypatch.setattr(onnxruntime, "get_ep_devices", played.devices)
+        monkeypatch.setattr(
+            onnxruntime,
+            "get_available_providers",
+            lambda: [CPU_PROVIDER, *(name for name, _ in played.registered)],
+        )
         monkeypatch.setattr(
             onnxruntime, "register_execution_provider_library", lambda *given: played.registered.append(given)
         )

@@ -92,7 +92,7 @@ def _devices(runtime: Any, record: ExecutionProvider, probe: Path, processor: st
         plugged, problem = [], f"{error.what}; {error.remedy}"
     for device in plugged:
         kind: Kind = device.device.type.name.lower()
-        name = processor if kind == "cpu" else _name(device.device)
+        name = processor if kind == "cpu" else _name(device)
         yield _tried(record, kind, name, source, probe)
     if not plugged:
         kind = record.kinds[0]
@@ -100,8 +100,9 @@ def _devices(runtime: Any, record: ExecutionProvider, probe: Path, processor: st
 
 
 def _name(device: Any) -> str:
-    """The name of onnxruntime's hardware device; Windows gives one, and Linux the maker alone."""
-    return str(device.metadata.get("Description") or device.vendor)
+    """The device's name by OpenVINO, by Windows, or else its maker, which is all that Linux tells."""
+    hardware = device.device
+    return str(device.ep_metadata.get("FULL_DEVICE_NAME") or hardware.metadata.get("Description") or hardware.vendor)
 
 
 def _tried(record: ExecutionProvider, kind: Kind, name: str, source: str, probe: Path) -> Device:

@@ -23,6 +23,16 @@ def is_installed(plug_in: PlugIn) -> bool:
     return importlib.util.find_spec(plug_in.module) is not None
 
 
+def is_registered(runtime: Any, provider: ExecutionProvider) -> bool:
+    """Whether a provider's library was registered with onnxruntime in this process, from here or by other code."""
+    if any(name == provider.full_name for name, _ in _REGISTERED):
+        return True
+    # Older versions of onnxruntime, which take no plug-ins, list no devices either.
+    if not hasattr(runtime, "get_ep_devices"):
+        return False
+    return any("library_path" in device.ep_metadata for device in _devices(runtime, provider, None))
+
+
 def installed_version(plug_in: PlugIn) -> str:
     """The version of a plug-in's package; empty where it is not known."""
     from importlib.metadata import PackageNotFoundError, version  # 20 ms, which only plug-ins need

@@ -16,7 +16,7 @@ from vit_runtime.checks import text_by_text, whole_number
 from vit_runtime.devices.libraries import load_failure
 from vit_runtime.devices.memory import release_freed_memory
 from vit_runtime.devices.options import KIND_NAMES, Kind, Wanted
-from vit_runtime.devices.plugins import is_installed, plugged_devices
+from vit_runtime.devices.plugins import is_installed, is_registered, plugged_devices
 from vit_runtime.devices.providers import (
     CPU,
     EXECUTION_PROVIDERS,
@@ -210,7 +210,8 @@ def _open_cpu(opening: _Opening) -> OpenedSession:
 
 def is_built_in(runtime: Any, wanted: ExecutionProvider) -> bool:
     """Whether a provider was compiled into onnxruntime, as in builds that exclude each other."""
-    return wanted.full_name in runtime.get_available_providers()
+    # A plug-in is "available" to onnxruntime, too, once its library is registered.
+    return wanted.full_name in runtime.get_available_providers() and not is_registered(runtime, wanted)
 
 
 def is_here(runtime: Any, wanted: ExecutionProvider) -> bool:
