@@ -131,7 +131,7 @@ def _run(request: ExportRequest) -> None:
         describe_verification,
         table,
     )
-    from vit_runtime.devices.session import silence_onnxruntime
+    from vit_runtime.devices.engine import silence_onnxruntime
 
     silence_onnxruntime()
     with ConsoleProgress() as progress:

@@ -24,7 +24,7 @@ from vit_export.write.weights import finite_weights
 from vit_export.write.work import Work
 from vit_runtime import __version__
 from vit_runtime.artifact import FORMAT_VERSION, Artifact, Description, Output, Quantization, codec
-from vit_runtime.devices.session import import_onnxruntime
+from vit_runtime.devices.engine import import_onnxruntime
 from vit_runtime.errors import one_line
 
 

@@ -17,8 +17,8 @@ from vit_runtime.command_line.console import answer, note, report_errors, set_up
 from vit_runtime.command_line.places import check_vector_file, overlay_paths
 from vit_runtime.command_line.running import Failures, answers_of, embeddings_of, load_model
 from vit_runtime.command_line.summary import describe, describe_check
+from vit_runtime.devices.engine import silence_onnxruntime
 from vit_runtime.devices.providers import PROVIDERS, Provider, closest
-from vit_runtime.devices.session import silence_onnxruntime
 from vit_runtime.errors import EXIT_VERIFICATION, ImageError, UsageError
 from vit_runtime.heatmap import save_overlay
 from vit_runtime.many import DEFAULT_BATCH_SIZE

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar, overload
 
@@ -32,7 +31,7 @@ from vit_runtime.many import (
     sources_of,
 )
 from vit_runtime.pictures.reading import ImageSource, read_rgb
-from vit_runtime.selftest import differences
+from vit_runtime.selftest import problem
 from vit_runtime.suitability import preferred, unfit
 from vit_runtime.vectors import normalized
 
@@ -94,20 +93,11 @@ def load(
         device=device,
         provider_options=provider_options,
         session_options=session_options,
-        auto=Auto(first=preferred(artifact), judge=partial(_self_test_problem, artifact)),
+        auto=Auto(first=preferred(artifact), judge=lambda opened: problem(Graph(artifact, opened), artifact.self_test)),
     )
     check_signature(opened.session, artifact, path)
     notes = filter(None, (opened.note, unfit(artifact, opened.provider)))
     return ViT(artifact, replace(opened, note="; ".join(notes)), path)
-
-
-def _self_test_problem(artifact: Artifact, opened: OpenedSession) -> str:
-    """Says in words how a session fails the artifact's self-test; empty where it passes."""
-    failed = [each for each in differences(Graph(artifact, opened), artifact.self_test) if not each.holds]
-    return "; ".join(
-        f"it fails the self-test ({each.output} is off by {each.difference:.2g}, at most {each.tolerance:.2g} is right)"
-        for each in failed
-    )
 
 
 class ViT(Graph):

@@ -72,6 +72,19 @@ def differences(graph: Graph, stored: SelfTest) -> tuple[OutputDifference, ...]:
     )
 
 
+def problem(graph: Graph, stored: SelfTest) -> str:
+    """Says in words how a graph's answers fail the stored ones; empty where they are right.
+
+    Raises:
+        ProviderError: the provider cannot compute them.
+    """
+    return "; ".join(
+        f"it fails the self-test ({each.output} is off by {each.difference:.2g}, at most {each.tolerance:.2g} is right)"
+        for each in differences(graph, stored)
+        if not each.holds
+    )
+
+
 def largest_difference(ours: FloatArray, reference: FloatArray) -> float:
     """The largest absolute difference of two arrays of one shape; NaN where either holds a NaN."""
     with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, which is the right answer here

@@ -40,6 +40,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package
         monkeypatch.syspath_prepend(tmp_path / "site")
 
     monkeypatch.delitem(sys.modules, name, raising=False)
+    # What these tests register is played, and onnxruntime forgets it with the test.
+    monkeypatch.setattr("vit_runtime.devices.plugins._REGISTERED", set())
     yield write
     sys.modules.pop(name, None)
 
@@ -197,7 +199,7 @@ def test_auto_takes_the_provider_that_the_file_is_for(
 def test_a_file_for_a_provider_that_is_not_here_says_so(
     for_openvino: Path, monkeypatch: pytest.MonkeyPatch, picture: UInt8Array
 ):
-    monkeypatch.setattr("vit_runtime.devices.session.is_installed", lambda _: False)
+    monkeypatch.setattr("vit_runtime.devices.engine.is_installed", lambda _: False)
     model = vit.load(for_openvino)
     assert model.provider == CPU_PROVIDER
     assert model.note == "this file is for OpenVINO, which vit-edge[openvino] brings"
@@ -337,8 +339,7 @@ def test_what_the_machine_has_and_nothing_uses_is_worth_a_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("vit_runtime.devices.session.is_installed", lambda _: False)
-    monkeypatch.setattr("vit_runtime.devices.listing.is_installed", lambda _: False)
+    monkeypatch.setattr("vit_runtime.devices.engine.is_installed", lambda _: False)
     listed: list[Device] = list_devices(machine(tmp_path / "root", *devices, processor=processor))
     assert {device.provider: device.kind for device in listed if not device.is_installed} == missing
     assert all(device.problem.startswith("not installed: install vit-edge[") for device in listed if not device.works)

@@ -16,8 +16,9 @@ import pytest
 
 import vit_runtime as vit
 from vit_runtime.arrays import UInt8Array
+from vit_runtime.devices.engine import is_here
 from vit_runtime.devices.providers import CPU, CPU_PROVIDER, EXECUTION_PROVIDERS, PROVIDERS, parse
-from vit_runtime.devices.session import is_here, open_session
+from vit_runtime.devices.session import open_session
 from vit_runtime.devices.threads import default_threads
 
 ACCELERATORS = {

@@ -13,7 +13,7 @@ from vit_bench.contenders.source import Source
 from vit_bench.contenders.task import Task
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Artifact
-from vit_runtime.devices.session import import_onnxruntime
+from vit_runtime.devices.engine import import_onnxruntime
 
 
 def load(task: Task) -> Engine:

@@ -12,8 +12,8 @@ import vit_runtime
 from vit_bench.contenders.engine import TOP, Engine, Run
 from vit_bench.contenders.task import Task
 from vit_runtime.artifact import Output
+from vit_runtime.devices.engine import import_onnxruntime
 from vit_runtime.devices.providers import Provider
-from vit_runtime.devices.session import import_onnxruntime
 from vit_runtime.pictures.preprocess import load_pixels
 
 

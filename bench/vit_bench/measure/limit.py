@@ -32,9 +32,10 @@ from vit_bench.results import Contender, Kernel, Limit, Limits, Product
 from vit_export.progress import Progress
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Architecture, codec
+from vit_runtime.devices.engine import import_onnxruntime
 from vit_runtime.devices.providers import CPU_PROVIDER
 from vit_runtime.devices.saturation import int8_products_saturate
-from vit_runtime.devices.session import import_onnxruntime, session_options
+from vit_runtime.devices.session import session_options
 
 if TYPE_CHECKING:
     import onnxruntime as ort

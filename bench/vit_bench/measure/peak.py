@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_bench.measure.kernels import Shape
+from vit_runtime.devices.engine import import_onnxruntime
 from vit_runtime.devices.providers import CPU_PROVIDER
-from vit_runtime.devices.session import import_onnxruntime
 from vit_runtime.errors import MissingDependencyError
 
 if TYPE_CHECKING:

@@ -40,8 +40,8 @@ from vit_runtime.artifact import (
     StoredAnswer,
     Verification,
 )
+from vit_runtime.devices.engine import import_onnxruntime
 from vit_runtime.devices.providers import CPU_PROVIDER
-from vit_runtime.devices.session import import_onnxruntime
 from vit_runtime.errors import option
 from vit_runtime.graph import Graph
 from vit_runtime.pictures.preprocess import load_pixels

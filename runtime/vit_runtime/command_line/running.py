@@ -11,9 +11,9 @@ import typer
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Output
 from vit_runtime.command_line.console import complain, note
+from vit_runtime.devices.engine import silence_onnxruntime
 from vit_runtime.devices.memory import reuse_large_blocks
 from vit_runtime.devices.providers import Provider
-from vit_runtime.devices.session import silence_onnxruntime
 from vit_runtime.errors import EXIT_INPUT, ImageError
 from vit_runtime.model import ViT, load
 from vit_runtime.pictures.finding import find_pictures

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+from vit_runtime.devices.engine import import_onnxruntime, is_built_in, is_here, source_of
 from vit_runtime.devices.hardware import hardware, processor_name
 from vit_runtime.devices.options import Kind
-from vit_runtime.devices.plugins import installed_version, is_installed, plugged_devices
+from vit_runtime.devices.plugins import plugged_devices
 from vit_runtime.devices.probe import PROBE, probe_is_right
 from vit_runtime.devices.providers import CPU, EXECUTION_PROVIDERS, ExecutionProvider, Provider
-from vit_runtime.devices.session import import_onnxruntime, is_built_in, is_here, open_session
+from vit_runtime.devices.session import open_session
 from vit_runtime.errors import VitEdgeError, one_line
 
 _MADE_FOR: Final[dict[str, tuple[tuple[str, Kind], ...]]] = {
@@ -78,13 +79,12 @@ def _missing(runtime: Any, machine: set[tuple[str, Kind]]) -> Iterator[Device]:
 
 def _devices(runtime: Any, record: ExecutionProvider, probe: Path, processor: str) -> Iterator[Device]:
     """An installed provider's devices; one line with the reason where it gives none."""
-    if is_built_in(runtime, record):
-        source = f"onnxruntime {runtime.__version__}"
+    if not is_here(runtime, record):
+        return
+    source = source_of(runtime, record)
+    if record.plug_in is None or is_built_in(runtime, record):
         yield _tried(record, record.kinds[0], processor if record is CPU else "", source, probe)
         return
-    if record.plug_in is None or not is_installed(record.plug_in):
-        return
-    source = f"{record.plug_in.distribution} {installed_version(record.plug_in)}".strip()
     try:
         plugged = plugged_devices(runtime, record, record.plug_in)
         problem = f"finds no device here; {record.how_to_run}"

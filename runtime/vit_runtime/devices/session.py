@@ -7,16 +7,18 @@ error. Here a provider asked for by name runs the whole graph or raises `Provide
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vit_runtime.artifact import Precision
 from vit_runtime.checks import text_by_text, whole_number
+from vit_runtime.devices.engine import LOG_NOTHING, import_onnxruntime, is_built_in, is_here
 from vit_runtime.devices.libraries import load_failure
 from vit_runtime.devices.memory import release_freed_memory
 from vit_runtime.devices.options import KIND_NAMES, Kind, Wanted
-from vit_runtime.devices.plugins import is_installed, is_registered, plugged_devices
+from vit_runtime.devices.plugins import plugged_devices
 from vit_runtime.devices.providers import (
     CPU,
     EXECUTION_PROVIDERS,
@@ -28,15 +30,15 @@ from vit_runtime.devices.providers import (
 )
 from vit_runtime.devices.saturation import int8_products_saturate
 from vit_runtime.devices.threads import default_threads
-from vit_runtime.errors import ArtifactError, MissingDependencyError, ProviderError, UsageError, one_line, option
+from vit_runtime.errors import ArtifactError, ProviderError, UsageError, one_line, option
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
 _EXACT: Final = "this processor has no VNNI: exact but slower int8 kernels"
 _MOST_THREADS: Final = 1024
-LOG_NOTHING: Final = 4
-"""onnxruntime's severity "fatal": what it would print below that also comes as an exception, which becomes one line."""
+RECORD_PLACEMENT: Final = {"session.record_ep_graph_assignment_info": "1"}
+"""A session's entry that keeps which provider runs which node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,33 +152,6 @@ def _not_numbered() -> UsageError:
     return UsageError(option("device"), f"is for {numbered}", f"add {option('provider', 'cuda')}")
 
 
-def import_onnxruntime() -> Any:
-    """Imports onnxruntime only when it is needed, so that `import vit_runtime` is quick and works without it.
-
-    Raises:
-        MissingDependencyError: no onnxruntime is installed.
-        ProviderError: the onnxruntime that is installed does not load.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        if error.name != "onnxruntime":
-            raise ProviderError("onnxruntime", f"does not load ({error})", "install it again") from error
-        raise MissingDependencyError("onnxruntime", "vit-edge[cpu]") from None
-    return onnxruntime
-
-
-def silence_onnxruntime() -> None:
-    """Makes onnxruntime print nothing in this process; for programs only, since other code may use onnxruntime too.
-
-    onnxruntime also prints beside its exceptions and outside of sessions, and has no other switch for that.
-
-    Raises:
-        MissingDependencyError: no onnxruntime is installed.
-    """
-    import_onnxruntime().set_default_logger_severity(LOG_NOTHING)
-
-
 def _open_auto(opening: _Opening, auto: Auto) -> OpenedSession:
     if opening.own:
         raise UsageError(option("provider_options"), "are for one provider", f"name it with {option('provider')}")
@@ -208,15 +183,17 @@ def _open_cpu(opening: _Opening) -> OpenedSession:
     return OpenedSession(session=session, provider=CPU.full_name, threads=threads, note=_EXACT if exact else "")
 
 
-def is_built_in(runtime: Any, wanted: ExecutionProvider) -> bool:
-    """Whether a provider was compiled into onnxruntime, as in builds that exclude each other."""
-    # A plug-in is "available" to onnxruntime, too, once its library is registered.
-    return wanted.full_name in runtime.get_available_providers() and not is_registered(runtime, wanted)
+def placement(session: ort.InferenceSession) -> dict[str, int]:
+    """Counts the graph's nodes by the provider that runs them, by onnxruntime's names.
 
-
-def is_here(runtime: Any, wanted: ExecutionProvider) -> bool:
-    """Whether a provider is installed, built in or as a plug-in; it may still not run."""
-    return is_built_in(runtime, wanted) or (wanted.plug_in is not None and is_installed(wanted.plug_in))
+    It is empty unless the session was opened with the entry `RECORD_PLACEMENT`, and before onnxruntime 1.24.
+    """
+    counted: dict[str, int] = {}
+    if hasattr(session, "get_provider_graph_assignment_info"):
+        with suppress(Exception):  # without the entry onnxruntime raises, in a class of its own
+            for part in session.get_provider_graph_assignment_info():
+                counted[part.ep_name] = counted.get(part.ep_name, 0) + len(part.get_nodes())
+    return counted
 
 
 def _open_accelerator(opening: _Opening, wanted: ExecutionProvider, kind: Kind) -> OpenedSession:

@@ -43,6 +43,11 @@ def default_threads(root: Path = Path("/")) -> int:
     return max(1, cores or os.cpu_count() or 1)
 
 
+def logical_processors() -> int:
+    """Counts the logical processors open to this process, at least 1: hardware threads and slow cores, too."""
+    return len(_allowed())
+
+
 def _linux_cores(root: Path) -> int:
     """Counts cores on Linux; on other systems, which lack Linux's files, every logical processor counts as a core."""
     cores = len({_core_of(cpu, root) for cpu in _fastest(_allowed(), root)})

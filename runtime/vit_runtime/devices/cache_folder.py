@@ -1,0 +1,34 @@
+"""The folder for what can be made again: profiles by `vit-run tune`, and engines that providers have compiled."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+CACHE_VARIABLE: Final = "VIT_EDGE_CACHE"
+"""Environment variable that names another folder."""
+
+
+def cache_folder() -> Path:
+    """Gives the user's cache folder for vit-edge, which may not exist yet.
+
+    It follows the XDG Base Directory Specification on Linux, and the makers' conventions on macOS and Windows.
+    """
+    if own := os.environ.get(CACHE_VARIABLE):
+        return Path(own)
+    if sys.platform == "darwin":
+        return _home() / "Library" / "Caches" / "vit-edge"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local") / "vit-edge" / "Cache"
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (xdg if xdg.is_absolute() else _home() / ".cache") / "vit-edge"
+
+
+def _home() -> Path:
+    """The user's home; a service without one gets a path that cannot be written, as its own folder should not be."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(os.devnull)

@@ -1,0 +1,57 @@
+"""onnxruntime itself: importing it, keeping it quiet, and which providers it has."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from vit_runtime.devices.plugins import installed_version, is_installed, is_registered
+from vit_runtime.devices.providers import ExecutionProvider
+from vit_runtime.errors import MissingDependencyError, ProviderError
+
+LOG_NOTHING: Final = 4
+"""onnxruntime's severity "fatal": what it would print below that also comes as an exception, which becomes one line."""
+
+
+def import_onnxruntime() -> Any:
+    """Imports onnxruntime only when it is needed, so that `import vit_runtime` is quick and works without it.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+        ProviderError: the onnxruntime that is installed does not load.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        if error.name != "onnxruntime":
+            raise ProviderError("onnxruntime", f"does not load ({error})", "install it again") from error
+        raise MissingDependencyError("onnxruntime", "vit-edge[cpu]") from None
+    return onnxruntime
+
+
+def silence_onnxruntime() -> None:
+    """Makes onnxruntime print nothing in this process; for programs only, since other code may use onnxruntime too.
+
+    onnxruntime also prints beside its exceptions and outside of sessions, and has no other switch for that.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+    """
+    import_onnxruntime().set_default_logger_severity(LOG_NOTHING)
+
+
+def is_built_in(runtime: Any, wanted: ExecutionProvider) -> bool:
+    """Whether a provider was compiled into onnxruntime, as in builds that exclude each other."""
+    # A plug-in is "available" to onnxruntime, too, once its library is registered.
+    return wanted.full_name in runtime.get_available_providers() and not is_registered(runtime, wanted)
+
+
+def is_here(runtime: Any, wanted: ExecutionProvider) -> bool:
+    """Whether a provider is installed, built in or as a plug-in; it may still not run."""
+    return is_built_in(runtime, wanted) or (wanted.plug_in is not None and is_installed(wanted.plug_in))
+
+
+def source_of(runtime: Any, wanted: ExecutionProvider) -> str:
+    """What brings a provider that is here, with its version: "onnxruntime 1.32.0", "onnxruntime-ep-openvino 1.8.1"."""
+    if wanted.plug_in is None or is_built_in(runtime, wanted):
+        return f"onnxruntime {runtime.__version__}"
+    return f"{wanted.plug_in.distribution} {installed_version(wanted.plug_in)}".strip()

@@ -1,0 +1,54 @@
+"""How long a graph takes for one picture on this machine, now."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vit_runtime.graph import Graph
+from vit_runtime.selftest import waves
+
+_WARM_UP: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Times of single runs, in milliseconds."""
+
+    median_ms: float
+    p10_ms: float
+    """A tenth of the runs took no longer: what the machine can do while nothing disturbs it."""
+    runs: int
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Latency:
+        """Summarises times in seconds; at least one."""
+        tenth = sorted(seconds)[len(seconds) // 10]
+        return cls(median_ms=1000 * statistics.median(seconds), p10_ms=1000 * tenth, runs=len(seconds))
+
+
+def time_runs(graph: Graph, seconds: float, *, least: int = 3, warm_up: int = _WARM_UP) -> list[float]:
+    """Runs a graph on one picture again and again; gives the time of each run in seconds.
+
+    Args:
+        graph: what to run.
+        seconds: for how long.
+        least: how many runs there are at least, however long they take.
+        warm_up: runs in front whose times are not kept.
+
+    Raises:
+        ProviderError: the provider cannot compute the picture.
+    """
+    pixels = waves(graph.description.preprocessing.crop_hw)[None]
+    outputs = graph.description.outputs[:1]
+    for _ in range(warm_up):
+        graph.run(pixels, outputs)
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < least or time.perf_counter() < end:
+        begin = time.perf_counter()
+        graph.run(pixels, outputs)
+        times.append(time.perf_counter() - begin)
+    return times
