@@ -254,7 +254,8 @@ def test_a_name_that_no_example_uses_is_found():
     package.load, package.check, package.Prediction = vit_runtime.load, vit_runtime.check, vit_runtime.Prediction
     page = Page(
         "`check` in prose\n```python\n>>> from package import check, Prediction\n"
-        ">>> Prediction.label  # index\n>>> load(provider='cpu', threads=1, device=0, verify=True)\n```\n"
+        ">>> Prediction.label  # index\n"
+        ">>> load(provider='cpu', threads=1, device=0, verify=True, use_profile=False)\n```\n"
     )
     missing = {"check", "Prediction.index", "Prediction.probability", "load.provider_options", "load.session_options"}
     assert left_out(package, page) == missing

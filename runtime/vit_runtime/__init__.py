@@ -18,8 +18,9 @@ from vit_runtime.errors import (
     VitEdgeError,
 )
 from vit_runtime.heatmap import AttentionMap
+from vit_runtime.loading import load
 from vit_runtime.many import Answer
-from vit_runtime.model import Prediction, ViT, load
+from vit_runtime.model import Prediction, ViT
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.pictures.reading import ImageSource
 from vit_runtime.selftest import SelfTestResult

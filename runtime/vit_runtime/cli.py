@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -12,17 +11,28 @@ import typer
 
 from vit_runtime import __version__, vectors
 from vit_runtime.artifact import codec, read_artifact
-from vit_runtime.checking import check as run_check
 from vit_runtime.command_line.console import answer, note, report_errors, set_up
+from vit_runtime.command_line.options import (
+    BatchOption,
+    DeviceOption,
+    ForceOption,
+    ImagesArgument,
+    JsonOption,
+    ModelArgument,
+    ModelsArgument,
+    NoProfileOption,
+    ProviderOption,
+    ThreadsOption,
+)
 from vit_runtime.command_line.places import check_vector_file, overlay_paths
-from vit_runtime.command_line.running import Failures, answers_of, embeddings_of, load_model
-from vit_runtime.command_line.summary import describe, describe_check
+from vit_runtime.command_line.running import Choice, Failures, answers_of, embeddings_of, load_model
+from vit_runtime.command_line.summary import describe
 from vit_runtime.devices.engine import silence_onnxruntime
-from vit_runtime.devices.providers import PROVIDERS, Provider, closest
 from vit_runtime.errors import EXIT_VERIFICATION, ImageError, UsageError
 from vit_runtime.heatmap import save_overlay
 from vit_runtime.many import DEFAULT_BATCH_SIZE
 from vit_runtime.pictures.finding import find_pictures
+from vit_runtime.tuning.profile import Purpose
 
 app = typer.Typer(
     name="vit-run",
@@ -30,41 +40,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="File that vit-export has written.")]
-ImagesArgument = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of them.")]
-
-
-def _provider(text: str) -> Provider:
-    if text not in PROVIDERS:
-        raise typer.BadParameter(f"'{text}' is unknown; {closest(text)}")
-    return text
-
-
-ProviderOption = Annotated[
-    Provider,
-    typer.Option(
-        "--provider",
-        parser=_provider,
-        metavar="|".join(PROVIDERS),
-        help="Run on this execution provider and on no other; `vit-run devices` lists those that are here.",
-    ),
-]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        min=1,
-        help="Processor cores to use, where a processor computes.",
-        show_default="the physical performance cores",
-    ),
-]
-DeviceOption = Annotated[
-    int | None, typer.Option("--device", min=0, help="Number of the GPU, for cuda and tensorrt.", show_default="0")
-]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one line for each answer.")]
-BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures in one run.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -88,10 +63,11 @@ def classify(
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     device: DeviceOption = None,
+    no_profile: NoProfileOption = False,
 ) -> None:
     """Print the likeliest classes of each picture."""
     with report_errors():
-        vit = load_model(model, provider, threads, device, "logits")
+        vit = load_model(model, Choice(provider, threads, device, no_profile), "logits")
         failed = Failures()
         for path, logits in answers_of(vit, "logits", images, batch, failed):
             predictions = vit.top(logits, top_k=top)
@@ -124,12 +100,13 @@ def embed(
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     device: DeviceOption = None,
+    no_profile: NoProfileOption = False,
 ) -> None:
     """Print the embedding of each picture (the class token after the final LayerNorm) as JSON lines."""
     with report_errors():
         if output is not None:
             check_vector_file(output, force=force)
-        vit = load_model(model, provider, threads, device, "embedding")
+        vit = load_model(model, Choice(provider, threads, device, no_profile), "embedding")
         failed = Failures()
         answers = embeddings_of(vit, images, batch, failed, normalize=normalize)
         if output is None:
@@ -159,10 +136,11 @@ def similar(
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     device: DeviceOption = None,
+    no_profile: NoProfileOption = False,
 ) -> None:
     """List the pictures that are most like one picture, by the cosine of their embeddings."""
     with report_errors():
-        vit = load_model(model, provider, threads, device, "embedding")
+        vit = load_model(model, Choice(provider, threads, device, no_profile), "embedding")
         (wanted,) = vit.embed(query, normalize=True)
         failed = Failures()
         others = [
@@ -201,6 +179,7 @@ def attend(
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     device: DeviceOption = None,
+    no_profile: NoProfileOption = False,
 ) -> None:
     """Draw the model's attention over each photo, to show where it looked, and print the paths of these pictures."""
     with report_errors():
@@ -208,7 +187,7 @@ def attend(
             raise UsageError("--json", "prints maps, and --output is for pictures", "leave one of them out")
         paths = find_pictures(images)
         targets = [] if as_json else overlay_paths(paths, output, force=force)
-        vit = load_model(model, provider, threads, device, "rollout")
+        vit = load_model(model, Choice(provider, threads, device, no_profile), "rollout")
         failed = Failures()
         if as_json:
             for path, seen in failed.without(paths, vit.maps(paths)):
@@ -228,29 +207,44 @@ def check(
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     device: DeviceOption = None,
+    no_profile: NoProfileOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay the stored self-test: does this machine answer as the verified file did?"""
+    """Say whether this machine answers as the verified file did, how fast, and what else could run the file."""
+    from vit_runtime.command_line.doctor import describe_diagnosis, diagnosis_document
+    from vit_runtime.devices.session import RECORD_PLACEMENT
+    from vit_runtime.diagnosis import diagnose, try_others
+
     with report_errors():
-        vit = load_model(model, provider, threads, device)
-        result = run_check(vit)
+        choice = Choice(provider, threads, device, no_profile)
+        vit = load_model(model, choice, session_options=RECORD_PLACEMENT)
+        found = diagnose(vit)
+        vit.close()
+        others = list(try_others(vit, lambda name: note(f"trying {name}")))
         if as_json:
-            outputs = {
-                answer.output: {"difference": _finite(answer.difference), "tolerance": answer.tolerance}
-                for answer in result.outputs
-            }
-            facts = {
-                "answers": result.answers,
-                "outputs": outputs,
-                "same_pixels": result.same_pixels,
-                "same_file": result.same_file,
-                "assumptions": codec.encode(vit.artifact.assumptions),
-            }
-            _print_json({**facts, "passed": result.passed, "provider": vit.provider})
+            _print_json(diagnosis_document(found, others, vit.artifact))
         else:
-            typer.echo(describe_check(result, vit.artifact))
-        if not result.passed:
+            typer.echo(describe_diagnosis(found, others, vit.artifact))
+        if not found.result.passed:
             raise typer.Exit(EXIT_VERIFICATION)
+
+
+@app.command()
+def tune(
+    models: ModelsArgument,
+    *,
+    seconds: Annotated[float, typer.Option("--seconds", help="How long to measure; loading comes on top.")] = 30.0,
+    purpose: Annotated[
+        Purpose, typer.Option("--for", help="What is to be fast: one picture's answer, or many pictures a second.")
+    ] = "latency",
+    as_json: JsonOption = False,
+) -> None:
+    """Find the provider and the threads that are fastest here, and remember them for all commands."""
+    from vit_runtime.command_line.tuning import run_tune
+
+    with report_errors():
+        silence_onnxruntime()
+        run_tune(models, seconds, purpose, as_json=as_json)
 
 
 @app.command()
@@ -278,11 +272,6 @@ def info(model: ModelArgument, *, as_json: JsonOption = False) -> None:
             _print_json(codec.encode(artifact))
         else:
             typer.echo(describe(artifact, model))
-
-
-def _finite(value: float) -> float | None:
-    """Gives None for NaN and infinity, which JSON cannot hold, and every other number as it is."""
-    return value if math.isfinite(value) else None
 
 
 def _print_json(document: object) -> None:

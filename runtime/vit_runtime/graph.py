@@ -10,7 +10,7 @@ import numpy as np
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Description, Output
 from vit_runtime.artifact.signature import check_answers
-from vit_runtime.devices.session import OpenedSession
+from vit_runtime.devices.session import OpenedSession, placement
 from vit_runtime.errors import ArtifactError, ImageError, ProviderError, UsageError, one_line, option
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ class Graph:
     def close(self) -> None:
         """Frees the session and its memory; afterwards the model gives no answers, and a second call does nothing."""
         self._session = None
+
+    def placement(self) -> dict[str, int]:
+        """Counts the graph's nodes by the provider that runs them, by onnxruntime's names.
+
+        It is empty after `close`, before onnxruntime 1.24, and unless the session was opened with `RECORD_PLACEMENT`.
+        """
+        return {} if self._session is None else placement(self._session)
 
     def require(self, output: Output) -> None:
         """Raises an error unless the model has an output.

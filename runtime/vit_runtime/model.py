@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, overload
 
 import numpy as np
 
 from vit_runtime.arrays import FloatArray
-from vit_runtime.artifact import Artifact, Output, as_path, read_artifact
-from vit_runtime.artifact.signature import check_signature, empty_answer
+from vit_runtime.artifact import Artifact, Output
+from vit_runtime.artifact.signature import empty_answer
 from vit_runtime.checks import whole_number
-from vit_runtime.devices.providers import Provider
-from vit_runtime.devices.session import Auto, OpenedSession, open_session
+from vit_runtime.devices.session import OpenedSession
 from vit_runtime.errors import ArtifactError, ImageError
 from vit_runtime.graph import Graph
 from vit_runtime.heatmap import AttentionMap, keep
@@ -31,8 +29,6 @@ from vit_runtime.many import (
     sources_of,
 )
 from vit_runtime.pictures.reading import ImageSource, read_rgb
-from vit_runtime.selftest import problem
-from vit_runtime.suitability import preferred, unfit
 from vit_runtime.vectors import normalized
 
 _Error = TypeVar("_Error", bound=ImageError)
@@ -47,57 +43,6 @@ class Prediction:
     """The class's name; "class 7" where the artifact has no labels."""
     probability: float
     """Softmax over all classes, 0 to 1."""
-
-
-def load(
-    path: str | os.PathLike[str],
-    *,
-    provider: Provider = "auto",
-    threads: int | None = None,
-    device: int | None = None,
-    provider_options: Mapping[str, str] | None = None,
-    session_options: Mapping[str, str] | None = None,
-    verify: bool = False,
-) -> ViT:
-    """Loads an artifact that `vit-export` has written.
-
-    Args:
-        path: the .onnx file; above 2 GB its weights lie beside it as .onnx.data.
-        provider: "auto" takes the provider that the file is made for, where it is installed and passes the file's
-            self-test, else the CPU; any other name runs on that provider or raises.
-        threads: processor cores to use, where a processor computes; None for the physical performance cores.
-        device: number of the GPU, for CUDA and TensorRT; None is the first.
-        provider_options: further options of the provider that is named, as onnxruntime spells them.
-        session_options: further configuration entries of the session, as onnxruntime spells them
-            (`{"session.intra_op.allow_spinning": "0"}`).
-        verify: whether to read the whole file first and compare its SHA-256 with the one that the export wrote. This
-            finds damage, not a forger; `check` does it too.
-
-    Raises:
-        ArtifactError: the file is missing, damaged, or no vit-edge artifact of a known version.
-        ProviderError: the provider cannot run here.
-        UsageError: options that do not go together.
-        MissingDependencyError: no onnxruntime is installed.
-    """
-    path = as_path(path)
-    artifact = read_artifact(path)
-    if verify:
-        from vit_runtime.artifact.digest import check_digest
-
-        check_digest(path, artifact.external_data)
-    opened = open_session(
-        path,
-        provider=provider,
-        threads=threads,
-        precision=artifact.precision,
-        device=device,
-        provider_options=provider_options,
-        session_options=session_options,
-        auto=Auto(first=preferred(artifact), judge=lambda opened: problem(Graph(artifact, opened), artifact.self_test)),
-    )
-    check_signature(opened.session, artifact, path)
-    notes = filter(None, (opened.note, unfit(artifact, opened.provider)))
-    return ViT(artifact, replace(opened, note="; ".join(notes)), path)
 
 
 class ViT(Graph):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from vit_runtime.artifact import Description
-from vit_runtime.devices.providers import CPU_PROVIDER, Provider
-from vit_runtime.errors import option
+from vit_runtime.devices.providers import CPU, CPU_PROVIDER, Provider, parse
+from vit_runtime.errors import ProviderError, option
 
 _OF_TENSORRT: Final = (
     "this file is for TensorRT; here, on x86 processors, one exported with {} is faster, and with OpenVINO {}"
@@ -29,6 +29,27 @@ def preferred(description: Description) -> tuple[Provider, ...]:
     if description.precision == "int8":
         return ("openvino",) if description.target == "portable" else ()
     return ("cuda",)
+
+
+def suits(description: Description, provider: Provider) -> bool:
+    """Whether a provider knows a file's operators; one that does not fails over them in its own way.
+
+    OpenVINO, for one, opens an int8 file for the CPU, and fails or crashes when it runs (docs/log.md).
+    """
+    own_products = description.precision == "int8" and description.target == "cpu"
+    return not own_products or provider == "auto" or parse(provider)[0] is CPU
+
+
+def check_suits(description: Description, provider: Provider) -> None:
+    """Refuses a provider that does not know a file's operators.
+
+    Raises:
+        ProviderError: they are those of another provider.
+    """
+    if not suits(description, provider):
+        what = "cannot run this file, whose int8 products are onnxruntime's own for processors"
+        remedy = f"try {option('provider', 'cpu')}, or export with {option('target', 'openvino')} or 'portable'"
+        raise ProviderError(f"provider '{provider}'", what, remedy)
 
 
 def unfit(description: Description, provider: str) -> str:

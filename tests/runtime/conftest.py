@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tests.played_plug_in import SITECUSTOMIZE, VARIABLE, PlugIn, library_at, play
 from tests.tiny import TINY
 from torchvision.models import VisionTransformer
 from torchvision.transforms import Compose, Normalize, ToTensor
@@ -23,10 +26,12 @@ import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import METADATA_KEY, Rollout
+from vit_runtime.devices.providers import EXECUTION_PROVIDERS
 
 Document = dict[str, Any]
 Encode = Callable[..., bytes]
 Edit = Callable[..., Path]
+Package = Callable[[str], None]
 AskPyTorch = Callable[[UInt8Array], tuple[FloatArray, FloatArray]]
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -200,3 +205,44 @@ def refusal(write_document: Callable[[object], Path]) -> Callable[[object], str]
         return message
 
     return run
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
+    """`package(code)` puts a package of the OpenVINO plug-in's name where Python looks first."""
+    name = EXECUTION_PROVIDERS["openvino"].plug_in.module
+
+    def write(code: str) -> None:
+        (tmp_path / "site" / name).mkdir(parents=True)
+        (tmp_path / "site" / name / "__init__.py").write_text(code, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path / "site")
+
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    # What these tests register is played, and onnxruntime forgets it with the test.
+    monkeypatch.setattr("vit_runtime.devices.plugins._REGISTERED", set())
+    yield write
+    sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def for_openvino(edit_artifact: Edit) -> Path:
+    """The tiny model as a file whose target is OpenVINO."""
+    return edit_artifact(document=lambda document: document.update(target="openvino"))
+
+
+@pytest.fixture
+def plug_in(package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PlugIn]:
+    """`plug_in("cpu", "gpu")` installs an OpenVINO that finds such devices, here and in processes that are started."""
+
+    def install(*kinds: str) -> PlugIn:
+        played = PlugIn(kinds)
+        package(library_at(tmp_path / "plugin.so"))
+        (custom := tmp_path / "custom").mkdir()
+        (custom / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
+        monkeypatch.setenv("PYTHONPATH", str(custom), prepend=os.pathsep)
+        monkeypatch.setenv(VARIABLE, "")
+        played.behaves()
+        play(played, monkeypatch.setattr)
+        return played
+
+    return install

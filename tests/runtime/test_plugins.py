@@ -7,129 +7,23 @@ works, refuses or lies is played by onnxruntime's own CPU provider behind a plug
 from __future__ import annotations
 
 import json
+import re
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime
 import pytest
+from tests.played_plug_in import CPU_PROVIDER, FULL_NAME, PlugIn, library_at
 
 import vit_runtime as vit
-from vit_runtime.arrays import FloatArray, UInt8Array
+from vit_runtime.arrays import UInt8Array
 from vit_runtime.devices.listing import Device, list_devices
-from vit_runtime.devices.providers import CPU_PROVIDER, EXECUTION_PROVIDERS
 
-Edit = Callable[..., Path]
 Run = Callable[..., Any]
 Package = Callable[[str], None]
-
-OPENVINO = EXECUTION_PROVIDERS["openvino"]
-FULL_NAME = "OpenVINOExecutionProvider"
-
-
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
-    """`package(code)` puts a package of the OpenVINO plug-in's name where Python looks first."""
-    name = OPENVINO.plug_in.module
-
-    def write(code: str) -> None:
-        (tmp_path / "site" / name).mkdir(parents=True)
-        (tmp_path / "site" / name / "__init__.py").write_text(code, encoding="utf-8")
-        monkeypatch.syspath_prepend(tmp_path / "site")
-
-    monkeypatch.delitem(sys.modules, name, raising=False)
-    # What these tests register is played, and onnxruntime forgets it with the test.
-    monkeypatch.setattr("vit_runtime.devices.plugins._REGISTERED", set())
-    yield write
-    sys.modules.pop(name, None)
-
-
-@pytest.fixture
-def for_openvino(edit_artifact: Edit) -> Path:
-    """The tiny model as a file whose target is OpenVINO."""
-    return edit_artifact(document=lambda document: document.update(target="openvino"))
-
-
-def library_at(path: Path) -> str:
-    """A package's code that gives this path as its library."""
-    return f"def get_library_path():\n    return {str(path)!r}\n"
-
-
-class PlugIn:
-    """An OpenVINO that is registered with onnxruntime, as far as sessions are concerned."""
-
-    def __init__(self, *kinds: str) -> None:
-        self.kinds = kinds
-        self.registered: list[tuple[str, str]] = []
-        self.asked: dict[str, str] | None = None
-        self.entries: dict[str, str] = {}
-        self.refuses = ""
-        """What a session says that cannot be made."""
-        self.lies_by = 0.0
-        """What is added to every answer."""
-
-    def devices(self) -> list[Any]:
-        def device(name: str, kind: str) -> Any:
-            hardware = SimpleNamespace(type=SimpleNamespace(name=kind.upper()), vendor="Intel", metadata={})
-            metadata = {} if name == CPU_PROVIDER else {"library_path": self.registered[0][1]}
-            return SimpleNamespace(ep_name=name, device=hardware, ep_metadata=metadata)
-
-        own = [device(FULL_NAME, kind) for kind in self.kinds] if self.registered else []
-        return [device(CPU_PROVIDER, "cpu"), *own]
-
-
-@pytest.fixture
-def plug_in(package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PlugIn]:
-    """`plug_in("cpu", "gpu")` installs an OpenVINO that finds such devices."""
-
-    def install(*kinds: str) -> PlugIn:
-        played = PlugIn(*kinds)
-        package(library_at(tmp_path / "plugin.so"))
-        real = onnxruntime.InferenceSession
-
-        class Options(onnxruntime.SessionOptions):
-            def add_provider_for_devices(self, devices: list[Any], options: dict[str, str]) -> None:
-                assert [device.ep_name for device in devices] == [FULL_NAME]
-                self.plugged = options
-
-        class Session:
-            def __init__(self, path: str, options: Any, **others: Any) -> None:
-                self.plugged = hasattr(options, "plugged")
-                if self.plugged:
-                    if played.refuses:
-                        raise RuntimeError(played.refuses)
-                    played.asked = options.plugged
-                    key = "session.disable_cpu_ep_fallback"
-                    played.entries = {key: options.get_session_config_entry(key)}
-                    others = {"providers": [CPU_PROVIDER], "enable_fallback": 0}
-                self.inner = real(path, onnxruntime.SessionOptions(), **others)
-
-            def run(self, outputs: list[str] | None, inputs: dict[str, Any]) -> list[FloatArray]:
-                off = played.lies_by if self.plugged else 0.0
-                return [values + values.dtype.type(off) for values in self.inner.run(outputs, inputs)]
-
-            def get_providers(self) -> list[str]:
-                return [FULL_NAME, CPU_PROVIDER] if self.plugged else [CPU_PROVIDER]
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(self.inner, name)
-
-        monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
-        monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-        monkeypatch.setattr(onnxruntime, "get_ep_devices", played.devices)
-        monkeypatch.setattr(
-            onnxruntime,
-            "get_available_providers",
-            lambda: [CPU_PROVIDER, *(name for name, _ in played.registered)],
-        )
-        monkeypatch.setattr(
-            onnxruntime, "register_execution_provider_library", lambda *given: played.registered.append(given)
-        )
-        return played
-
-    return install
 
 
 # A plug-in that works.
@@ -159,11 +53,12 @@ def test_the_library_is_loaded_once_for_the_whole_process(
     assert played.registered == [(FULL_NAME, str(tmp_path / "plugin.so"))]
 
 
-def test_a_kind_of_device_is_asked_for_by_name(plug_in: Callable[..., PlugIn], tiny_artifact: Path):
+def test_a_kind_of_device_is_asked_for_by_name(plug_in: Callable[..., PlugIn], tiny_artifact: Path, cache: Path):
     played = plug_in("cpu", "gpu")
     model = vit.load(tiny_artifact, provider="openvino:gpu")
     assert (model.provider, model.threads) == (FULL_NAME, None)
     asked = json.loads(played.asked["load_config"])
+    assert Path(asked["GPU"].pop("CACHE_DIR")).is_relative_to(cache / "engines")
     assert asked == {"GPU": {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}}
     with pytest.raises(vit.ProviderError, match=r"^provider 'openvino': finds no NPU here; try provider='cpu'$"):
         vit.load(tiny_artifact, provider="openvino:npu")
@@ -250,7 +145,7 @@ def test_a_plug_in_that_refuses_nodes_does_not_leave_them_to_the_cpu(
     plug_in: Callable[..., PlugIn], for_openvino: Path
 ):
     played = plug_in("cpu")
-    played.refuses = "nodes are assigned to the default CPU EP,\nbut fallback was disabled"
+    played.behaves(refuses="nodes are assigned to the default CPU EP,\nbut fallback was disabled")
     words = f"cannot run {for_openvino}: nodes are assigned to the default CPU EP, but fallback was disabled"
     with pytest.raises(vit.ProviderError, match=f"^provider 'openvino': {words}; try provider='cpu'$"):
         vit.load(for_openvino, provider="openvino")
@@ -263,7 +158,7 @@ def test_a_plug_in_that_lies_is_found_out_by_the_self_test(
     plug_in: Callable[..., PlugIn], for_openvino: Path, vit_run: Run
 ):
     played = plug_in("cpu")
-    played.lies_by = 0.25
+    played.behaves(lies_by=0.25)
     model = vit.load(for_openvino)
     assert model.provider == CPU_PROVIDER
     told = "openvino is installed but not used: it fails the self-test (logits is off by 0.25, at most "
@@ -273,6 +168,26 @@ def test_a_plug_in_that_lies_is_found_out_by_the_self_test(
     assert "FAIL: do not trust its answers" in result.stdout
     (listed,) = [device for device in list_devices() if device.provider == "openvino"]
     assert (listed.works, listed.problem) == (False, "computes a product wrongly: update its driver")
+
+
+def test_a_plug_in_that_crashes_takes_nobody_with_it(plug_in: Callable[..., PlugIn], for_openvino: Path, vit_run: Run):
+    plug_in("cpu").behaves(crashes_with=int(signal.SIGSEGV))
+    result = vit_run("check", for_openvino, "--provider", "cpu")
+    assert result.exit_code == 0
+    assert re.search(r"\n  openvino +it crashed \(SIGSEGV\)\n", result.stdout)
+    tuned = vit_run("tune", for_openvino, "--seconds", 0.1, "--json")
+    assert tuned.exit_code == 0
+    states = {(line["provider"], line["state"], line["why"]) for line in map(json.loads, tuned.stdout.splitlines())}
+    assert ("openvino", "failed", "it crashed (SIGSEGV)") in states
+    assert "best: edited.onnx on cpu, " in tuned.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+def test_a_library_that_crashes_when_it_is_loaded_is_listed(package: Package):
+    package("import os, signal\nos.kill(os.getpid(), signal.SIGABRT)")
+    (listed,) = [device for device in list_devices() if device.provider == "openvino"]
+    assert (listed.works, listed.is_installed) == (False, True)
+    assert listed.problem == "it crashed (SIGABRT); try provider='cpu'"
 
 
 # `vit-run devices`.

@@ -18,7 +18,7 @@ import vit_runtime as vit
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.devices.engine import is_here
 from vit_runtime.devices.providers import CPU, CPU_PROVIDER, EXECUTION_PROVIDERS, PROVIDERS, parse
-from vit_runtime.devices.session import open_session
+from vit_runtime.devices.session import Overrides, open_session
 from vit_runtime.devices.threads import default_threads
 
 ACCELERATORS = {
@@ -214,13 +214,19 @@ def test_an_accelerator_is_asked_for_alone(provider: str, tiny_artifact: Path):
 
 @pytest.mark.usefixtures("started")
 def test_options_of_a_provider_go_over_ours(tiny_artifact: Path):
-    session: Any = open_session(tiny_artifact, provider="cuda", device=1, provider_options={"a": "b"}).session
+    session: Any = open_session(
+        tiny_artifact, provider="cuda", overrides=Overrides(device=1, provider_options={"a": "b"})
+    ).session
     assert session.own == {"use_tf32": "0", "device_id": "1", "a": "b"}
-    session = open_session(tiny_artifact, provider="cuda", provider_options={"use_tf32": "1"}).session
+    session = open_session(
+        tiny_artifact, provider="cuda", overrides=Overrides(provider_options={"use_tf32": "1"})
+    ).session
     assert session.own == {"use_tf32": "1"}
-    session = open_session(tiny_artifact, provider="tensorrt", device=0).session
+    session = open_session(tiny_artifact, provider="tensorrt", overrides=Overrides(device=0)).session
     assert session.own == {"device_id": "0"}
-    session = open_session(tiny_artifact, provider="cpu", provider_options={"use_arena": "0"}).session
+    session = open_session(
+        tiny_artifact, provider="cpu", overrides=Overrides(provider_options={"use_arena": "0"})
+    ).session
     assert (session.provider, session.own) == (CPU_PROVIDER, {"use_arena": "0"})
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vit_runtime.artifact.onnx_file import METADATA_FIELD, open_onnx
+from vit_runtime.artifact.onnx_file import METADATA_FIELD, open_onnx, read_metadata
 from vit_runtime.artifact.protobuf import LENGTH_DELIMITED
 from vit_runtime.errors import ArtifactError
 
@@ -29,6 +29,18 @@ def digest_entry(sha256: str) -> bytes:
     key, value = DIGEST_KEY.encode(), sha256.encode()
     pair = b"\x0a" + bytes([len(key)]) + key + b"\x12" + bytes([len(value)]) + value
     return bytes([METADATA_FIELD << 3 | LENGTH_DELIMITED, len(pair)]) + pair
+
+
+def stored_digest(path: Path) -> str:
+    """Gives the digest that a file carries, in hexadecimal, without reading the whole file to compare it.
+
+    Raises:
+        ArtifactError: the file cannot be read, or carries none.
+    """
+    stored = read_metadata(path).get(DIGEST_KEY, "")
+    if not _SHA256.fullmatch(stored):
+        raise ArtifactError(path, "carries no digest: changed since it was exported", _REMEDY)
+    return stored
 
 
 def check_digest(path: Path, external_data: ExternalData | None) -> None:

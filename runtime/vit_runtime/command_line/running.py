@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,8 @@ from vit_runtime.devices.engine import silence_onnxruntime
 from vit_runtime.devices.memory import reuse_large_blocks
 from vit_runtime.devices.providers import Provider
 from vit_runtime.errors import EXIT_INPUT, ImageError
-from vit_runtime.model import ViT, load
+from vit_runtime.loading import load
+from vit_runtime.model import ViT
 from vit_runtime.pictures.finding import find_pictures
 from vit_runtime.vectors import normalized
 
@@ -50,12 +52,29 @@ class Failures:
             raise typer.Exit(EXIT_INPUT)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What a user chose to run on, by options."""
+
+    provider: Provider
+    threads: int | None
+    device: int | None
+    no_profile: bool
+
+
 def load_model(
-    path: Path, provider: Provider, threads: int | None, device: int | None, wanted: Output | None = None
+    path: Path, choice: Choice, wanted: Output | None = None, session_options: Mapping[str, str] | None = None
 ) -> ViT:
     """Loads a model, checks that it has the output `wanted`, and notes what it runs on."""
     silence_onnxruntime()
-    vit = load(path, provider=provider, threads=threads, device=device)
+    vit = load(
+        path,
+        provider=choice.provider,
+        threads=choice.threads,
+        device=choice.device,
+        session_options=session_options,
+        use_profile=not choice.no_profile,
+    )
     reuse_large_blocks()
     if wanted is not None:
         vit.require(wanted)

@@ -124,22 +124,25 @@ def _describe_sensitivity(sensitivity: Sequence[LayerLoss]) -> dict[str, str]:
     return heading | {f"  {loss.layer}": f"{loss.sqnr_db:.1f} dB" for loss in sensitivity}
 
 
-def describe_check(result: SelfTestResult, artifact: Artifact) -> str:
-    """Describes the outcome of a self-test with its numbers, and the assumptions that it cannot check."""
-    reference = describe_reference(artifact.verification)
-    like = f"as {reference}" if result.answers == "reference" else f"as the file did when it was verified: {reference}"
-    rows = {
+def describe_check(result: SelfTestResult, artifact: Artifact) -> dict[str, str]:
+    """Gives the outcome of a self-test as rows of a table, with the assumptions that it cannot check."""
+    return {
         "file": "same bytes as when exported" if result.same_file else "NOT the bytes of the export, by its SHA-256",
         **{str(answer.output): _difference(answer.difference, answer.tolerance) for answer in result.outputs},
         "pixels": "same bytes as when exported"
         if result.same_pixels
         else "NOT the bytes of the export: another Pillow?",
         **describe_assumptions(artifact.assumptions),
-        "result": f"PASS: this machine answers {like}"
-        if result.passed
-        else f"FAIL: do not trust its answers; try {option('provider', 'cpu')}, or copy or export it again",
     }
-    return table(rows)
+
+
+def describe_outcome(result: SelfTestResult, artifact: Artifact) -> str:
+    """Says in a sentence whether a self-test was passed."""
+    if not result.passed:
+        return f"FAIL: do not trust its answers; try {option('provider', 'cpu')}, or copy or export it again"
+    reference = describe_reference(artifact.verification)
+    like = f"as {reference}" if result.answers == "reference" else f"as the file did when it was verified: {reference}"
+    return f"PASS: this machine answers {like}"
 
 
 def table(rows: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+from vit_runtime.devices.child import Child, ChildError
 from vit_runtime.devices.engine import import_onnxruntime, is_built_in, is_here, source_of
 from vit_runtime.devices.hardware import hardware, processor_name
 from vit_runtime.devices.options import Kind
@@ -22,6 +23,8 @@ _MADE_FOR: Final[dict[str, tuple[tuple[str, Kind], ...]]] = {
     "cuda": (("NVIDIA", "gpu"), ("Jetson", "gpu")),
 }
 """Hardware by which a provider that is not installed is worth a line."""
+_PATIENCE: Final = 120.0
+"""Seconds for one provider to start its devices and compute a product."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,8 @@ class Device:
 def list_devices(root: Path = Path("/")) -> list[Device]:
     """Lists the devices of all installed providers, then what would be worth installing.
 
-    Each device computes a small product. Nothing is raised for a provider that fails: its line says why.
+    Each device computes a small product. Nothing is raised for a provider that fails: its line says why. All providers
+    but onnxruntime's own for the CPU are tried in processes of their own, since some crash over a broken driver.
 
     Args:
         root: the folder with Linux's `proc` and `sys`.
@@ -58,13 +62,37 @@ def list_devices(root: Path = Path("/")) -> list[Device]:
         MissingDependencyError: no onnxruntime is installed.
     """
     runtime = import_onnxruntime()
+    processor = processor_name(root)
+    found = devices_of(CPU, processor)
+    for record in EXECUTION_PROVIDERS.values():
+        if record is not CPU and is_here(runtime, record):
+            found += _asked(runtime, record, processor)
+    return found + list(_missing(runtime, set(hardware(root))))
+
+
+def devices_of(record: ExecutionProvider, processor: str) -> list[Device]:
+    """An installed provider's devices, tried in this process; one line with the reason where it gives none.
+
+    Raises:
+        MissingDependencyError: no onnxruntime is installed.
+    """
     with tempfile.TemporaryDirectory(prefix="vit-run.") as folder:
         (probe := Path(folder, "probe.onnx")).write_bytes(PROBE)
-        processor = processor_name(root)
-        found = [
-            device for record in EXECUTION_PROVIDERS.values() for device in _devices(runtime, record, probe, processor)
-        ]
-    return found + list(_missing(runtime, set(hardware(root))))
+        return list(_devices(import_onnxruntime(), record, probe, processor))
+
+
+def _asked(runtime: Any, record: ExecutionProvider, processor: str) -> list[Device]:
+    """An installed provider's devices, as a process of its own finds them."""
+    child = Child("vit_runtime.devices.listing_worker", _PATIENCE)
+    try:
+        answer = child.ask({"provider": record.name, "processor": processor})
+        return [Device(**device) for device in cast("list[dict[str, Any]]", answer)]
+    except ChildError as error:
+        source, problem = source_of(runtime, record), f"{error}; {record.how_to_run}"
+        kind = record.kinds[0]
+        return [Device(provider=record.name, kind=kind, name="", source=source, works=False, problem=problem)]
+    finally:
+        child.close()
 
 
 def _missing(runtime: Any, machine: set[tuple[str, Kind]]) -> Iterator[Device]:
@@ -79,8 +107,6 @@ def _missing(runtime: Any, machine: set[tuple[str, Kind]]) -> Iterator[Device]:
 
 def _devices(runtime: Any, record: ExecutionProvider, probe: Path, processor: str) -> Iterator[Device]:
     """An installed provider's devices; one line with the reason where it gives none."""
-    if not is_here(runtime, record):
-        return
     source = source_of(runtime, record)
     if record.plug_in is None or is_built_in(runtime, record):
         yield _tried(record, record.kinds[0], processor if record is CPU else "", source, probe)

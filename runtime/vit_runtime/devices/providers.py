@@ -9,10 +9,14 @@ from typing import Final, Literal, get_args
 from vit_runtime.devices.options import (
     Kind,
     Wanted,
+    always,
     cuda_options,
+    never,
     no_options,
+    openvino_keeps,
     openvino_options,
     tensorrt_options,
+    tensorrt_rtx_options,
 )
 from vit_runtime.errors import option
 
@@ -65,6 +69,8 @@ class ExecutionProvider:
     """What to do where this provider is here but does not run; empty where only the CPU is left."""
     options: Callable[[Wanted], Mapping[str, str]] = no_options
     """Gives the options that are set for this provider; the caller's override them."""
+    keeps_engines: Callable[[Wanted], bool] = never
+    """Says whether this provider keeps what it compiles, for a quicker start."""
     numbered: bool = False
     """Whether this provider's devices have numbers."""
     needs_cuda: bool = False
@@ -84,6 +90,7 @@ OPENVINO: Final = ExecutionProvider(
     plug_in=PlugIn(distribution="onnxruntime-ep-openvino", module="onnxruntime_ep_openvino"),
     how_to_get="install vit-edge[openvino]",
     options=openvino_options,
+    keeps_engines=openvino_keeps,
 )
 CUDA: Final = ExecutionProvider(
     name="cuda",
@@ -100,6 +107,7 @@ TENSORRT: Final = ExecutionProvider(
     how_to_get=f"{_WITH_GPU}, and TensorRT",
     fix="see that the driver works (nvidia-smi) and that TensorRT's libraries are installed",
     options=tensorrt_options,
+    keeps_engines=always,
     numbered=True,
     needs_cuda=True,
 )
@@ -109,6 +117,8 @@ TENSORRT_RTX: Final = ExecutionProvider(
     plug_in=PlugIn(distribution="onnxruntime-ep-nv-tensorrt-rtx", module="onnxruntime_ep_nv_tensorrt_rtx"),
     how_to_get="install vit-edge[tensorrt-rtx]",
     fix="see that the driver works (nvidia-smi) and the GPU is an RTX",
+    options=tensorrt_rtx_options,
+    keeps_engines=always,
 )
 WEBGPU: Final = ExecutionProvider(
     name="webgpu",

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vit_runtime.artifact import Precision
 from vit_runtime.checks import text_by_text, whole_number
-from vit_runtime.devices.engine import LOG_NOTHING, import_onnxruntime, is_built_in, is_here
+from vit_runtime.devices.engine import LOG_NOTHING, import_onnxruntime, is_built_in, is_here, source_of
+from vit_runtime.devices.engines import EngineFolder, Engines, engine_folder, seal
+from vit_runtime.devices.hardware import processor_name
 from vit_runtime.devices.libraries import load_failure
 from vit_runtime.devices.memory import release_freed_memory
 from vit_runtime.devices.options import KIND_NAMES, Kind, Wanted
@@ -68,16 +70,31 @@ class Auto:
     """Says in words what is wrong with a session that was opened; empty for nothing."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What a caller asks of onnxruntime itself, in its own words, beside what is set here."""
+
+    device: int | None = None
+    """Number of the GPU, for CUDA and TensorRT; None is onnxruntime's choice, the first."""
+    provider_options: Mapping[str, str] | None = None
+    """Further options for a provider that is named."""
+    session_options: Mapping[str, str] | None = None
+    """Further configuration entries for the session."""
+
+
+_NO_OVERRIDES: Final = Overrides()
+
+
 def open_session(
     path: Path,
     *,
     provider: Provider = "auto",
     threads: int | None = None,
+    runs: int = 1,
     precision: Precision = "fp32",
-    device: int | None = None,
-    provider_options: Mapping[str, str] | None = None,
-    session_options: Mapping[str, str] | None = None,
+    overrides: Overrides = _NO_OVERRIDES,
     auto: Auto | None = None,
+    engines: Engines | None = None,
 ) -> OpenedSession:
     """Opens a session that runs an ONNX file on an execution provider.
 
@@ -85,11 +102,11 @@ def open_session(
         path: the file; weights in a file of their own lie beside it.
         provider: an execution provider by name, or "auto": see `auto`.
         threads: how many processor cores to use, where a processor computes; None for the physical performance cores.
+        runs: how many runs at a time the session should be good at, each with that many threads.
         precision: of the graph. For int8, processors whose fast kernels saturate use exact ones.
-        device: number of the GPU, for CUDA and TensorRT; None is onnxruntime's choice, the first.
-        provider_options: further options for a provider that is named, as onnxruntime spells them.
-        session_options: further configuration entries for the session, as onnxruntime spells them.
+        overrides: what the caller asks of onnxruntime itself.
         auto: how "auto" chooses; None is CUDA where it works, else the CPU.
+        engines: where providers may keep what they compile of this file; None keeps nothing.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
@@ -104,11 +121,13 @@ def open_session(
     opening = _Opening(
         runtime=import_onnxruntime(),
         path=path,
-        entries=text_by_text("session_options", session_options),
+        entries=text_by_text("session_options", overrides.session_options),
         threads=threads,
+        runs=runs,
         precision=precision,
-        device=None if device is None else whole_number("device", device, least=0),
-        own=text_by_text("provider_options", provider_options),
+        device=None if overrides.device is None else whole_number("device", overrides.device, least=0),
+        own=text_by_text("provider_options", overrides.provider_options),
+        engines=engines,
     )
     if provider == "auto":
         return _open_auto(opening, auto or Auto())
@@ -125,15 +144,34 @@ class _Opening:
     entries: dict[str, str]
     """The caller's configuration entries."""
     threads: int | None
+    runs: int
     precision: Precision
     device: int | None
     own: dict[str, str]
     """The caller's options for the provider."""
+    engines: Engines | None
 
-    def wanted(self, kind: Kind, *, plug_in: bool = False) -> Wanted:
+    def wanted(self, kind: Kind, *, plug_in: bool = False, kept: Path | None = None) -> Wanted:
         """What the options of a provider depend on."""
-        threads = self.threads or default_threads()
-        return Wanted(kind=kind, threads=threads, plug_in=plug_in, half=self.precision == "fp16", device=self.device)
+        return Wanted(
+            kind=kind,
+            threads=self.threads or default_threads(),
+            runs=self.runs,
+            plug_in=plug_in,
+            half=self.precision == "fp16",
+            int8=self.precision == "int8",
+            device=self.device,
+            engines=kept,
+            image_hw=(0, 0) if self.engines is None else self.engines.image_hw,
+        )
+
+    def engine_folder(self, provider: ExecutionProvider, kind: Kind) -> EngineFolder:
+        """The folder where a provider keeps what it compiles of this file."""
+        if self.engines is None or not provider.keeps_engines(self.wanted(kind)):
+            return EngineFolder(path=None, note="")
+        version = f"{self.runtime.__version__} {source_of(self.runtime, provider)} {processor_name()}"
+        name = provider.name if kind == provider.kinds[0] else f"{provider.name}:{kind}"
+        return engine_folder(self.engines, name, version)
 
 
 def _open_named(opening: _Opening, provider: Provider) -> OpenedSession:
@@ -169,7 +207,7 @@ def _open_auto(opening: _Opening, auto: Auto) -> OpenedSession:
             problem = error.what
         if not problem:
             unused = opening.threads is not None and opened.threads is None
-            return replace(opened, note="threads are for the CPU: not used" if unused else "")
+            return replace(opened, note="threads are for the CPU: not used" if unused else opened.note)
         notes.append(f"{provider} is installed but not used: {problem}")
     opened = _open_cpu(opening)
     return replace(opened, note="; ".join(filter(None, (*notes, opened.note))))
@@ -206,28 +244,31 @@ def _open_accelerator(opening: _Opening, wanted: ExecutionProvider, kind: Kind) 
     options = session_options(opening.threads or default_threads())
     # The written graph holds no shape arithmetic: every node can run on an accelerator, so none may fall back.
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    kept = opening.engine_folder(wanted, kind)
     if is_built_in(runtime, wanted):
         if cause := load_failure(runtime, wanted):
             raise ProviderError(where, f"does not load ({cause})", wanted.how_to_run)
-        own = {**wanted.options(opening.wanted(kind)), **opening.own}
+        own = {**wanted.options(opening.wanted(kind, kept=kept.path)), **opening.own}
         session = _create(opening, wanted, options, providers=[(wanted.full_name, own)])
     else:
-        session = _create_plugged(opening, wanted, kind, options)
+        own = {**wanted.options(opening.wanted(kind, plug_in=True, kept=kept.path)), **opening.own}
+        session = _create_plugged(opening, wanted, kind, options, own)
     if session.get_providers()[0] != wanted.full_name:
         raise ProviderError(where, "onnxruntime would not start it", wanted.how_to_run)
+    if kept.path is not None:
+        seal(kept.path)
     threads = opening.threads or default_threads() if kind == "cpu" else None
-    return OpenedSession(session=session, provider=wanted.full_name, threads=threads, note="")
+    return OpenedSession(session=session, provider=wanted.full_name, threads=threads, note=kept.note)
 
 
 def _create_plugged(
-    opening: _Opening, wanted: ExecutionProvider, kind: Kind, options: ort.SessionOptions
+    opening: _Opening, wanted: ExecutionProvider, kind: Kind, options: ort.SessionOptions, own: dict[str, str]
 ) -> ort.InferenceSession:
     """Makes a session on a plug-in's first device of a kind."""
     assert wanted.plug_in is not None  # noqa: S101 - else `is_here` had said no
     found = plugged_devices(opening.runtime, wanted, wanted.plug_in, kind)
     if not found:
         raise ProviderError(f"provider '{wanted.name}'", f"finds no {KIND_NAMES[kind]} here", wanted.how_to_run)
-    own = {**wanted.options(opening.wanted(kind, plug_in=True)), **opening.own}
     options.add_provider_for_devices(found[:1], own)
     return _create(opening, wanted, options)
 

@@ -1,0 +1,50 @@
+"""The options that commands of `vit-run` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vit_runtime.devices.providers import PROVIDERS, Provider, closest
+
+
+def _provider(text: str) -> Provider:
+    if text not in PROVIDERS:
+        raise typer.BadParameter(f"'{text}' is unknown; {closest(text)}")
+    return text
+
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="File that vit-export has written.")]
+ModelsArgument = Annotated[
+    list[Path], typer.Argument(metavar="MODEL.onnx...", help="Files of one model, such as fp32 and int8.")
+]
+ImagesArgument = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of them.")]
+ProviderOption = Annotated[
+    Provider,
+    typer.Option(
+        "--provider",
+        parser=_provider,
+        metavar="|".join(PROVIDERS),
+        help="Run on this execution provider and on no other; `vit-run devices` lists those that are here.",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        help="Processor cores to use, where a processor computes.",
+        show_default="the physical performance cores",
+    ),
+]
+DeviceOption = Annotated[
+    int | None, typer.Option("--device", min=0, help="Number of the GPU, for cuda and tensorrt.", show_default="0")
+]
+NoProfileOption = Annotated[
+    bool, typer.Option("--no-profile", help="Do not heed what `vit-run tune` found fastest for this file.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one line for each answer.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures in one run.")]

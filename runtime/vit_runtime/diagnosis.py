@@ -1,0 +1,135 @@
+"""What `vit-run check` finds out: the machine, whether answers are right, how fast, and what else runs the file."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, cast
+
+from vit_runtime.artifact.digest import stored_digest
+from vit_runtime.checking import check
+from vit_runtime.devices.listing import Device, list_devices
+from vit_runtime.devices.machine import Machine, resident_mb, this_machine
+from vit_runtime.devices.providers import EXECUTION_PROVIDERS, Provider
+from vit_runtime.devices.threads import default_threads
+from vit_runtime.model import ViT
+from vit_runtime.selftest import SelfTestResult
+from vit_runtime.suitability import suits
+from vit_runtime.timing import Latency, time_runs
+from vit_runtime.tuning.contender import Candidate, Contender
+from vit_runtime.tuning.profile import Setting
+from vit_runtime.tuning.settings import SLOW_TO_START
+
+_SECONDS: Final = 2.0
+"""How long the chosen provider is timed."""
+_SECONDS_EACH: Final = 0.5
+"""How long each other provider is timed."""
+_PACKAGES: Final = ("vit-edge", "onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "numpy", "pillow")
+"""Distributions whose versions matter, where they are installed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other:
+    """Another provider, and whether it would run the file right."""
+
+    provider: str
+    problem: str
+    """Why it does not; empty where it does."""
+    latency: Latency | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """Everything that a check has found out about the provider that was chosen, and about the machine."""
+
+    machine: Machine
+    versions: dict[str, str]
+    """Versions by the name of the package."""
+    result: SelfTestResult
+    provider: str
+    """onnxruntime's name of the chosen provider."""
+    threads: int | None
+    note: str
+    """What loading had to say."""
+    placement: dict[str, int]
+    """Nodes of the graph by the provider that runs them; empty where this onnxruntime does not tell."""
+    latency: Latency
+    memory_mb: int | None
+    """Memory of this process with the model loaded, in 10⁶ bytes."""
+    peak_mb: int | None
+
+
+def diagnose(model: ViT) -> Diagnosis:
+    """Checks a loaded model's answers, and measures it for a few seconds.
+
+    Raises:
+        ArtifactError: the file cannot be read any more.
+        ProviderError: the provider cannot compute answers.
+    """
+    result = check(model)
+    latency = Latency.of(time_runs(model, _SECONDS))
+    memory, peak = resident_mb()
+    return Diagnosis(
+        machine=this_machine(),
+        versions=_versions(),
+        result=result,
+        provider=model.provider,
+        threads=model.threads,
+        note=model.note,
+        placement=model.placement(),
+        latency=latency,
+        memory_mb=memory,
+        peak_mb=peak,
+    )
+
+
+def try_others(model: ViT, tell: Callable[[str], None] = lambda _: None) -> Iterator[Other]:
+    """Tries the file on every other provider that is installed, each in a process of its own.
+
+    Args:
+        model: the loaded model; it may be closed.
+        tell: is called with the name of each provider that is tried.
+    """
+    candidate = Candidate(path=model.path, artifact=model.artifact, digest=stored_digest(model.path), bytes=0)
+    for device in list_devices():
+        record = EXECUTION_PROVIDERS[device.provider.partition(":")[0]]
+        if record.full_name == model.provider or not device.is_installed:
+            continue
+        if problem := _no_try(model, device):
+            yield Other(provider=device.provider, problem=problem, latency=None)
+            continue
+        tell(device.provider)
+        threads = default_threads() if device.kind == "cpu" else None
+        setting = Setting(provider=cast("Provider", device.provider), threads=threads)
+        contender = Contender(candidate=candidate, setting=setting)
+        try:
+            contender.open()
+            if contender.is_open:
+                contender.measure(_SECONDS_EACH)
+        finally:
+            contender.close()
+        yield Other(provider=device.provider, problem=contender.why, latency=contender.latency)
+
+
+def _no_try(model: ViT, device: Device) -> str:
+    """Says why it is useless to try a device; empty where it is not."""
+    if not device.works:
+        return device.problem
+    if device.provider in SLOW_TO_START:
+        return f"not tried: {SLOW_TO_START[device.provider]}"
+    fits = suits(model.artifact, cast("Provider", device.provider))
+    return "" if fits else "does not know this file's int8 products, which are onnxruntime's own"
+
+
+def _versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide answers and speed, as far as they are installed."""
+    found = {"Python": platform.python_version()}
+    plug_ins = (record.plug_in.distribution for record in EXECUTION_PROVIDERS.values() if record.plug_in)
+    for package in (*_PACKAGES, *plug_ins):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

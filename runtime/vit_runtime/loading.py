@@ -1,0 +1,103 @@
+"""`load`: from a file to a model that answers, on the provider that suits best."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from vit_runtime.artifact import Artifact, as_path, read_artifact
+from vit_runtime.artifact.digest import check_digest, stored_digest
+from vit_runtime.artifact.signature import check_signature
+from vit_runtime.devices.cache_folder import cache_folder
+from vit_runtime.devices.engines import Engines
+from vit_runtime.devices.providers import Provider, parse
+from vit_runtime.devices.session import Auto, OpenedSession, Overrides, open_session
+from vit_runtime.graph import Graph
+from vit_runtime.model import ViT
+from vit_runtime.selftest import problem
+from vit_runtime.suitability import check_suits, preferred, unfit
+from vit_runtime.tuning.profile import Found, Profile, find_profile
+
+_WORTH_A_WORD: Final = 1.1
+"""How many times as fast another file has to be for a user to hear of it each time."""
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    device: int | None = None,
+    provider_options: Mapping[str, str] | None = None,
+    session_options: Mapping[str, str] | None = None,
+    verify: bool = False,
+    use_profile: bool = True,
+) -> ViT:
+    """Loads an artifact that `vit-export` has written.
+
+    Args:
+        path: the .onnx file; above 2 GB its weights lie beside it as .onnx.data.
+        provider: "auto" takes what `vit-run tune` found fastest on this machine, or else the provider that the file is
+            made for, where it is installed and passes the file's self-test, else the CPU; any other name runs on that
+            provider or raises.
+        threads: processor cores to use, where a processor computes; None for the physical performance cores.
+        device: number of the GPU, for CUDA and TensorRT; None is the first.
+        provider_options: further options of the provider that is named, as onnxruntime spells them.
+        session_options: further configuration entries of the session, as onnxruntime spells them
+            (`{"session.intra_op.allow_spinning": "0"}`).
+        verify: whether to read the whole file first and compare its SHA-256 with the one that the export wrote. This
+            finds damage, not a forger; `check` does it too.
+        use_profile: whether to heed the file's profile by `vit-run tune`. Who gives a provider, threads or a device has
+            it not heeded, either.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or no vit-edge artifact of a known version.
+        ProviderError: the provider cannot run here.
+        UsageError: options that do not go together.
+        MissingDependencyError: no onnxruntime is installed.
+    """
+    path = as_path(path)
+    artifact = read_artifact(path)
+    check_suits(artifact, provider)
+    if verify:
+        check_digest(path, artifact.external_data)
+    digest = stored_digest(path)
+    found = Found(profile=None, note="")
+    if use_profile and provider == "auto" and threads is None and device is None and not provider_options:
+        found = find_profile(path, digest)
+    opened = open_session(
+        path,
+        provider=provider,
+        threads=found.profile.setting.threads if found.profile else threads,
+        precision=artifact.precision,
+        overrides=Overrides(device=device, provider_options=provider_options, session_options=session_options),
+        auto=_auto(artifact, found.profile),
+        engines=Engines(folder=cache_folder() / "engines" / digest[:32], image_hw=artifact.preprocessing.crop_hw),
+    )
+    check_signature(opened.session, artifact, path)
+    tuned = _tuned(found.profile, opened) if found.profile else ""
+    unsuitable = "" if tuned else unfit(artifact, opened.provider)
+    notes = filter(None, (tuned, found.note, opened.note, unsuitable))
+    return ViT(artifact, replace(opened, note="; ".join(notes)), path)
+
+
+def _auto(artifact: Artifact, profile: Profile | None) -> Auto:
+    """What "auto" tries: the profile's provider first, if there is one, and each only if it passes the self-test."""
+    first = preferred(artifact)
+    if profile is not None:
+        tuned = profile.setting.provider
+        first = () if tuned == "cpu" else (tuned, *(each for each in first if each != tuned))
+    return Auto(first=first, judge=lambda opened: problem(Graph(artifact, opened), artifact.self_test))
+
+
+def _tuned(profile: Profile, opened: OpenedSession) -> str:
+    """Says that a profile was heeded, and which file is faster; empty where its provider could not be taken."""
+    record, _ = parse(profile.setting.provider)
+    if opened.provider != record.full_name:
+        return ""
+    taken = f"as vit-run tune found fastest on {profile.date}"
+    if profile.faster_file is None or profile.faster_times < _WORTH_A_WORD:
+        return taken
+    return f"{taken}; {profile.faster_file} was {profile.faster_times:.1f} times as fast"

@@ -1,0 +1,1 @@
+"""Finds what runs a model fastest on this machine, and remembers it."""

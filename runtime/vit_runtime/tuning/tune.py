@@ -1,0 +1,222 @@
+"""Tries files in all settings that this machine offers, and says which is fastest.
+
+First each contender is opened alone, tried against its self-test and timed briefly; what is far behind its file's best
+is dropped. Then those that are left take turns until the time is over: what disturbs the machine meanwhile disturbs all
+of them. Each has a process of its own, so a provider that crashes does no harm.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from vit_runtime.artifact import as_path, read_artifact
+from vit_runtime.artifact.digest import stored_digest
+from vit_runtime.devices.listing import list_devices
+from vit_runtime.devices.machine import this_machine
+from vit_runtime.errors import ProviderError, UsageError
+from vit_runtime.suitability import suits
+from vit_runtime.tuning.agreement import recorded_cosine
+from vit_runtime.tuning.contender import Candidate, Contender
+from vit_runtime.tuning.profile import Profile, Purpose, new_profile
+from vit_runtime.tuning.settings import SLOW_TO_START, settings
+
+DEFAULT_SECONDS: Final = 30.0
+_FIRST_LOOK: Final = 0.3
+"""Seconds of the brief timing."""
+_TURN: Final = 0.5
+"""Seconds of a turn."""
+_FAR_BEHIND: Final = 1.3
+"""How many times a file's best time a contender may take at first without being dropped."""
+_WORTH: Final = 0.97
+"""A setting has to take less than this share of the usual one's time to be preferred: less is noise."""
+_LEVEL: Final = 0.95
+"""Files whose times differ by less than this are as fast as each other."""
+_MEMORY_FOR: Final = 2.0
+"""How many times a file's size has to be free for it to be opened: the engine reads it, and keeps a copy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What was found out."""
+
+    contenders: tuple[Contender, ...]
+    profiles: tuple[Profile, ...]
+    """The best setting of each file, the fastest file first; none for a file of which nothing was measured."""
+    rounds: int
+    """How many turns each contender had."""
+    is_complete: bool
+    """Whether it ran to its end, and was not interrupted."""
+
+
+def tune(
+    paths: Sequence[Path],
+    *,
+    seconds: float = DEFAULT_SECONDS,
+    purpose: Purpose = "latency",
+    tell: Callable[[str], None] = lambda _: None,
+) -> Tuning:
+    """Finds the fastest provider and number of threads for each file, and the fastest file.
+
+    An interruption by Ctrl-C ends it early: what every contender had a turn for still counts.
+
+    Args:
+        paths: files of one model, such as fp32 and int8.
+        seconds: how long to measure, about; loading comes on top.
+        purpose: what is to be fast: one picture's answer, or many pictures a second.
+        tell: is called with a line on each step.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, or no artifact.
+        UsageError: no file, files of different models, or no time.
+        ProviderError: nothing could run any of the files.
+        MissingDependencyError: no onnxruntime is installed.
+    """
+    if not 0 < seconds < float("inf"):
+        raise UsageError("seconds", f"is {seconds}", "give a number above 0")
+    candidates = _candidates(paths)
+    tell("looking for devices")
+    devices = list_devices()
+    for device in devices:
+        if device.is_installed and (problem := device.problem or SLOW_TO_START.get(device.provider)):
+            tell(f"{device.provider} is not tried: {problem}")
+    tried = settings(devices, purpose)
+    contenders = [
+        Contender(candidate=each, setting=setting)
+        for each in candidates
+        for setting in tried
+        if suits(each.artifact, setting.provider)
+    ]
+    rounds, complete = 0, False
+    try:
+        _look(contenders, tell)
+        running = _reopened(contenders)
+        tell(f"measuring {len(running)} of them in turns for {seconds:g} seconds")
+        rounds, complete = _take_turns(running, seconds)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for contender in contenders:
+            contender.close()
+    profiles = _profiles(candidates, contenders, purpose) if rounds else []
+    if complete and not profiles:
+        raise ProviderError(str(paths[0]), f"nothing runs it right here ({contenders[0].why})", "run vit-run check")
+    return Tuning(contenders=tuple(contenders), profiles=tuple(profiles), rounds=rounds, is_complete=complete)
+
+
+def _candidates(paths: Sequence[Path]) -> list[Candidate]:
+    if not paths:
+        raise UsageError("paths", "no file", "give one or more")
+    found = []
+    for path in dict.fromkeys(map(as_path, paths)):
+        artifact = read_artifact(path)
+        beside = artifact.external_data.bytes if artifact.external_data else 0
+        size = path.stat().st_size + beside
+        found.append(Candidate(path=path, artifact=artifact, digest=stored_digest(path), bytes=size))
+    first, *others = found
+    for other in others:
+        same = (first.artifact.source, first.artifact.architecture) == (
+            other.artifact.source,
+            other.artifact.architecture,
+        )
+        if not same:
+            raise UsageError(
+                str(other.path), f"is of another model than {first.path}", "tune files of one model at a time"
+            )
+    return found
+
+
+def _look(contenders: Sequence[Contender], tell: Callable[[str], None]) -> None:
+    """Opens, tries and briefly times each, alone."""
+    for contender in contenders:
+        tell(f"trying {contender.candidate.path.name} on {contender.setting}")
+        _open(contender)
+        if contender.is_open:
+            contender.measure(_FIRST_LOOK)
+        contender.close()
+
+
+def _reopened(contenders: Sequence[Contender]) -> list[Contender]:
+    """Opens those that are worth a longer look, the fastest first, as far as the memory goes."""
+    running = []
+    for contender in sorted(contenders, key=lambda each: each.median):
+        best = min(each.median for each in contenders if each.candidate is contender.candidate)
+        if contender.state != "measured":
+            continue
+        if contender.median > _FAR_BEHIND * best:
+            contender.close("slower", "far behind at first")
+            continue
+        _open(contender)
+        if contender.is_open:
+            running.append(contender)
+    return running
+
+
+def _open(contender: Contender) -> None:
+    """Opens a contender if its file fits into the memory that is free."""
+    free = this_machine().available_mb
+    if free is not None and _MEMORY_FOR * contender.candidate.bytes > free * 1e6:
+        contender.close("not tried", f"only {free} MB of memory are free")
+    else:
+        contender.open()
+
+
+def _take_turns(running: Sequence[Contender], seconds: float) -> tuple[int, bool]:
+    """Lets all take turns for some seconds, in an order that moves on.
+
+    Gives the number of whole rounds, and whether the time ran out, rather than Ctrl-C.
+    """
+    for contender in running:
+        contender.times.clear()  # the first look was alone
+    end, rounds = time.perf_counter() + seconds, 0
+    while running and (rounds == 0 or time.perf_counter() < end):
+        start = rounds % len(running)
+        kept = {id(each): len(each.times) for each in running}
+        try:
+            for contender in (*running[start:], *running[:start]):
+                contender.measure(_TURN)
+        except KeyboardInterrupt:
+            for each in running:  # a round that not all have finished would favour some
+                del each.times[kept[id(each)] :]
+            return rounds, False
+        running = [each for each in running if each.is_open]
+        rounds += 1
+    return rounds, True
+
+
+def _profiles(candidates: Sequence[Candidate], contenders: Sequence[Contender], purpose: Purpose) -> list[Profile]:
+    """The best setting of each file as a profile, the fastest file first."""
+    today = date.today().isoformat()
+    found = []
+    for candidate in candidates:
+        right = [each for each in contenders if each.candidate is candidate and each.state == "measured" and each.times]
+        if right:
+            best = _best(right)
+            milliseconds = 1000 * best.median
+            found.append(new_profile(candidate.path, candidate.digest, purpose, best.setting, milliseconds, date=today))
+    if not found:
+        return []
+    pick = _best_file(found, candidates)
+    found.sort(key=lambda profile: (profile is not pick, profile.milliseconds))
+    return [pick] + [
+        replace(profile, faster_file=Path(pick.file).name, faster_times=profile.milliseconds / pick.milliseconds)
+        for profile in found[1:]
+    ]
+
+
+def _best_file(found: Sequence[Profile], candidates: Sequence[Candidate]) -> Profile:
+    """The fastest; where others are as fast, the one that answers most as the model does in float."""
+    agreement = {each.digest: recorded_cosine(each.artifact) for each in candidates}
+    fastest = min(profile.milliseconds for profile in found)
+    level = [profile for profile in found if fastest >= _LEVEL * profile.milliseconds]
+    return max(level, key=lambda profile: (agreement[profile.digest], -profile.milliseconds))
+
+
+def _best(right: Sequence[Contender]) -> Contender:
+    """The fastest; the first, with the usual setting, where the fastest gains no more than noise."""
+    fastest, usual = min(right, key=lambda each: each.median), right[0]
+    return fastest if fastest.median < _WORTH * usual.median else usual

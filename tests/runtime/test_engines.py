@@ -1,0 +1,80 @@
+"""What providers compile is kept for a quicker start, and never believed blindly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnxruntime
+import pytest
+from tests.played_plug_in import FULL_NAME, PlugIn
+
+import vit_runtime as vit
+from vit_runtime.devices.cache_folder import CACHE_VARIABLE
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder that does not exist yet."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder := tmp_path / "cache"))
+    return folder
+
+
+def test_the_second_start_compiles_nothing(plug_in: Callable[..., PlugIn], tiny_artifact: Path, own_cache: Path):
+    played = plug_in("gpu")
+    for _ in range(3):
+        model = vit.load(tiny_artifact, provider="openvino:gpu")
+        assert (model.provider, model.note) == (FULL_NAME, "")
+    assert played.compiled == 1
+    assert sorted(path.name for path in own_cache.rglob("*") if path.is_file()) == ["1.blob", "digests.json"]
+
+
+@pytest.mark.parametrize("damage", [b"Engine", b"engine and more", b"", None])
+def test_what_is_damaged_is_made_again_and_said(
+    damage: bytes | None, plug_in: Callable[..., PlugIn], tiny_artifact: Path, own_cache: Path
+):
+    """OpenVINO computes with a damaged engine without a word, and its answers are wrong."""
+    played = plug_in("gpu")
+    vit.load(tiny_artifact, provider="openvino:gpu")
+    (blob,) = own_cache.rglob("*.blob")
+    if damage is None:
+        blob.with_name("digests.json").write_text("[" * 10_000)
+    else:
+        blob.write_bytes(damage)
+    model = vit.load(tiny_artifact, provider="openvino:gpu")
+    assert model.note == "what openvino:gpu had kept for a quicker start was damaged: made again"
+    assert (played.compiled, blob.read_bytes()) == (2, b"engine")
+    assert vit.load(tiny_artifact, provider="openvino:gpu").note == ""
+    assert played.compiled == 2
+
+
+def test_another_version_makes_its_own_and_leaves_nothing_of_the_old(
+    plug_in: Callable[..., PlugIn], tiny_artifact: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    played = plug_in("gpu")
+    vit.load(tiny_artifact, provider="openvino:gpu")
+    before = set(own_cache.rglob("*.blob"))
+    monkeypatch.setattr(onnxruntime, "__version__", "99.0")
+    vit.load(tiny_artifact, provider="openvino:gpu")
+    after = set(own_cache.rglob("*.blob"))
+    assert played.compiled == 2
+    assert (len(before), len(after), before & after) == (1, 1, set())
+
+
+def test_a_folder_that_takes_no_files_is_no_obstacle(
+    plug_in: Callable[..., PlugIn], tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (file := tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv(CACHE_VARIABLE, str(file / "cache"))
+    played = plug_in("gpu")
+    model = vit.load(tiny_artifact, provider="openvino:gpu")
+    assert model.provider == FULL_NAME
+    assert model.note.startswith("openvino:gpu keeps nothing for a quicker start (")
+    assert model.note.endswith(": Not a directory)")
+    assert "CACHE_DIR" not in played.asked["load_config"]
+
+
+def test_float32_on_a_processor_keeps_nothing(plug_in: Callable[..., PlugIn], tiny_artifact: Path, own_cache: Path):
+    plug_in("cpu")
+    vit.load(tiny_artifact, provider="openvino")
+    assert not own_cache.exists()

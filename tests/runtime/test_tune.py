@@ -1,0 +1,288 @@
+"""`vit-run tune`: measures what this machine offers, keeps the best, and every command heeds it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+from PIL import Image
+from tests.played_plug_in import CPU_PROVIDER, FULL_NAME, PlugIn
+
+import vit_runtime as vit
+from vit_export import ExportRequest, export
+from vit_runtime.arrays import UInt8Array
+from vit_runtime.artifact.digest import stored_digest
+from vit_runtime.devices.cache_folder import CACHE_VARIABLE
+from vit_runtime.tuning.profile import Setting, keep_profile, new_profile
+
+Run = Callable[..., Any]
+Edit = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder that does not exist yet."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder := tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dynamic_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model in int8."""
+    folder = tmp_path_factory.mktemp("dynamic")
+    request = ExportRequest(model=str(tiny_checkpoint), precision="int8", output=folder / "tiny.int8.onnx")
+    return export(request).path
+
+
+@pytest.fixture
+def photo(picture: UInt8Array, tmp_path: Path) -> Path:
+    """A picture's file."""
+    Image.fromarray(picture).save(path := tmp_path / "photo.png")
+    return path
+
+
+def profiled(path: Path, provider: str, threads: int | None, **changes: Any) -> Path:
+    """Keeps a profile as `tune` would, but for `changes`; gives its path."""
+    setting = Setting(provider=provider, threads=threads)
+    profile = new_profile(path, stored_digest(path), "latency", setting, 1.5, date="2026-11-29")
+    return keep_profile(replace(profile, **changes))
+
+
+# Measuring.
+
+
+def test_files_and_settings_are_compared_and_the_best_is_kept(
+    vit_run: Run, tiny_artifact: Path, dynamic_artifact: Path, own_cache: Path, photo: Path
+):
+    result = vit_run("tune", tiny_artifact, dynamic_artifact, "--seconds", 0.2)
+    assert result.exit_code == 0
+    header, *lines = result.stdout.splitlines()
+    assert header.split() == [
+        *["file", "setting", "ms", "fastest", "tenth", "times", "memory", "agreement", "with", "fp32", "state"]
+    ]
+    assert {line.split()[0] for line in lines} == {tiny_artifact.name, dynamic_artifact.name}
+    assert "measured" in lines[0]
+    assert " 1.00 " in lines[0]
+    assert any("the same" in line for line in lines if tiny_artifact.name in line)
+    assert all("cosine 0.99" in line for line in lines if dynamic_artifact.name in line)
+    assert "best: " in result.stderr
+    kept = sorted(own_cache.rglob("*.json"))
+    digests = sorted(stored_digest(path) for path in (tiny_artifact, dynamic_artifact))
+    assert [path.name for path in kept] == [f"{digest[:32]}.latency.json" for digest in digests]
+
+    told = vit_run("classify", tiny_artifact, photo, "--top", 1)
+    assert "as vit-run tune found fastest on " in told.stderr
+    for options in (["--no-profile"], ["--threads", "1"], ["--provider", "cpu"]):
+        assert "tune" not in vit_run("classify", tiny_artifact, photo, *options).stderr
+
+
+def test_as_json_each_line_is_a_setting(vit_run: Run, tiny_artifact: Path, own_cache: Path):
+    lines = [
+        json.loads(line) for line in vit_run("tune", tiny_artifact, "--seconds", 0.1, "--json").stdout.splitlines()
+    ]
+    (best,) = [line for line in lines if line["best"]]
+    assert best["file"] == str(tiny_artifact)
+    assert (best["provider"], best["state"], best["runs"], best["batch"]) == ("cpu", "measured", 1, 1)
+    assert 0 < best["latency"]["p10_ms"] <= best["latency"]["median_ms"]
+    (kept,) = own_cache.rglob("*.json")
+    assert json.loads(kept.read_text())["milliseconds"] == best["latency"]["median_ms"]
+
+
+def test_for_throughput_several_runs_at_a_time_are_tried(
+    vit_run: Run, tiny_artifact: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, photo: Path
+):
+    monkeypatch.setattr("vit_runtime.tuning.settings.default_threads", lambda: 2)
+    result = vit_run("tune", tiny_artifact, "--seconds", 0.1, "--for", "throughput", "--json")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {(line["threads"], line["runs"], line["batch"]) for line in lines} == {(2, 1, 1), (2, 1, 8), (1, 2, 1)}
+    (kept,) = own_cache.rglob("*.json")
+    assert kept.name.endswith(".throughput.json")
+    assert "tune" not in vit_run("classify", tiny_artifact, photo).stderr  # which is about one picture at a time
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "state", "why"),
+    [
+        (
+            {"lies_by": 0.25, "spares_products": True},
+            "wrong",
+            "it fails the self-test (logits is off by 0.25, at most 0.001 is right); ",
+        ),
+        ({"crashes_with": int(signal.SIGSEGV)}, "failed", "it crashed (SIGSEGV)"),
+    ],
+)
+def test_a_provider_that_lies_or_crashes_is_out(
+    behaviour: dict[str, Any], state: str, why: str, plug_in: Callable[..., PlugIn], vit_run: Run, for_openvino: Path
+):
+    plug_in("cpu").behaves(**behaviour)
+    result = vit_run("tune", for_openvino, "--seconds", 0.1, "--json")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    of_openvino = [line for line in lines if line["provider"] == "openvino"]
+    assert {(line["state"], line["latency"]) for line in of_openvino} == {(state, None)}
+    assert all(line["why"].startswith(why) for line in of_openvino)
+    assert [line["provider"] for line in lines if line["best"]] == ["cpu"]
+
+
+def test_a_provider_that_refuses_everything_is_not_tried(
+    plug_in: Callable[..., PlugIn], vit_run: Run, for_openvino: Path
+):
+    plug_in("cpu").behaves(refuses="nodes left")
+    result = vit_run("tune", for_openvino, "--seconds", 0.1, "--json")
+    assert {json.loads(line)["provider"] for line in result.stdout.splitlines()} == {"cpu"}
+    assert "openvino is not tried: cannot run " in result.stderr
+    assert "nodes left" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+@pytest.mark.parametrize("after", ["trying", "measuring"])
+def test_interrupted_it_keeps_whole_rounds_and_no_half_profile(after: str, tiny_artifact: Path, own_cache: Path):
+    program = "from vit_runtime.cli import main; main()"
+    command = [sys.executable, "-c", program, "tune", str(tiny_artifact), "--seconds", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith(after):
+                break
+        if after == "measuring":
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(4)
+        process.send_signal(signal.SIGINT)
+        printed, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert printed.startswith("file ")
+    kept = [path.name for path in own_cache.rglob("*") if path.is_file()]
+    if after == "trying":
+        assert "interrupted: nothing is kept" in told
+        assert kept == []
+    else:
+        assert "whole rounds showed is kept" in told
+        assert kept == [f"{stored_digest(tiny_artifact)[:32]}.latency.json"]
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_no_time_is_refused(seconds: str, vit_run: Run, tiny_artifact: Path):
+    result = vit_run("tune", tiny_artifact, "--seconds", seconds)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "give a number above 0" in result.stderr
+
+
+def test_files_of_different_models_are_refused(vit_run: Run, tiny_artifact: Path, edit_artifact: Edit):
+    other = edit_artifact(document=lambda document: document["source"].update(sha256="0" * 64))
+    result = vit_run("tune", tiny_artifact, other)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == (
+        f"error: {other}: is of another model than {tiny_artifact}; tune files of one model at a time"
+    )
+
+
+# Heeding.
+
+
+def test_a_profile_decides_provider_and_threads(plug_in: Callable[..., PlugIn], tiny_artifact: Path):
+    plug_in("cpu")
+    profiled(tiny_artifact, "openvino", 1)
+    model = vit.load(tiny_artifact)
+    assert (model.provider, model.threads) == (FULL_NAME, 1)
+    assert model.note == "as vit-run tune found fastest on 2026-11-29"
+    assert vit.load(tiny_artifact, use_profile=False).provider == CPU_PROVIDER
+
+
+def test_a_provider_that_has_begun_to_lie_is_not_taken_for_its_profile(
+    plug_in: Callable[..., PlugIn], tiny_artifact: Path
+):
+    plug_in("cpu").behaves(lies_by=0.25)
+    profiled(tiny_artifact, "openvino", 1)
+    model = vit.load(tiny_artifact)
+    assert model.provider == CPU_PROVIDER
+    assert model.note.startswith("openvino is installed but not used: it fails the self-test")
+
+
+def test_a_faster_file_is_named(tiny_artifact: Path):
+    profiled(tiny_artifact, "cpu", 1, faster_file="tiny.int8.onnx", faster_times=2.04)
+    note = vit.load(tiny_artifact).note
+    assert note == "as vit-run tune found fastest on 2026-11-29; tiny.int8.onnx was 2.0 times as fast"
+
+
+DAMAGED = {
+    "no JSON": "{",
+    "nested": "[" * 10_000,
+    "no profile": "{}",
+    "no text": b"\xff\xfe",
+    "huge": "x" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_profile_is_ignored_and_said(damage: str, tiny_artifact: Path):
+    path = profiled(tiny_artifact, "cpu", 1)
+    text = DAMAGED[damage]
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    model = vit.load(tiny_artifact)
+    assert model.note == f"{path}: this profile is damaged and not used; run vit-run tune again"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"threads": 0}, {"threads": -1}, {"threads": 5000}, {"provider": "auto"}, {"provider": "cqu"}, {"runs": 0}],
+)
+def test_a_profile_that_makes_no_sense_is_damaged(change: dict[str, Any], tiny_artifact: Path):
+    path = profiled(tiny_artifact, "cpu", 1)
+    document = json.loads(path.read_text())
+    document["setting"].update(change)
+    path.write_text(json.dumps(document))
+    assert "this profile is damaged and not used" in vit.load(tiny_artifact).note
+
+
+def test_a_file_that_has_changed_has_no_profile_any_more_and_says_so(
+    tiny_artifact: Path, labelled_artifact: Path, tmp_path: Path
+):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(tiny_artifact.read_bytes())
+    profiled(path, "cpu", 1)
+    assert vit.load(path).note == "as vit-run tune found fastest on 2026-11-29"
+    path.write_bytes(labelled_artifact.read_bytes())
+    note = "its profile by vit-run tune is not used: the file has changed since; run vit-run tune again"
+    assert vit.load(path).note == note
+
+
+def test_a_profile_of_other_circumstances_is_ignored_and_said(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch):
+    profiled(tiny_artifact, "cpu", 1)
+    version = onnxruntime.__version__
+    said = "its profile by vit-run tune is not used: it was made {}; run vit-run tune again"
+    with monkeypatch.context() as patch:
+        patch.setattr(onnxruntime, "__version__", "99.0")
+        assert vit.load(tiny_artifact).note == said.format(f"with onnxruntime {version}")
+    with monkeypatch.context() as patch:
+        patch.setattr("vit_runtime.tuning.profile.processor_name", lambda: "Z80")
+        profiled(tiny_artifact, "cpu", 1)
+    assert vit.load(tiny_artifact).note == said.format("on Z80")
+
+
+def test_a_profile_of_a_plug_in_that_is_gone_is_ignored_and_said(
+    plug_in: Callable[..., PlugIn], tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plug_in("cpu")
+    profiled(tiny_artifact, "openvino", 1)
+    monkeypatch.setattr("vit_runtime.devices.engine.is_installed", lambda _: False)
+    model = vit.load(tiny_artifact)
+    assert model.provider == CPU_PROVIDER
+    said = "its profile by vit-run tune is not used: openvino is not installed any more; run vit-run tune again"
+    assert model.note == said
+
+
+def test_a_cache_folder_that_takes_no_files_is_said_and_the_result_printed(
+    vit_run: Run, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (file := tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv(CACHE_VARIABLE, str(file / "cache"))
+    result = vit_run("tune", tiny_artifact, "--seconds", 0.1)
+    assert result.exit_code == 0
+    assert "this is not kept (cannot be written (Not a directory)): give --provider cpu --threads " in result.stderr
+    assert vit.load(tiny_artifact).note == ""
