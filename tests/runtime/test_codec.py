@@ -37,7 +37,9 @@ from vit_runtime.artifact import (
 
 number = st.floats(allow_nan=False, allow_infinity=False)
 edge = st.integers(1, LARGEST_EDGE)
-file_name = st.text(min_size=1).filter(lambda text: text not in (".", "..") and not set("/\\:\0") & set(text))
+file_name = st.text(min_size=1).filter(
+    lambda text: text not in (".", "..") and not set("/\\:\0") & set(text) and len(text.encode()) <= 255
+)
 count = st.integers(0, 2**63)
 fraction = st.floats(0.001, 1e3)
 mean = st.floats(-1e6, 1e6)

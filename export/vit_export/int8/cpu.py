@@ -31,6 +31,7 @@ from vit_export.int8.rows import (
     whole_and_rest,
 )
 from vit_export.write.builder import GraphBuilder
+from vit_export.write.graph import PATCH_PROJECTION
 from vit_export.write.linear import Linear
 from vit_export.write.lowering import Activation, Attended, Float32, fused_attention
 from vit_runtime.arrays import FloatArray
@@ -61,6 +62,10 @@ class CpuInt8:
         self._float = Float32()
         self._static_values: dict[str, str] = {}
         self._row_quantizer = RowQuantizer()
+
+    def pixels(self, g: GraphBuilder, pixels: str) -> str:
+        """Leaves pixels as they are: they are uint8 already, exactly."""
+        return self._float.pixels(g, pixels) if PATCH_PROJECTION in self._keep_float else pixels
 
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
         """Records int8, or float where asked for and for the head.

@@ -59,8 +59,7 @@ class FloatGraph:
         self._outputs: list[Output] = ["logits", "embedding"] if arch.classes else ["embedding"]
         self._class_token = arch.pooling != "patch_mean"
         for site in self.sites.values():
-            kind = TensorProto.UINT8 if site.kind == "pixels" else TensorProto.FLOAT
-            graph.output(site.value, kind, ("N", site.rows, site.width))
+            graph.output(site.value, TensorProto.FLOAT, ("N", site.rows, site.width))
         file = ModelFile(folder, "float32.onnx")
         file.write_graph(graph, written=lambda _bytes: None)
         file.close_graph()

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
-from onnx import TensorProto
 
 from vit_export.int8.cpu import WeightRounder
 from vit_export.int8.rounding import Range
@@ -106,8 +105,6 @@ class QdqInt8(Float32, ABC):
         if x.value in self._quantized:
             return self._quantized[x.value]
         steps, value = self.grid(x), x.value
-        if x.kind == "pixels":
-            value = g.node("Cast", [value], x.step(g, "float"), to=TensorProto.FLOAT)
         if steps.shift:
             shift = g.constant(f"shift/{x.site}", steps.shift, np.float32)
             value = g.node("Sub", [value, shift], x.step(g, "centred"))

@@ -90,7 +90,8 @@ def patch_embed(model: _Recording, pixels: str, preprocessing: Preprocessing) ->
     values = patch * patch * _COLOURS
     with g.scope("patch_embed"):
         rows = g.constant("shape/patch_rows", (0, grid, patch, grid, patch * _COLOURS))
-        x = g.node("Reshape", [pixels, rows], "rows")  # (N, G, P, G, P·3)
+        x = model.lowering.pixels(g, pixels)  # (N, G·P, G·P, 3)
+        x = g.node("Reshape", [x, rows], "rows")  # (N, G, P, G, P·3)
         x = g.node("Transpose", [x], "transpose", perm=[0, 1, 3, 2, 4])  # (N, G, G, P, P·3)
         x = g.node("Reshape", [x, g.constant("shape/patches", (0, grid * grid, values))], "patches")
         patches = Activation(  # (N, G·G, P·P·3), 0 to 255

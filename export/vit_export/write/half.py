@@ -28,6 +28,10 @@ class Half:
         self._fused = fused
         self._halved: dict[str, str] = {}
 
+    def pixels(self, g: GraphBuilder, pixels: str) -> str:
+        """Records a cast to fp16, which holds whole numbers up to 2048 exactly."""
+        return g.node("Cast", [pixels], "half", to=TensorProto.FLOAT16)
+
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
         """Records MatMul and Add in fp16; what goes to the residual stream is cast to float32."""
         outputs, inputs = layer.shape
@@ -54,7 +58,7 @@ class Half:
         return gelu(g, x, arch)
 
     def _as_half(self, g: GraphBuilder, x: Activation) -> str:
-        if x.kind in ("mixed", "gelu"):
+        if x.kind in ("pixels", "mixed", "gelu"):
             return x.value
         if x.value not in self._halved:
             self._halved[x.value] = g.node("Cast", [x.value], x.step(g, "half"), to=TensorProto.FLOAT16)

@@ -24,7 +24,8 @@ class Activation:
     """The input of one or several linear layers."""
 
     value: str
-    """Name of the tensor: (N, rows, width), or (N, width) for the head; pixels are uint8, all else float32."""
+    """Name of the tensor: (N, rows, width), or (N, width) for the head. Pixels are of the type that the lowering gave
+    them, all else is float32."""
     site: str
     """Path that stays the same whatever the lowering: `encoder/3/attention/input`."""
     kind: Kind
@@ -52,6 +53,9 @@ class Attended:
 class Lowering(Protocol):
     """One way to compute a Vision Transformer's parts."""
 
+    def pixels(self, g: GraphBuilder, pixels: str) -> str:
+        """Records uint8 pixels in the type that the first layer reads, under a name below the current scope."""
+
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
         """Records y = x Wᵀ + b under a name below the current scope: (N, rows, in) to (N, rows, out)."""
 
@@ -70,13 +74,16 @@ class Lowering(Protocol):
 class Float32:
     """Standard operators in single precision: any execution provider can take the whole graph."""
 
+    def pixels(self, g: GraphBuilder, pixels: str) -> str:
+        """Records a cast right behind the input: WebGPU and TensorRT do nothing else with uint8."""
+        return g.node("Cast", [pixels], "float", to=TensorProto.FLOAT)
+
     def linear(self, g: GraphBuilder, x: Activation, name: str, layer: Linear) -> str:
         """Records MatMul and Add: a Gemm could transpose the weights by itself, but takes matrices, not batches."""
         outputs, inputs = layer.shape
-        value = g.node("Cast", [x.value], f"{name}/float", to=TensorProto.FLOAT) if x.kind == "pixels" else x.value
         weight = g.weight(f"{layer.key}.weight", (inputs, outputs), lambda: layer.weight().T)
         bias = g.weight(f"{layer.key}.bias", (outputs,), layer.bias)
-        product = g.node("MatMul", [value, weight], f"{name}/matmul")
+        product = g.node("MatMul", [x.value, weight], f"{name}/matmul")
         return g.node("Add", [product, bias], name)
 
     def attention(
