@@ -60,6 +60,12 @@ def test_the_operators_are_those_of_the_formulas(model):
     assert not any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute)
 
 
+def test_nothing_but_a_cast_reads_the_pixels(model):
+    """WebGPU has no other operator for uint8, and TensorRT takes it at a cast alone; both would refuse the graph."""
+    (cast,) = [node for node in model.graph.node if "pixels" in node.input]
+    assert (cast.op_type, cast.attribute[0].i) == ("Cast", TensorProto.FLOAT)
+
+
 def test_opset_and_ir_version_are_the_lowest_that_have_the_operators(model):
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 20)]
     assert model.ir_version == 9
