@@ -212,12 +212,11 @@ def check(
 ) -> None:
     """Say whether this machine answers as the verified file did, how fast, and what else could run the file."""
     from vit_runtime.command_line.doctor import describe_diagnosis, diagnosis_document
-    from vit_runtime.devices.session import RECORD_PLACEMENT
     from vit_runtime.diagnosis import diagnose, try_others
 
     with report_errors():
         choice = Choice(provider, threads, device, no_profile)
-        vit = load_model(model, choice, session_options=RECORD_PLACEMENT)
+        vit = load_model(model, choice)
         found = diagnose(vit)
         vit.close()
         others = list(try_others(vit, lambda name: note(f"trying {name}")))

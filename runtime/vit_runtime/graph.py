@@ -58,7 +58,7 @@ class Graph:
     def placement(self) -> dict[str, int]:
         """Counts the graph's nodes by the provider that runs them, by onnxruntime's names.
 
-        It is empty after `close`, before onnxruntime 1.24, and unless the session was opened with `RECORD_PLACEMENT`.
+        It is empty after `close`, and before onnxruntime 1.24.
         """
         return {} if self._session is None else placement(self._session)
 

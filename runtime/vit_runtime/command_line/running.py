@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -62,9 +62,7 @@ class Choice:
     no_profile: bool
 
 
-def load_model(
-    path: Path, choice: Choice, wanted: Output | None = None, session_options: Mapping[str, str] | None = None
-) -> ViT:
+def load_model(path: Path, choice: Choice, wanted: Output | None = None) -> ViT:
     """Loads a model, checks that it has the output `wanted`, and notes what it runs on."""
     silence_onnxruntime()
     vit = load(
@@ -72,7 +70,6 @@ def load_model(
         provider=choice.provider,
         threads=choice.threads,
         device=choice.device,
-        session_options=session_options,
         use_profile=not choice.no_profile,
     )
     reuse_large_blocks()

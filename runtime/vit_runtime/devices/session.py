@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 _EXACT: Final = "this processor has no VNNI: exact but slower int8 kernels"
 _MOST_THREADS: Final = 1024
-RECORD_PLACEMENT: Final = {"session.record_ep_graph_assignment_info": "1"}
-"""A session's entry that keeps which provider runs which node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +222,7 @@ def _open_cpu(opening: _Opening) -> OpenedSession:
 def placement(session: ort.InferenceSession) -> dict[str, int]:
     """Counts the graph's nodes by the provider that runs them, by onnxruntime's names.
 
-    It is empty unless the session was opened with the entry `RECORD_PLACEMENT`, and before onnxruntime 1.24.
+    It is empty before onnxruntime 1.24, and for sessions with other options than `session_options`.
     """
     counted: dict[str, int] = {}
     if hasattr(session, "get_provider_graph_assignment_info"):
@@ -288,6 +286,7 @@ def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOpt
     options.log_severity_level = LOG_NOTHING
     # Workers may spin while a picture is computed, for speed, but leave the processor alone between pictures.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if exact_int8:
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
