@@ -56,6 +56,10 @@ class QdqInt8(Float32, ABC):
         self._keep_float = keep_float
         self._quantized: dict[str, str] = {}
 
+    def by_engine(self, x: Activation) -> bool:  # noqa: ARG002 - of other targets
+        """Whether the engine quantizes an activation by itself while it runs, in front of int8 weights."""
+        return False
+
     @abstractmethod
     def grid(self, x: Activation) -> Grid:
         """Lays the steps of an activation over the range that it was seen to have."""
@@ -65,8 +69,9 @@ class QdqInt8(Float32, ABC):
         path = g.path(name)
         if x.kind == "head" or path in self._keep_float:
             return super().linear(g, x, name, layer)
-        shift = self.grid(x).shift
-        value = self._activation(g, x)
+        by_engine = self.by_engine(x)
+        shift = 0.0 if by_engine else self.grid(x).shift
+        value = x.value if by_engine else self._activation(g, x)
         outputs, inputs = layer.shape
         weight = g.weight(
             f"{layer.key}.weight", (inputs, outputs), lambda: self._weights(path, layer).values.T, np.int8

@@ -11,6 +11,9 @@ Kind = Literal["cpu", "gpu", "npu"]
 """Kinds of devices: processors, graphics processors, neural processing units."""
 KIND_NAMES: Final[dict[Kind, str]] = {"cpu": "processor", "gpu": "GPU", "npu": "NPU"}
 """What people call them."""
+OPENVINO_GROUP: Final = 64
+"""Values of a row that share a scale where OpenVINO quantizes activations by itself. Its own 32 are hardly more exact,
+and take some percent longer for a whole Vision Transformer (docs/log.md)."""
 _LARGEST_BATCH: Final = 8
 """Pictures in one run that TensorRT's engine is compiled for; a larger batch makes it compile again."""
 
@@ -106,6 +109,8 @@ def openvino_options(wanted: Wanted) -> dict[str, str]:
         properties["INFERENCE_PRECISION_HINT"] = "f32"
     if wanted.kind == "cpu":
         properties |= {"INFERENCE_NUM_THREADS": threads_of_all, "NUM_STREAMS": streams}
+        if wanted.int8:
+            properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(OPENVINO_GROUP)
     if wanted.engines is not None:
         properties["CACHE_DIR"] = str(wanted.engines)
     return {"load_config": json.dumps({device: properties})}
