@@ -12,7 +12,7 @@ from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.checking import check
 from vit_runtime.devices.listing import Device, list_devices
 from vit_runtime.devices.machine import Machine, resident_mb, this_machine
-from vit_runtime.devices.providers import EXECUTION_PROVIDERS, Provider
+from vit_runtime.devices.providers import EXECUTION_PROVIDERS, SLOW_TO_START, Provider
 from vit_runtime.devices.threads import default_threads
 from vit_runtime.model import ViT
 from vit_runtime.selftest import SelfTestResult
@@ -20,7 +20,6 @@ from vit_runtime.suitability import suits
 from vit_runtime.timing import Latency, time_runs
 from vit_runtime.tuning.contender import Candidate, Contender
 from vit_runtime.tuning.profile import Setting
-from vit_runtime.tuning.settings import SLOW_TO_START
 
 _SECONDS: Final = 2.0
 """How long the chosen provider is timed."""

@@ -10,8 +10,7 @@ from typing import Final
 from vit_runtime.artifact import Artifact, as_path, read_artifact
 from vit_runtime.artifact.digest import check_digest, stored_digest
 from vit_runtime.artifact.signature import check_signature
-from vit_runtime.devices.cache_folder import cache_folder
-from vit_runtime.devices.engines import Engines
+from vit_runtime.devices.engines import Engines, engines_of
 from vit_runtime.devices.providers import Provider, parse
 from vit_runtime.devices.session import Auto, OpenedSession, Overrides, open_session
 from vit_runtime.graph import Graph
@@ -74,7 +73,7 @@ def load(
         precision=artifact.precision,
         overrides=Overrides(device=device, provider_options=provider_options, session_options=session_options),
         auto=_auto(artifact, found.profile),
-        engines=Engines(folder=cache_folder() / "engines" / digest[:32], image_hw=artifact.preprocessing.crop_hw),
+        engines=Engines(folder=engines_of(digest), image_hw=artifact.preprocessing.crop_hw),
     )
     check_signature(opened.session, artifact, path)
     tuned = _tuned(found.profile, opened) if found.profile else ""

@@ -246,3 +246,10 @@ def plug_in(package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return played
 
     return install
+
+
+@pytest.fixture
+def photo(picture: UInt8Array, tmp_path: Path) -> Path:
+    """A picture's file."""
+    Image.fromarray(picture).save(path := tmp_path / "photo.png")
+    return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -11,6 +12,9 @@ from tests.played_plug_in import FULL_NAME, PlugIn
 
 import vit_runtime as vit
 from vit_runtime.devices.cache_folder import CACHE_VARIABLE
+from vit_runtime.devices.providers import SLOW_TO_START
+
+Run = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +82,18 @@ def test_float32_on_a_processor_keeps_nothing(plug_in: Callable[..., PlugIn], ti
     plug_in("cpu")
     vit.load(tiny_artifact, provider="openvino")
     assert not own_cache.exists()
+
+
+def test_a_slow_first_start_is_said_with_its_time_and_a_quick_one_is_not(
+    plug_in: Callable[..., PlugIn], tiny_artifact: Path, vit_run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As TensorRT's is, which OpenVINO plays here."""
+    plug_in("gpu")
+    monkeypatch.setitem(SLOW_TO_START, "openvino:gpu", "slow")
+    first, second = (vit_run("classify", tiny_artifact, photo, "--provider", "openvino:gpu") for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.stderr.splitlines()[:2] == [
+        "openvino:gpu compiles this file now, which can take minutes; the next start is quick",
+        "compiled in 0 s",
+    ]
+    assert "compile" not in second.stderr

@@ -13,12 +13,10 @@ from typing import Any
 
 import onnxruntime
 import pytest
-from PIL import Image
 from tests.played_plug_in import CPU_PROVIDER, FULL_NAME, PlugIn
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
-from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.devices.cache_folder import CACHE_VARIABLE
 from vit_runtime.tuning.profile import Setting, keep_profile, new_profile
@@ -40,13 +38,6 @@ def dynamic_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("dynamic")
     request = ExportRequest(model=str(tiny_checkpoint), precision="int8", output=folder / "tiny.int8.onnx")
     return export(request).path
-
-
-@pytest.fixture
-def photo(picture: UInt8Array, tmp_path: Path) -> Path:
-    """A picture's file."""
-    Image.fromarray(picture).save(path := tmp_path / "photo.png")
-    return path
 
 
 def profiled(path: Path, provider: str, threads: int | None, **changes: Any) -> Path:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vit_runtime.devices.cache_folder import cache_folder
 from vit_runtime.files import atomic_write
 
 _LIST: Final = "digests.json"
@@ -37,8 +38,6 @@ class EngineFolder:
     """None where nothing can be kept."""
     note: str
     """What a user should know about it; mostly empty."""
-    is_new: bool = True
-    """Whether nothing was kept there so far, so that the provider will compile now."""
 
 
 def engine_folder(engines: Engines, provider: str, version: str) -> EngineFolder:
@@ -61,7 +60,6 @@ def engine_folder(engines: Engines, provider: str, version: str) -> EngineFolder
         if not sound:
             shutil.rmtree(own)
             own.mkdir()
-        is_new = not any(own.iterdir())
         # A folder that takes no files is known before the provider stumbles over it.
         (probe := own / ".probe").touch()
         probe.unlink()
@@ -69,7 +67,17 @@ def engine_folder(engines: Engines, provider: str, version: str) -> EngineFolder
         note = f"{provider} keeps nothing for a quicker start ({own}: {error.strerror})"
         return EngineFolder(path=None, note=note)
     note = "" if sound else f"what {provider} had kept for a quicker start was damaged: made again"
-    return EngineFolder(path=own, note=note, is_new=is_new)
+    return EngineFolder(path=own, note=note)
+
+
+def keeps_engine(folder: Path, provider: str) -> bool:
+    """Whether a provider has kept anything for a model file, whose folder this is."""
+    return any(path.is_file() for path in (folder / provider.replace(":", "-")).rglob("*"))
+
+
+def engines_of(digest: str) -> Path:
+    """The folder for the engines of the model file that carries a digest."""
+    return cache_folder() / "engines" / digest[:32]
 
 
 def seal(folder: Path) -> None:

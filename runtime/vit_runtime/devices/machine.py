@@ -77,11 +77,20 @@ def this_machine(root: Path = Path("/")) -> Machine:
         cores=default_threads(root),
         logical_processors=logical_processors(),
         memory_mb=_memory_mb("MemTotal", root),
-        available_mb=_memory_mb("MemAvailable", root),
+        available_mb=available_mb(root),
         governors=governors(root),
         temperature=temperature(root),
         throttling=throttling(root),
     )
+
+
+def available_mb(root: Path = Path("/")) -> int | None:
+    """Memory that a new program could have, in 10⁶ bytes; None where the system does not tell.
+
+    Args:
+        root: the folder with Linux's `proc`.
+    """
+    return _memory_mb("MemAvailable", root)
 
 
 def resident_mb(root: Path = Path("/")) -> tuple[int | None, int | None]:

@@ -150,6 +150,9 @@ EXECUTION_PROVIDERS: Final = {
 }
 """The record of each provider by its name, without a kind of device; "auto" has none, since it chooses among them."""
 
+SLOW_TO_START: Final[dict[str, str]] = {TENSORRT.name: "its first start takes minutes; name it to try it"}
+"""Providers that are not tried unless they are asked for, and why."""
+
 
 def parse(provider: Provider) -> tuple[ExecutionProvider, Kind]:
     """The record and the kind of device that a known name stands for; "auto" stands for none."""

@@ -59,6 +59,11 @@ class Contender:
         """The median of all times, in seconds; infinite without a measurement."""
         return statistics.median(self.times) if self.times else float("inf")
 
+    @property
+    def least(self) -> float:
+        """The least of all times, in seconds, which disturbances change least; infinite without a measurement."""
+        return min(self.times, default=float("inf"))
+
     def open(self) -> None:
         """Opens the file and tries it against its self-test; `state` and `why` say what is wrong, if anything."""
         try:

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final, cast
 
 from vit_runtime.devices.listing import Device
-from vit_runtime.devices.providers import Provider
+from vit_runtime.devices.providers import SLOW_TO_START, Provider
 from vit_runtime.devices.threads import default_threads, logical_processors
 from vit_runtime.tuning.profile import Purpose, Setting
 
-SLOW_TO_START: Final[dict[str, str]] = {"tensorrt": "its first start takes minutes; name it to try it"}
-"""Providers that are not tried unless they are asked for, and why."""
 _BATCH: Final = 8
 """Pictures in a run where a processor computes a batch."""
 _BATCHES: Final = (8, 32)

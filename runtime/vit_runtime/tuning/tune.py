@@ -17,15 +17,15 @@ from typing import Final
 from vit_runtime.artifact import as_path, read_artifact
 from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.devices.listing import list_devices
-from vit_runtime.devices.machine import this_machine
+from vit_runtime.devices.machine import available_mb
+from vit_runtime.devices.providers import SLOW_TO_START
 from vit_runtime.errors import ProviderError, UsageError
 from vit_runtime.suitability import suits
 from vit_runtime.tuning.agreement import recorded_cosine
 from vit_runtime.tuning.contender import Candidate, Contender
 from vit_runtime.tuning.profile import Profile, Purpose, new_profile
-from vit_runtime.tuning.settings import SLOW_TO_START, settings
+from vit_runtime.tuning.settings import settings
 
-DEFAULT_SECONDS: Final = 30.0
 _FIRST_LOOK: Final = 0.3
 """Seconds of the brief timing."""
 _TURN: Final = 0.5
@@ -56,7 +56,7 @@ class Tuning:
 def tune(
     paths: Sequence[Path],
     *,
-    seconds: float = DEFAULT_SECONDS,
+    seconds: float,
     purpose: Purpose = "latency",
     tell: Callable[[str], None] = lambda _: None,
 ) -> Tuning:
@@ -143,11 +143,11 @@ def _look(contenders: Sequence[Contender], tell: Callable[[str], None]) -> None:
 def _reopened(contenders: Sequence[Contender]) -> list[Contender]:
     """Opens those that are worth a longer look, the fastest first, as far as the memory goes."""
     running = []
-    for contender in sorted(contenders, key=lambda each: each.median):
-        best = min(each.median for each in contenders if each.candidate is contender.candidate)
+    for contender in sorted(contenders, key=lambda each: each.least):
+        best = min(each.least for each in contenders if each.candidate is contender.candidate)
         if contender.state != "measured":
             continue
-        if contender.median > _FAR_BEHIND * best:
+        if contender.least > _FAR_BEHIND * best:
             contender.close("slower", "far behind at first")
             continue
         _open(contender)
@@ -158,7 +158,7 @@ def _reopened(contenders: Sequence[Contender]) -> list[Contender]:
 
 def _open(contender: Contender) -> None:
     """Opens a contender if its file fits into the memory that is free."""
-    free = this_machine().available_mb
+    free = available_mb()
     if free is not None and _MEMORY_FOR * contender.candidate.bytes > free * 1e6:
         contender.close("not tried", f"only {free} MB of memory are free")
     else:
