@@ -36,7 +36,7 @@ def write_static(
         VerificationError: the answers change more often than `request.max_drop` allows, even with all layers in float.
     """
     with TemporaryDirectory(dir=work.file.path.parent) as folder:
-        recipe, answers = with_pictures(blueprint, request.target, pictures, Path(folder), work.progress)
+        (recipe,), answers = with_pictures(blueprint, [request.target], pictures, Path(folder), work.progress)
     trials = _Trials(work, request, recipe, pictures, answers)
     count = fewest(len(trials.others), trials.attempt)
     if count is None:
