@@ -18,7 +18,7 @@ from vit_export.verify.choice import reference_for
 from vit_export.verify.comparison import Expected, ask_reference, verify
 from vit_export.write.blueprint import Blueprint
 from vit_export.write.graph import build_graph
-from vit_export.write.model_file import new_model_file
+from vit_export.write.model_file import new_model_files
 from vit_export.write.targets import float_lowering
 from vit_export.write.weights import finite_weights
 from vit_export.write.work import Work
@@ -64,7 +64,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
         rollout=request.rollout,
     )
     del prepared
-    with new_model_file(destination) as file:
+    with new_model_files([destination]) as (file,):
         work = Work(file=file, description=description, progress=progress)
         quantization = _write(work, request, blueprint, pictures)
         del blueprint  # frees PyTorch's weights before onnxruntime loads its own
