@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vit_export.errors import (
@@ -19,7 +20,7 @@ from vit_export.errors import (
 from vit_export.progress import Progress
 from vit_export.request import ExportRequest, PreprocessingOptions
 from vit_runtime import __version__
-from vit_runtime.artifact import Rollout
+from vit_runtime.artifact import Rollout, Target
 from vit_runtime.errors import MissingDependencyError, OutputFileError, UsageError, VitEdgeError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ __all__ = [
     "VitEdgeError",
     "__version__",
     "export",
+    "export_for",
 ]
 
 
@@ -60,6 +62,23 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
     from vit_export.exporter import export as run_export
 
     return run_export(request, progress)
+
+
+def export_for(request: ExportRequest, targets: Sequence[Target], progress: Progress | None = None) -> list[Exported]:
+    """Writes a verified artifact for each of some targets, in their order, which replace `request.target`.
+
+    They share one reading of the checkpoint, one set of PyTorch's answers, and one calibration. Each file is the same,
+    byte for byte, as `export` writes for its target. `request.output` is a folder if there are several.
+
+    Raises:
+        VitEdgeError: as for `export`. The files appear when all are verified; no new one is left after an error.
+    """
+    from vit_export.extra import require_export_extra
+
+    require_export_extra()
+    from vit_export.exporter import export_for as run_export
+
+    return run_export(request, targets, progress)
 
 
 def __getattr__(name: str) -> object:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from numbers import Real
+from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
 from vit_export.channels import Channels, three_numbers
@@ -32,12 +33,26 @@ def checked(request: ExportRequest) -> ExportRequest:
     Raises:
         UsageError: names the field that is wrong, or does not go with another.
     """
-    if not isinstance(request, ExportRequest):
-        raise UsageError("request", f"{_shown(request)} is no ExportRequest", "give ExportRequest(model='vit_b_16')")
+    _check_kind(request)
     request = _plain(request)
     _check_weights(request)
     _check_precision(request)
     return request
+
+
+def checked_for(request: ExportRequest, targets: Sequence[Target]) -> list[ExportRequest]:
+    """Checks a request for several targets, and gives one request for each, in their order.
+
+    Raises:
+        UsageError: a target is unknown or named twice, `checked` refuses one of them, or the output is one file.
+    """
+    _check_kind(request)
+    requests = [checked(replace(request, target=target)) for target in _targets("targets", targets)]
+    output = requests[0].output
+    if len(requests) > 1 and output is not None and Path(output).suffix == ".onnx":
+        remedy = "give a folder, which is a name that does not end in .onnx"
+        raise UsageError(option("output"), f"{_shown(output)} is one file, for {len(requests)} targets", remedy)
+    return requests
 
 
 def checked_rollout(head_fusion: object, discard_ratio: object) -> Rollout:
@@ -49,6 +64,11 @@ def checked_rollout(head_fusion: object, discard_ratio: object) -> Rollout:
     fusion = _choice("head_fusion", head_fusion, known=get_args(HeadFusion))
     ratio = _share("discard_ratio", discard_ratio, below=1, remedy="give a number from 0 to below 1")
     return Rollout(head_fusion=fusion, discard_ratio=ratio)
+
+
+def _check_kind(request: object) -> None:
+    if not isinstance(request, ExportRequest):
+        raise UsageError("request", f"{_shown(request)} is no ExportRequest", "give ExportRequest(model='vit_b_16')")
 
 
 def _plain(options: _Options) -> _Options:
@@ -76,7 +96,7 @@ def _check_precision(request: ExportRequest) -> None:
         raise UsageError(
             option("precision", "fp16"),
             "is not for the CPU: onnxruntime's half-precision kernels there are slow, and on some ARM builds wrong",
-            f"add {option('target', 'gpu')} or {option('target', 'portable')}, or take {option('precision', 'int8')}",
+            f"take {option('target', 'gpu')} or {option('target', 'portable')}, or {option('precision', 'int8')}",
         )
     if request.precision == "int8":
         _check_int8(request)
@@ -131,6 +151,16 @@ def _choice(name: str, value: object, *, known: tuple[str, ...]) -> Any:
     if not isinstance(value, str) or value not in known:
         raise UsageError(option(name), f"{_shown(value)} is unknown", f"choose one of {', '.join(known)}")
     return value
+
+
+def _targets(name: str, value: object) -> list[Target]:
+    if not isinstance(value, (tuple, list)) or not value:
+        raise UsageError(option(name), f"{_shown(value)} is no list of targets", "for example: ['cpu', 'openvino']")
+    targets = [_choice(name, target, known=get_args(Target)) for target in value]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise UsageError(option(name), f"names {target} twice", "name it once")
+    return targets
 
 
 def _flag(name: str, value: object) -> bool:

@@ -10,7 +10,7 @@ from typing import NoReturn, cast
 
 import typer
 
-from vit_export.checks import checked
+from vit_export.checks import checked_for
 from vit_export.extra import require_export_extra
 from vit_export.listing import list_published
 from vit_export.options import (
@@ -42,11 +42,12 @@ from vit_export.options import (
     parse_keep_float,
     parse_resize,
     parse_rollout,
+    parse_targets,
 )
 from vit_export.request import ExportRequest, PreprocessingOptions
 from vit_runtime import __version__
-from vit_runtime.artifact import Interpolation
-from vit_runtime.command_line.console import answer, note, note_lines, report_errors, set_up
+from vit_runtime.artifact import Interpolation, Target
+from vit_runtime.command_line.console import answer, report_errors, set_up
 from vit_runtime.errors import UsageError, option
 
 app = typer.Typer(name="vit-export", add_completion=False)
@@ -107,7 +108,6 @@ def export(
             preprocessing=preparation,
             rollout=parse_rollout(head_fusion, discard_ratio, attention=attention),
             precision=precision,
-            target=target,
             calibrate=calibrate,
             keep_float=parse_keep_float(keep_float),
             max_drop=max_drop,
@@ -115,41 +115,26 @@ def export(
             output=output,
             force=force,
         )
-        _run(checked(request))
+        targets = parse_targets(target)
+        checked_for(request, targets)  # before torch is imported
+        _run(request, targets)
 
 
-def _run(request: ExportRequest) -> None:
+def _run(request: ExportRequest, targets: list[Target]) -> None:
     # A polite kill cleans up exactly as Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
     require_export_extra()
     from vit_export.console_progress import ConsoleProgress
-    from vit_export.exporter import export as run_export
-    from vit_runtime.command_line.summary import (
-        describe_assumptions,
-        describe_quantization,
-        describe_source,
-        describe_verification,
-        table,
-    )
+    from vit_export.exporter import export_for
+    from vit_export.report import report
     from vit_runtime.devices.engine import silence_onnxruntime
 
     silence_onnxruntime()
     with ConsoleProgress() as progress:
-        exported = run_export(request, progress)
-    artifact = exported.artifact
-    rows = {
-        "weights": describe_source(artifact.source),
-        **describe_assumptions(artifact.assumptions),
-        **describe_verification(artifact.verification),
-    }
-    if artifact.quantization is not None:
-        rows |= describe_quantization(artifact, artifact.quantization, exported.bytes)
-    note_lines(table(rows))
-    if artifact.source.is_random:
-        note("warning: random weights: this model was never trained, and its answers mean nothing")
-    if artifact.external_data is not None:
-        note(f"Copy both files to the device: {exported.path.name} and {artifact.external_data.file}")
-    answer(exported.path)
+        exports = export_for(request, targets, progress)
+    report(exports)
+    for exported in exports:
+        answer(exported.path)
 
 
 def _interrupt(*_: object) -> NoReturn:

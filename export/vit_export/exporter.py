@@ -1,29 +1,34 @@
-"""An export from request to file: read, prepare, ask PyTorch, write, verify, publish."""
+"""An export from request to file: read, prepare, ask PyTorch, write, verify, publish.
+
+Several targets share what comes before the writing. All graphs are written before the first is verified, so that
+PyTorch's weights need not stay; files are published when all of them are verified.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vit_export.checks import checked
+from vit_export.checks import checked, checked_for
 from vit_export.destination import output_path
 from vit_export.errors import CheckpointError
 from vit_export.int8.calibration_pictures import CalibrationPictures, read_calibration
 from vit_export.int8.writing import write_dynamic, write_static
-from vit_export.progress import Progress, Silent
+from vit_export.progress import Named, Progress, Silent
 from vit_export.read.prepare import Prepared, read_and_prepare
 from vit_export.request import ExportRequest
 from vit_export.verify.choice import reference_for
 from vit_export.verify.comparison import Expected, ask_reference, verify
 from vit_export.write.blueprint import Blueprint
 from vit_export.write.graph import build_graph
-from vit_export.write.model_file import new_model_file
+from vit_export.write.model_file import new_model_files
 from vit_export.write.targets import float_lowering
 from vit_export.write.weights import finite_weights
 from vit_export.write.work import Work
 from vit_runtime import __version__
-from vit_runtime.artifact import FORMAT_VERSION, Artifact, Description, Output, Quantization, codec
+from vit_runtime.artifact import FORMAT_VERSION, Artifact, Description, Output, Quantization, Target, codec
 from vit_runtime.devices.engine import import_onnxruntime
 from vit_runtime.errors import one_line
 
@@ -47,12 +52,26 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
     Raises:
         VitEdgeError: one of `vit_export.errors` or `vit_runtime.errors`; no file is left then.
     """
-    progress = progress or Silent()
-    request = checked(request)
+    (exported,) = _export([checked(request)], progress or Silent())
+    return exported
+
+
+def export_for(request: ExportRequest, targets: Sequence[Target], progress: Progress | None = None) -> list[Exported]:
+    """Writes a verified artifact for each target, in the order of `targets`, which replace `request.target`.
+
+    Raises:
+        VitEdgeError: as for `export`; no file of any target is left then.
+    """
+    return _export(checked_for(request, targets), progress or Silent())
+
+
+def _export(requests: Sequence[ExportRequest], progress: Progress) -> list[Exported]:
+    """Writes an artifact for each request; they are checked, and differ in their target alone."""
+    request = requests[0]
     import_onnxruntime()  # needed at the end; if it is missing, say so before the work
-    destination = output_path(request)
+    destinations = [output_path(each) for each in requests]
     prepared = read_and_prepare(request, progress)
-    description = _description(prepared, request)
+    descriptions = [_description(prepared, each) for each in requests]
     pictures = None
     if request.calibrate is not None:
         pictures = read_calibration(request.calibrate, prepared.preprocessing, progress)
@@ -64,13 +83,21 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
         rollout=request.rollout,
     )
     del prepared
-    with new_model_file(destination) as file:
-        work = Work(file=file, description=description, progress=progress)
-        quantization = _write(work, request, blueprint, pictures)
+    with new_model_files(destinations) as files:
+        tells = [progress] if len(files) == 1 else [Named(file.path.name, progress) for file in files]
+        works = [
+            Work(file=file, description=description, progress=told)
+            for file, description, told in zip(files, descriptions, tells, strict=True)
+        ]
+        quantizations = _write(works, request, blueprint, pictures, progress)
         del blueprint  # frees PyTorch's weights before onnxruntime loads its own
-        artifact = _verified(work, expected, quantization)
-        file.write_metadata(artifact)
-    return Exported(path=destination, artifact=artifact)
+        artifacts = [
+            _verified(work, expected, quantization) for work, quantization in zip(works, quantizations, strict=True)
+        ]
+    return [
+        Exported(path=destination, artifact=artifact)
+        for destination, artifact in zip(destinations, artifacts, strict=True)
+    ]
 
 
 def _description(prepared: Prepared, request: ExportRequest) -> Description:
@@ -110,25 +137,32 @@ def _ask_reference(prepared: Prepared, request: ExportRequest, progress: Progres
 
 
 def _write(
-    work: Work, request: ExportRequest, blueprint: Blueprint, pictures: CalibrationPictures | None
-) -> Quantization | None:
-    """Writes the graph, and returns what the artifact says about its quantization; None in float."""
+    works: Sequence[Work],
+    request: ExportRequest,
+    blueprint: Blueprint,
+    pictures: CalibrationPictures | None,
+    progress: Progress,
+) -> Sequence[Quantization | None]:
+    """Writes the graphs, and returns what each artifact says about its quantization; None in float."""
     if pictures is not None:
-        return write_static(work, request, blueprint, pictures)
+        return write_static(works, request, blueprint, pictures, progress)
     if request.precision == "int8":
-        return write_dynamic(work, request, blueprint)
-    work.write(build_graph(blueprint, float_lowering(request.precision, request.target)))
-    return None
+        return [write_dynamic(work, request, blueprint) for work in works]
+    for work in works:
+        work.write(build_graph(blueprint, float_lowering(request.precision, work.description.target)))
+    return [None] * len(works)
 
 
 def _verified(work: Work, expected: Expected, quantization: Quantization | None) -> Artifact:
-    """Compares the written graph with PyTorch, and makes the artifact's document from the result."""
+    """Compares the written graph with PyTorch, and ends the file with the artifact's document, made from the result."""
     work.progress.stage("verifying against PyTorch")
     verification, self_test = verify(work.open(), expected)
-    return Artifact(
+    artifact = Artifact(
         **vars(work.description),
         quantization=quantization,
         external_data=work.file.external_data,
         verification=verification,
         self_test=self_test,
     )
+    work.file.write_metadata(artifact)
+    return artifact

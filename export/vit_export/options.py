@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 
@@ -77,9 +77,12 @@ MaxDropOption = Annotated[
     ),
 ]
 TargetOption = Annotated[
-    Target,
+    str,
     typer.Option(
-        help="What will run the file; gpu means CUDA, portable means TensorRT or CoreML.", rich_help_panel=_PRECISION
+        metavar=f"{'|'.join(get_args(Target))}[,...]",
+        help="What will run the file; gpu means CUDA, portable means TensorRT or CoreML. Several, as in cpu,openvino, "
+        "give a file each from one run.",
+        rich_help_panel=_PRECISION,
     ),
 ]
 AttentionOption = Annotated[
@@ -108,7 +111,7 @@ OutputOption = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Where to write: a file ending in .onnx, or a folder.",
+        help="Where to write: a file ending in .onnx, or a folder; for several targets a folder.",
         show_default="models/<model>[.int8|.fp16].onnx",
     ),
 ]
@@ -170,3 +173,8 @@ def parse_keep_float(text: str) -> int | tuple[str, ...]:
     if re.fullmatch("-?[0-9]+", text.strip()):
         return int(text)
     return tuple(part.strip() for part in text.split(","))
+
+
+def parse_targets(text: str) -> list[Target]:
+    """Reads targets separated by commas; `vit_export.checks` checks them."""
+    return cast("list[Target]", [part.strip() for part in text.split(",")])

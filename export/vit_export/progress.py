@@ -29,3 +29,23 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Ignored."""
+
+
+class Named:
+    """Puts a file's name in front of what is told, where an export writes several."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self._name = name
+        self._progress = progress
+
+    def stage(self, description: str, total: int | None = None) -> None:
+        """Begins a stage of this file."""
+        self._progress.stage(f"{self._name}: {description}", total)
+
+    def advance(self, amount: int) -> None:
+        """Counts `amount` more of the stage's work as done."""
+        self._progress.advance(amount)
+
+    def note(self, text: str) -> None:
+        """Tells the user something about this file."""
+        self._progress.note(f"{self._name}: {text}")

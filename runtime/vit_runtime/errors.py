@@ -37,6 +37,7 @@ _SPELLED_OTHERWISE: Final = {
     "images": "IMAGES",
     "model": "MODEL",
     "rollout": "--attention",
+    "targets": "--target",
     "top_k": "--top",
 }
 """Options of the command line that are not simply the parameter's name with dashes, by parameter."""

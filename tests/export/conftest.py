@@ -220,6 +220,22 @@ def pictures(calibration_folder, int8_artifacts) -> np.ndarray:
     return np.concatenate([pixels, pixels[:, ::-1, ::-1]])
 
 
+@pytest.fixture(scope="module")
+def undecided(three_blocks, reference, pictures, tmp_path_factory) -> str:
+    """A model whose head hardly tells two classes apart: int8 changes answers that a coin might have decided."""
+    state = load_file(three_blocks)
+    embedding = reference(pictures[:12])[1].astype(np.float64)
+    directions = np.linalg.svd(embedding - embedding.mean(axis=0))[2]
+    # Along the last direction all embeddings are alike, so that only int8's errors decide; the first parts them a bit.
+    direction = directions[-1] + 0.003 * directions[0]
+    state["heads.head.weight"].zero_()
+    state["heads.head.weight"][1] = torch.tensor(direction)
+    state["heads.head.bias"][:] = torch.tensor([0, -np.median(embedding @ direction), *[-10] * 5])
+    path = tmp_path_factory.mktemp("undecided") / "undecided.safetensors"
+    save_file(state, path)
+    return str(path)
+
+
 @pytest.fixture
 def export_int8(three_blocks, calibration_folder, folder):
     """`export_int8(**options)`: a static int8 export of `three_blocks`; `calibrate=None` is dynamic."""

@@ -9,9 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vit_export.int8.equalise import EqualisedWeights
 from vit_export.int8.float_graph import FloatGraph
-from vit_export.int8.quantizer import Quantizer
+from vit_export.int8.quantizer import ActivationRounding
 from vit_export.int8.rounding import Range
 from vit_export.progress import Silent
 from vit_export.read.picture_preparation import imagenet_preset
@@ -114,7 +113,7 @@ def test_peaks_are_the_largest_sizes_of_each_channel(place, float_model, seen, r
 @pytest.mark.parametrize(
     ("largest", "narrowed"), [(3.0, False), (30.0, True)], ids=["an even spread", "one value ten times as large"]
 )
-def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narrowed, state, float_model):
+def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narrowed, float_model):
     def simulate(ranges):
         def on_a_grid(x, values):
             step = ranges[x.site].high / 255
@@ -122,12 +121,10 @@ def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narr
 
         return on_a_grid
 
-    equalised = EqualisedWeights(finite_weights(state, "weights"))
-    quantizer = Quantizer(equalised, float_model.layers, simulate, constant_scales=True)
+    rounding = ActivationRounding(simulate=simulate, constant_scales=True)
     samples = np.random.default_rng(0).uniform(0, 3, (4000, 256)).astype(np.float32)
     samples[0, 0] = largest
     (site,) = [layer.input for layer in float_model.layers if layer.input.site == "encoder/1/mlp/gelu"]
-    quantizer.result.ranges[site.site] = Range(low=-0.17, high=largest)
-    part = quantizer._least_loss(site, samples)
+    part = rounding.range_of(site, Range(low=-0.17, high=largest), samples)
     assert part.low == -0.17
     assert (part.high < largest) == narrowed

@@ -7,8 +7,6 @@ import re
 import numpy as np
 import onnx
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
@@ -107,22 +105,6 @@ def test_the_command_line_takes_names_and_numbers(three_blocks, calibration_fold
 
 
 # A limit for changed answers.
-
-
-@pytest.fixture(scope="module")
-def undecided(three_blocks, reference, pictures, tmp_path_factory) -> str:
-    """A model whose head hardly tells two classes apart: int8 changes answers that a coin might have decided."""
-    state = load_file(three_blocks)
-    embedding = reference(pictures[:12])[1].astype(np.float64)
-    directions = np.linalg.svd(embedding - embedding.mean(axis=0))[2]
-    # Along the last direction all embeddings are alike, so that only int8's errors decide; the first parts them a bit.
-    direction = directions[-1] + 0.003 * directions[0]
-    state["heads.head.weight"].zero_()
-    state["heads.head.weight"][1] = torch.tensor(direction)
-    state["heads.head.bias"][:] = torch.tensor([0, -np.median(embedding @ direction), *[-10] * 5])
-    path = tmp_path_factory.mktemp("undecided") / "undecided.safetensors"
-    save_file(state, path)
-    return str(path)
 
 
 def test_no_changed_answers_are_reached_by_keeping_layers_float(undecided, export_int8, calibration_folder, folder):

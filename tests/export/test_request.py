@@ -178,7 +178,7 @@ def test_what_a_field_can_take_comes_out_in_plain_values(name, value):
         ({"seed": 1}, "seed: is for random weights; add weights='random'"),
         ({"seed": 0, "weights": "IMAGENET1K_V1"}, "seed: is for random weights"),
         ({"weights": "random", "checkpoint": "x.pth"}, "weights: does not go with checkpoint"),
-        ({"precision": "fp16"}, "precision='fp16': is not for the CPU: .*; add target='gpu' or target='portable', or"),
+        ({"precision": "fp16"}, "precision='fp16': is not for the CPU: .*; take target='gpu' or target='portable', or"),
         ({"precision": "int8", "target": "gpu"}, "precision='int8': is not for target='gpu': .*precision='fp16'"),
         ({"precision": "int8", "target": "portable"}, "target='portable': takes static int8 only; add calibrate"),
         ({"precision": "int8", "max_drop": 1}, "max_drop: is measured on calibration pictures; add calibrate"),

@@ -20,7 +20,7 @@ from vit_export.errors import CheckpointError
 from vit_export.write.blueprint import Blueprint
 from vit_export.write.builder import IR_VERSION, OPSET
 from vit_export.write.graph import build_graph
-from vit_export.write.model_file import PROTOBUF_LIMIT, ModelFile, new_model_file
+from vit_export.write.model_file import PROTOBUF_LIMIT, ModelFile, new_model_files
 from vit_export.write.weights import finite_weights
 from vit_runtime.artifact import METADATA_KEY, read_artifact
 from vit_runtime.artifact.digest import DIGEST_KEY
@@ -149,7 +149,7 @@ def test_a_missing_or_cut_weights_file_is_refused(with_external_data):
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), OSError(5, "Input/output error")])
 def test_nothing_is_left_of_a_file_that_was_not_finished(error, graph, folder, files_in):
     def write_and_fail() -> None:
-        with new_model_file(folder / "out.onnx") as file:
+        with new_model_files([folder / "out.onnx"]) as (file,):
             file.write_graph(graph, written=lambda _bytes: None, limit=SMALLEST_LIMIT)
             assert len(files_in(folder)) == 2
             raise error

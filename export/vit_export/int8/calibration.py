@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from vit_export.int8.cpu import WeightRounder
 from vit_export.int8.equalise import EqualisedWeights, Spread
 from vit_export.int8.float_graph import FloatAnswers, FloatGraph
 from vit_export.int8.natural_pictures import noise_pictures, patch_moment
-from vit_export.int8.quantizer import Quantizer, block_spreads
+from vit_export.int8.quantizer import ActivationRounding, Calibrated, Quantizer, block_spreads
 from vit_export.int8.recipe import LOWERINGS, Int8Recipe
 from vit_export.int8.rounding import QuantizedWeight, SecondMoment, round_to_nearest
 from vit_export.progress import Progress
@@ -48,19 +49,16 @@ def without_pictures(blueprint: Blueprint, folder: Path, progress: Progress) -> 
 
 
 def with_pictures(
-    blueprint: Blueprint, target: Target, pictures: CalibrationPictures, folder: Path, progress: Progress
-) -> tuple[Int8Recipe, FloatAnswers]:
-    """Makes a calibrated recipe, and the float32 graph's answers for the pictures; `folder` is for temporary files."""
+    blueprint: Blueprint, targets: Sequence[Target], pictures: CalibrationPictures, folder: Path, progress: Progress
+) -> tuple[list[Int8Recipe], FloatAnswers]:
+    """Makes a calibrated recipe for each target, and the float32 graph's answers for the pictures.
+
+    The pictures pass once for all targets; `folder` is for temporary files.
+    """
     equalised = EqualisedWeights(blueprint.weights)
     blueprint = replace(blueprint, weights=equalised)
     float_graph = FloatGraph(folder, blueprint)  # written before anything is equalised
-    lowering = LOWERINGS[target]
-    quantizer = Quantizer(
-        equalised,
-        float_graph.layers,
-        lambda ranges: lowering(_nearest, ranges).simulate,
-        constant_scales=lowering.constant_scales,
-    )
+    quantizer = Quantizer(equalised, float_graph.layers, [_rounding_for(target) for target in targets])
     answers = FloatAnswers()
     groups = list(float_graph.groups())
     for number, group in enumerate(groups, start=1):
@@ -70,16 +68,29 @@ def with_pictures(
         count = quantizer.layers_behind(observed)
         progress.stage(f"rounding {count} layers{part}", total=count)
         quantizer.take(observed, progress.advance)
-    rounded = quantizer.result.weights
-    recipe = Int8Recipe(
-        blueprint=blueprint,
-        target=target,
-        rounder=lambda path, _layer: rounded[path],
-        layers=float_graph.int8_layers,
-        float32_bytes=float_graph.float32_bytes,
-        calibrated=quantizer.result,
+    recipes = [
+        Int8Recipe(
+            blueprint=blueprint,
+            target=target,
+            rounder=_rounded_before(calibrated),
+            layers=float_graph.int8_layers,
+            float32_bytes=float_graph.float32_bytes,
+            calibrated=calibrated,
+        )
+        for target, calibrated in zip(targets, quantizer.results, strict=True)
+    ]
+    return recipes, answers
+
+
+def _rounding_for(target: Target) -> ActivationRounding:
+    lowering = LOWERINGS[target]
+    return ActivationRounding(
+        simulate=lambda ranges: lowering(_nearest, ranges).simulate, constant_scales=lowering.constant_scales
     )
-    return recipe, answers
+
+
+def _rounded_before(calibrated: Calibrated) -> WeightRounder:
+    return lambda path, _layer: calibrated.weights[path]
 
 
 def _nearest(path: str, layer: Linear) -> QuantizedWeight:  # noqa: ARG001 - a `WeightRounder`

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,7 +27,7 @@ Simulate = Callable[[Activation, FloatArray], FloatArray]
 
 @dataclass(kw_only=True)
 class Calibrated:
-    """What calibration found out; a static int8 graph is written with it."""
+    """What calibration found out for one target; its static int8 graph is written with it."""
 
     ranges: dict[str, Range] = field(default_factory=dict)
     """Ranges of the equalised activations, by site."""
@@ -37,29 +37,48 @@ class Calibrated:
     """Signal to quantization noise of each linear layer's output in dB, by its path."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ActivationRounding:
+    """How a target rounds activations, as calibration tries it out."""
+
+    simulate: Callable[[Mapping[str, Range]], Simulate]
+    """Is given ranges of activations by site."""
+    constant_scales: bool
+    """Whether one scale serves all rows, even those of GELU's output."""
+
+    def range_of(self, x: Activation, seen: Range, samples: FloatArray) -> Range:
+        """Gives the range that an activation's steps should cover: what was seen, but for GELU's output a part of it.
+
+        The part is the one that rounds samples (rows, width) with the least squared error. GELU's largest values are
+        few. If one constant scale has to serve all rows, cutting them off can cost less than coarse steps for all other
+        values. In other places cutting off is ruinous (docs/log.md).
+        """
+        if not self.constant_scales or x.kind != "gelu":
+            return seen
+
+        def loss(part: Range) -> float:
+            return float(np.square(self.simulate({x.site: part})(x, samples) - samples, dtype=np.float64).sum())
+
+        return min((Range(low=seen.low, high=share * seen.high) for share in _SHARES), key=loss)
+
+
 class Quantizer:
-    """Quantizes a model a few blocks at a time, from what a `FloatGraph` has observed of them."""
+    """Quantizes a model a few blocks at a time, from what a `FloatGraph` has observed of them.
+
+    One pass serves several targets. Their weights are the same; ranges and losses are each target's own.
+    """
 
     def __init__(
-        self,
-        equalised: EqualisedWeights,
-        layers: Iterable[PlacedLinear],
-        simulate: Callable[[Mapping[str, Range]], Simulate],
-        *,
-        constant_scales: bool,
+        self, equalised: EqualisedWeights, layers: Iterable[PlacedLinear], roundings: Sequence[ActivationRounding]
     ) -> None:
-        """Takes the model's layers, recorded on weights that are not equalised yet, and how a target quantizes.
-
-        `simulate` is given ranges of activations by site. With `constant_scales` the target has one scale for all rows,
-        even for GELU's output.
-        """
+        """Takes the model's layers, recorded on weights that are not equalised yet, and how each target rounds."""
         self._equalised = equalised
         self._layers: dict[str, list[PlacedLinear]] = {}
         for layer in layers:
             self._layers.setdefault(layer.input.site, []).append(layer)
-        self._simulate = simulate
-        self._constant_scales = constant_scales
-        self.result = Calibrated()
+        self._roundings = roundings
+        self.results = [Calibrated() for _ in roundings]
+        """What was found out for each target, in the order of `roundings`."""
 
     def layers_behind(self, sites: Iterable[str]) -> int:
         """Counts the layers that read what comes into these places."""
@@ -69,36 +88,23 @@ class Quantizer:
         """Quantizes the layers that read the observed places; frees the observations, and calls `advance` per layer."""
         spreads = block_spreads(observed, lambda site: Spread.of_range(observed[site].low, observed[site].high))
         self._equalised.equalise(spreads)
+        targets = list(zip(self._roundings, self.results, strict=True))
         for site in list(observed):
             seen = observed.pop(site)  # freed one by one: the second moments are large
-            spread = _spread_of(site, spreads)
-            self.result.ranges[site] = _range(seen, spread)
+            spread, layers = _spread_of(site, spreads), self._layers[site]
             moment = SecondMoment(_equalised_moment(seen, spread))
             samples = np.concatenate([(sample - spread.shift) / spread.scale for sample in seen.samples])
-            layers = self._layers[site]
-            if self._constant_scales and layers[0].input.kind == "gelu":
-                self.result.ranges[site] = self._least_loss(layers[0].input, samples)
-            simulate = self._simulate(self.result.ranges)
+            for rounding, result in targets:
+                result.ranges[site] = rounding.range_of(layers[0].input, _range(seen, spread), samples)
             for layer in layers:
                 weight = layer.layer.weight()
                 rounded = moment.round(weight)
-                self.result.weights[layer.path] = rounded
-                noisy = simulate(layer.input, samples)
-                self.result.sqnr[layer.path] = _sqnr(samples @ weight.T, noisy @ rounded.dequantized().T)
+                signal, used = samples @ weight.T, rounded.dequantized().T
+                for rounding, result in targets:
+                    result.weights[layer.path] = rounded
+                    noisy = rounding.simulate(result.ranges)(layer.input, samples)
+                    result.sqnr[layer.path] = _sqnr(signal, noisy @ used)
                 advance(1)
-
-    def _least_loss(self, x: Activation, samples: FloatArray) -> Range:
-        """Finds the part of GELU's range that quantizes samples (rows, width) with the least squared error.
-
-        GELU's largest values are few. If one constant scale has to serve all rows, cutting them off can cost less than
-        coarse steps for all other values. In other places cutting off is ruinous (docs/log.md).
-        """
-        seen = self.result.ranges[x.site]
-
-        def loss(part: Range) -> float:
-            return float(np.square(self._simulate({x.site: part})(x, samples) - samples, dtype=np.float64).sum())
-
-        return min((Range(low=seen.low, high=share * seen.high) for share in _SHARES), key=loss)
 
 
 def block_spreads(sites: Iterable[str], spread: Callable[[str], Spread]) -> dict[str, BlockSpread]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from vit_export.int8.calibration_pictures import CalibrationPictures
 from vit_export.int8.float_graph import FloatAnswers
 from vit_export.int8.float_layers import fewest
 from vit_export.int8.recipe import Int8Recipe
+from vit_export.progress import Progress
 from vit_export.request import ExportRequest
 from vit_export.write.blueprint import Blueprint
 from vit_export.write.work import Work
@@ -28,20 +30,30 @@ def write_dynamic(work: Work, request: ExportRequest, blueprint: Blueprint) -> Q
 
 
 def write_static(
-    work: Work, request: ExportRequest, blueprint: Blueprint, pictures: CalibrationPictures
-) -> Quantization:
-    """Writes a calibrated graph, and returns what the artifact says about it.
+    works: Sequence[Work],
+    request: ExportRequest,
+    blueprint: Blueprint,
+    pictures: CalibrationPictures,
+    progress: Progress,
+) -> list[Quantization]:
+    """Writes a calibrated graph for each target, and returns what their artifacts say about it.
 
     Raises:
         VerificationError: the answers change more often than `request.max_drop` allows, even with all layers in float.
     """
-    with TemporaryDirectory(dir=work.file.path.parent) as folder:
-        recipe, answers = with_pictures(blueprint, request.target, pictures, Path(folder), work.progress)
-    trials = _Trials(work, request, recipe, pictures, answers)
+    with TemporaryDirectory(dir=works[0].file.path.parent) as folder:
+        targets = [work.description.target for work in works]
+        recipes, answers = with_pictures(blueprint, targets, pictures, Path(folder), progress)
+    trials = (_Trials(work, request, recipe, pictures, answers) for work, recipe in zip(works, recipes, strict=True))
+    return [_with_fewest_float_layers(each) for each in trials]
+
+
+def _with_fewest_float_layers(trials: _Trials) -> Quantization:
     count = fewest(len(trials.others), trials.attempt)
     if count is None:
-        model = work.description.model
-        raise VerificationError(model, "changes its answers even with all layers in float", "export it in fp32")
+        described = trials.work.description
+        what = "changes its answers even with all layers in float"
+        raise VerificationError(f"{described.model} for {described.target}", what, "export it in fp32")
     if count != trials.last:
         trials.attempt(count)  # the file still holds the graph of another count
     return trials.found[count]
@@ -58,7 +70,7 @@ class _Trials:
         pictures: CalibrationPictures,
         answers: FloatAnswers,
     ) -> None:
-        self._work = work
+        self.work = work
         self._most_percent = request.max_drop
         self._recipe = recipe
         self._pictures = pictures
@@ -72,7 +84,7 @@ class _Trials:
 
     def attempt(self, count: int) -> bool:
         """Writes the file with `count` more layers in float, and says whether its answers change seldom enough."""
-        work, calibration = self._work, self._pictures.facts
+        work, calibration = self.work, self._pictures.facts
         more = self.others[:count]
         kept = tuple(layer for layer in self._recipe.layers if layer in self._asked or layer in more)
         work.write(self._recipe.graph(kept))

@@ -116,7 +116,7 @@ def verify(graph: Graph, expected: Expected) -> tuple[Verification, SelfTest]:
     if not passed(result):
         differences = ", ".join(map(_describe, checks))
         raise VerificationError(
-            description.model,
+            f"{description.model} for {description.target}",
             f"differs from PyTorch: {differences}, "
             f"preparation of {result.pictures - same_pixels} of {result.pictures} pictures",
             _REMEDIES[description.precision].format(option("keep_float")),

@@ -9,8 +9,8 @@ weights again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -146,23 +146,44 @@ class _Tensor:
 
 
 @contextmanager
-def new_model_file(destination: Path) -> Iterator[ModelFile]:
-    """Opens a file that appears at `destination` if the block ends well, and leaves nothing if it fails.
+def new_model_files(destinations: Sequence[Path]) -> Iterator[list[ModelFile]]:
+    """Opens files that appear at their destinations, all of them, if the block ends well; if it fails, none does.
 
     Raises:
-        OutputFileError: the destination cannot be written, or the disk is full.
+        OutputFileError: a destination cannot be written, or the disk is full.
     """
-    with blame(destination, _remedy()):
-        destination.parent.mkdir(parents=True, exist_ok=True)
-    with staging_folder(destination, _remedy()) as folder:
-        file = ModelFile(folder, destination.name, destination)
-        yield file
-        with blame(destination, _remedy()):
-            _publish(file, destination)
+    with ExitStack() as stack:
+        files: list[ModelFile] = []
+        for destination in destinations:
+            with blame(destination, _remedy()):
+                destination.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(staging_folder(destination, _remedy()))
+            files.append(ModelFile(folder, destination.name, destination))
+        yield files
+        _publish_all(files, destinations)
 
 
 def _remedy() -> str:
     return f"choose another {option('output')}"
+
+
+def _publish_all(files: Sequence[ModelFile], destinations: Sequence[Path]) -> None:
+    """Moves finished files to their places; if one cannot be moved, those that are new are deleted again.
+
+    A file that has replaced another one stays: it is as complete and as verified as the others.
+    """
+    new: list[Path] = []
+    try:
+        for file, destination in zip(files, destinations, strict=True):
+            if not destination.exists():
+                new.append(destination)
+            with blame(destination, _remedy()):
+                _publish(file, destination)
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+            path.with_name(f"{path.name}.data").unlink(missing_ok=True)
+        raise
 
 
 def _publish(file: ModelFile, destination: Path) -> None:
