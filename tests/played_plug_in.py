@@ -41,6 +41,8 @@ class PlugIn:
     """Whether it lies about pictures alone, and not about the small product by which a device is tried."""
     crashes_with: int = 0
     """The signal by which a run of a whole model ends the process."""
+    fails_after_compiling: bool = False
+    """Whether a session cannot be made although its engine was kept."""
     registered: list[tuple[str, str]] = field(default_factory=list)
     asked: dict[str, str] | None = None
     """Options of the last session."""
@@ -132,6 +134,8 @@ def _compile(played: PlugIn) -> None:
         played.compiled += 1
         if blob is not None:
             blob.write_bytes(b"engine")
+    if played.fails_after_compiling:
+        raise RuntimeError("no memory left")
 
 
 def play_again() -> None:

@@ -23,16 +23,18 @@ from vit_runtime.command_line.options import (
     NoProfileOption,
     ProviderOption,
     ThreadsOption,
+    parse_provider,
 )
 from vit_runtime.command_line.places import check_vector_file, overlay_paths
 from vit_runtime.command_line.running import Choice, Failures, answers_of, embeddings_of, load_model
 from vit_runtime.command_line.summary import describe
 from vit_runtime.devices.engine import silence_onnxruntime
+from vit_runtime.devices.providers import Provider
 from vit_runtime.errors import EXIT_VERIFICATION, ImageError, UsageError
 from vit_runtime.heatmap import save_overlay
 from vit_runtime.many import DEFAULT_BATCH_SIZE
 from vit_runtime.pictures.finding import find_pictures
-from vit_runtime.tuning.profile import Purpose
+from vit_runtime.tuning.setting import Purpose
 
 app = typer.Typer(
     name="vit-run",
@@ -236,6 +238,12 @@ def tune(
     purpose: Annotated[
         Purpose, typer.Option("--for", help="What is to be fast: one picture's answer, or many pictures a second.")
     ] = "latency",
+    provider: Annotated[
+        Provider,
+        typer.Option(
+            "--provider", parser=parse_provider, metavar="NAME", help="Try this execution provider and no other."
+        ),
+    ] = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Find the provider and the threads that are fastest here, and remember them for all commands."""
@@ -243,7 +251,7 @@ def tune(
 
     with report_errors():
         silence_onnxruntime()
-        run_tune(models, seconds, purpose, as_json=as_json)
+        run_tune(models, seconds, purpose, provider, as_json=as_json)
 
 
 @app.command()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, cast
 
-from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.checking import check
 from vit_runtime.devices.listing import Device, list_devices
 from vit_runtime.devices.machine import Machine, resident_mb, this_machine
@@ -19,7 +18,7 @@ from vit_runtime.selftest import SelfTestResult
 from vit_runtime.suitability import suits
 from vit_runtime.timing import Latency, time_runs
 from vit_runtime.tuning.contender import Candidate, Contender
-from vit_runtime.tuning.profile import Setting
+from vit_runtime.tuning.setting import Setting
 
 _SECONDS: Final = 2.0
 """How long the chosen provider is timed."""
@@ -49,6 +48,8 @@ class Diagnosis:
     result: SelfTestResult
     provider: str
     """onnxruntime's name of the chosen provider."""
+    choice: Provider
+    """The same as users name it, with the kind of device."""
     threads: int | None
     note: str
     """What loading had to say."""
@@ -75,6 +76,7 @@ def diagnose(model: ViT) -> Diagnosis:
         versions=_versions(),
         result=result,
         provider=model.provider,
+        choice=model.choice,
         threads=model.threads,
         note=model.note,
         placement=model.placement(),
@@ -85,16 +87,15 @@ def diagnose(model: ViT) -> Diagnosis:
 
 
 def try_others(model: ViT, tell: Callable[[str], None] = lambda _: None) -> Iterator[Other]:
-    """Tries the file on every other provider that is installed, each in a process of its own.
+    """Tries the file on every other device of the providers that are installed, each in a process of its own.
 
     Args:
         model: the loaded model; it may be closed.
         tell: is called with the name of each provider that is tried.
     """
-    candidate = Candidate(path=model.path, artifact=model.artifact, digest=stored_digest(model.path), bytes=0)
+    candidate = Candidate.at(model.path)
     for device in list_devices():
-        record = EXECUTION_PROVIDERS[device.provider.partition(":")[0]]
-        if record.full_name == model.provider or not device.is_installed:
+        if device.provider == model.choice or not device.is_installed:
             continue
         if problem := _no_try(model, device):
             yield Other(provider=device.provider, problem=problem, latency=None)

@@ -30,6 +30,8 @@ class Graph:
     def __init__(self, description: Description, opened: OpenedSession) -> None:
         self.description = description
         self.provider = opened.provider
+        self.choice = opened.choice
+        """What to give as `provider` to get the same: "openvino:gpu"."""
         self.threads = opened.threads
         self.note = opened.note
         self._session: ort.InferenceSession | None = opened.session

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from vit_runtime.artifact import Artifact, as_path, read_artifact
 from vit_runtime.artifact.digest import check_digest, stored_digest
 from vit_runtime.artifact.signature import check_signature
 from vit_runtime.devices.engines import Engines, engines_of
-from vit_runtime.devices.providers import Provider, parse
+from vit_runtime.devices.providers import CPU_PROVIDER, Provider
 from vit_runtime.devices.session import Auto, OpenedSession, Overrides, open_session
+from vit_runtime.errors import ProviderError
 from vit_runtime.graph import Graph
 from vit_runtime.model import ViT
 from vit_runtime.selftest import problem
@@ -66,36 +68,57 @@ def load(
     found = Found(profile=None, note="")
     if use_profile and provider == "auto" and threads is None and device is None and not provider_options:
         found = find_profile(path, digest)
+    overrides = Overrides(device=device, provider_options=provider_options, session_options=session_options)
+    engines = Engines(folder=engines_of(digest), image_hw=artifact.preprocessing.crop_hw)
+    opened, tuned, notes = None, "", [found.note]
+    if found.profile is not None:
+        try:
+            opened = _open_profile(path, artifact, found.profile, overrides, engines)
+            tuned = _tuned(found.profile)
+        except ProviderError as error:
+            taken = found.profile.setting.provider
+            notes.append(f"{taken} is not used, although vit-run tune found it fastest: {error.what}")
+    if opened is None:
+        opened = open_session(
+            path,
+            provider=provider,
+            threads=threads,
+            precision=artifact.precision,
+            overrides=overrides,
+            auto=Auto(first=preferred(artifact), judge=lambda it: problem(Graph(artifact, it), artifact.self_test)),
+            engines=engines,
+        )
+    check_signature(opened.session, artifact, path)
+    unsuitable = "" if tuned else unfit(artifact, opened.provider)
+    told = filter(None, (tuned, *notes, opened.note, unsuitable))
+    return ViT(artifact, replace(opened, note="; ".join(told)), path)
+
+
+def _open_profile(
+    path: Path, artifact: Artifact, profile: Profile, overrides: Overrides, engines: Engines
+) -> OpenedSession:
+    """Opens a file in the setting of its profile; a provider other than the CPU has to pass the self-test.
+
+    Raises:
+        ProviderError: the provider cannot run the file here, or computes it wrongly.
+    """
+    setting = profile.setting
+    check_suits(artifact, setting.provider)
     opened = open_session(
         path,
-        provider=provider,
-        threads=found.profile.setting.threads if found.profile else threads,
+        provider=setting.provider,
+        threads=setting.threads,
         precision=artifact.precision,
-        overrides=Overrides(device=device, provider_options=provider_options, session_options=session_options),
-        auto=_auto(artifact, found.profile),
-        engines=Engines(folder=engines_of(digest), image_hw=artifact.preprocessing.crop_hw),
+        overrides=overrides,
+        engines=engines,
     )
-    check_signature(opened.session, artifact, path)
-    tuned = _tuned(found.profile, opened) if found.profile else ""
-    unsuitable = "" if tuned else unfit(artifact, opened.provider)
-    notes = filter(None, (tuned, found.note, opened.note, unsuitable))
-    return ViT(artifact, replace(opened, note="; ".join(notes)), path)
+    if opened.provider != CPU_PROVIDER and (wrong := problem(Graph(artifact, opened), artifact.self_test)):
+        raise ProviderError(f"provider '{setting.provider}'", wrong)
+    return opened
 
 
-def _auto(artifact: Artifact, profile: Profile | None) -> Auto:
-    """What "auto" tries: the profile's provider first, if there is one, and each only if it passes the self-test."""
-    first = preferred(artifact)
-    if profile is not None:
-        tuned = profile.setting.provider
-        first = () if tuned == "cpu" else (tuned, *(each for each in first if each != tuned))
-    return Auto(first=first, judge=lambda opened: problem(Graph(artifact, opened), artifact.self_test))
-
-
-def _tuned(profile: Profile, opened: OpenedSession) -> str:
-    """Says that a profile was heeded, and which file is faster; empty where its provider could not be taken."""
-    record, _ = parse(profile.setting.provider)
-    if opened.provider != record.full_name:
-        return ""
+def _tuned(profile: Profile) -> str:
+    """Says that a profile was heeded, and which file is faster."""
     taken = f"as vit-run tune found fastest on {profile.date}"
     if profile.faster_file is None or profile.faster_times < _WORTH_A_WORD:
         return taken

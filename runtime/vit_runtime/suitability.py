@@ -11,7 +11,7 @@ from vit_runtime.errors import ProviderError, option
 _OF_TENSORRT: Final = (
     "this file is for TensorRT; here, on x86 processors, one exported with {} is faster, and with OpenVINO {}"
 )
-_OF_OPENVINO: Final = "this file is for OpenVINO, which vit-edge[openvino] brings"
+_OF_OPENVINO: Final = "this file is for OpenVINO (vit-edge[openvino])"
 _FP16_ON_CPU: Final = (
     "this file is fp16, for a GPU; on the CPU onnxruntime computes it slowly, on some ARM builds wrongly: see that its "
     "self-test passes (vit-run check), or export it in fp32 or int8"

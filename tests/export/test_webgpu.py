@@ -1,7 +1,6 @@
-"""What onnxruntime's WebGPU plug-in says of our files; skipped where the plug-in is not installed.
+"""Which nodes of our files onnxruntime's WebGPU plug-in would take, by a session that only compiles.
 
-With a GPU the files run there and answer their self-test. Without one a session that only compiles, on the plug-in's
-virtual device, says which nodes it would take.
+It needs no GPU, but the plug-in, and a version of it that does not abort over its own virtual device.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def test_a_file_for_a_provider_that_is_not_here_says_so(
     monkeypatch.setattr("vit_runtime.devices.engine.is_installed", lambda _: False)
     model = vit.load(for_openvino)
     assert model.provider == CPU_PROVIDER
-    assert model.note == "this file is for OpenVINO, which vit-edge[openvino] brings"
+    assert model.note == "this file is for OpenVINO (vit-edge[openvino])"
     assert len(model.classify(picture)) == 5
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +21,9 @@ import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.devices.cache_folder import CACHE_VARIABLE
-from vit_runtime.tuning.profile import Setting, keep_profile, new_profile
+from vit_runtime.devices.threads import default_threads
+from vit_runtime.tuning.profile import keep_profile, new_profile
+from vit_runtime.tuning.setting import Setting
 
 Run = Callable[..., Any]
 Edit = Callable[..., Path]
@@ -43,7 +47,7 @@ def dynamic_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFac
 def profiled(path: Path, provider: str, threads: int | None, **changes: Any) -> Path:
     """Keeps a profile as `tune` would, but for `changes`; gives its path."""
     setting = Setting(provider=provider, threads=threads)
-    profile = new_profile(path, stored_digest(path), "latency", setting, 1.5, date="2026-11-29")
+    profile = new_profile(path, stored_digest(path), setting, 1.5, date="2026-11-29")
     return keep_profile(replace(profile, **changes))
 
 
@@ -67,7 +71,7 @@ def test_files_and_settings_are_compared_and_the_best_is_kept(
     assert "best: " in result.stderr
     kept = sorted(own_cache.rglob("*.json"))
     digests = sorted(stored_digest(path) for path in (tiny_artifact, dynamic_artifact))
-    assert [path.name for path in kept] == [f"{digest[:32]}.latency.json" for digest in digests]
+    assert [path.name for path in kept] == [f"{digest[:32]}.json" for digest in digests]
 
     told = vit_run("classify", tiny_artifact, photo, "--top", 1)
     assert "as vit-run tune found fastest on " in told.stderr
@@ -88,15 +92,34 @@ def test_as_json_each_line_is_a_setting(vit_run: Run, tiny_artifact: Path, own_c
 
 
 def test_for_throughput_several_runs_at_a_time_are_tried(
-    vit_run: Run, tiny_artifact: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, photo: Path
+    vit_run: Run, tiny_artifact: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("vit_runtime.tuning.settings.default_threads", lambda: 2)
+    monkeypatch.setattr("vit_runtime.tuning.trials.default_threads", lambda: 2)
     result = vit_run("tune", tiny_artifact, "--seconds", 0.1, "--for", "throughput", "--json")
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert {(line["threads"], line["runs"], line["batch"]) for line in lines} == {(2, 1, 1), (2, 1, 8), (1, 2, 1)}
-    (kept,) = own_cache.rglob("*.json")
-    assert kept.name.endswith(".throughput.json")
-    assert "tune" not in vit_run("classify", tiny_artifact, photo).stderr  # which is about one picture at a time
+    assert "best: tiny.onnx on cpu, " in result.stderr
+    assert not own_cache.exists()  # nothing reads it
+
+
+def test_only_the_provider_that_is_named_is_tried(plug_in: Callable[..., PlugIn], vit_run: Run, tiny_artifact: Path):
+    plug_in("cpu")
+    result = vit_run("tune", tiny_artifact, "--seconds", 0.1, "--json", "--provider", "openvino")
+    assert {json.loads(line)["provider"] for line in result.stdout.splitlines()} == {"openvino"}
+
+
+def test_what_nothing_runs_is_one_line(vit_run: Run, dynamic_artifact: Path):
+    result = vit_run("tune", dynamic_artifact, "--provider", "openvino")
+    assert (result.exit_code, result.stdout) == (1, "")
+    told = "error: provider 'openvino': does not run these files here; see what vit-run devices says"
+    assert result.stderr.splitlines()[-1] == told
+
+
+def test_a_copy_of_a_file_is_tried_once(vit_run: Run, tiny_artifact: Path, tmp_path: Path):
+    (copy := tmp_path / "copy.onnx").write_bytes(tiny_artifact.read_bytes())
+    result = vit_run("tune", tiny_artifact, copy, "--seconds", 0.1, "--json")
+    assert {json.loads(line)["file"] for line in result.stdout.splitlines()} == {str(tiny_artifact)}
+    assert f"{copy} is the same as {tiny_artifact}: tried once" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -153,8 +176,8 @@ def test_interrupted_it_keeps_whole_rounds_and_no_half_profile(after: str, tiny_
         assert "interrupted: nothing is kept" in told
         assert kept == []
     else:
-        assert "whole rounds showed is kept" in told
-        assert kept == [f"{stored_digest(tiny_artifact)[:32]}.latency.json"]
+        assert re.search("interrupted: this is what [0-9]+ whole rounds? showed", told)
+        assert kept == [f"{stored_digest(tiny_artifact)[:32]}.json"]
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
@@ -191,8 +214,26 @@ def test_a_provider_that_has_begun_to_lie_is_not_taken_for_its_profile(
     plug_in("cpu").behaves(lies_by=0.25)
     profiled(tiny_artifact, "openvino", 1)
     model = vit.load(tiny_artifact)
-    assert model.provider == CPU_PROVIDER
-    assert model.note.startswith("openvino is installed but not used: it fails the self-test")
+    assert (model.provider, model.threads) == (CPU_PROVIDER, default_threads())  # and not those of the profile
+    assert model.note.startswith("openvino is not used, although vit-run tune found it fastest: it fails the self-test")
+
+
+def test_another_kind_of_device_is_not_taken_for_the_one_in_the_profile(
+    plug_in: Callable[..., PlugIn], for_openvino: Path
+):
+    plug_in("cpu")
+    profiled(for_openvino, "openvino:gpu", None)
+    model = vit.load(for_openvino)
+    assert model.choice == "openvino"
+    assert model.note == "openvino:gpu is not used, although vit-run tune found it fastest: finds no GPU here"
+
+
+def test_a_profile_does_not_lead_round_what_a_provider_can_run(plug_in: Callable[..., PlugIn], dynamic_artifact: Path):
+    played = plug_in("cpu")
+    profiled(dynamic_artifact, "openvino", 1)
+    model = vit.load(dynamic_artifact)
+    assert (model.provider, played.asked) == (CPU_PROVIDER, None)
+    assert "openvino is not used, although vit-run tune found it fastest: cannot run this file" in model.note
 
 
 def test_a_faster_file_is_named(tiny_artifact: Path):
@@ -231,6 +272,13 @@ def test_a_profile_that_makes_no_sense_is_damaged(change: dict[str, Any], tiny_a
     assert "this profile is damaged and not used" in vit.load(tiny_artifact).note
 
 
+@pytest.mark.parametrize("change", [{"faster_times": math.nan}, {"milliseconds": 0.0}, {"faster_file": "x" * 3000}])
+def test_a_profile_with_odd_facts_is_damaged(change: dict[str, Any], tiny_artifact: Path):
+    path = profiled(tiny_artifact, "cpu", 1)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert "this profile is damaged and not used" in vit.load(tiny_artifact).note
+
+
 def test_a_file_that_has_changed_has_no_profile_any_more_and_says_so(
     tiny_artifact: Path, labelled_artifact: Path, tmp_path: Path
 ):
@@ -254,6 +302,10 @@ def test_a_profile_of_other_circumstances_is_ignored_and_said(tiny_artifact: Pat
         patch.setattr("vit_runtime.tuning.profile.processor_name", lambda: "Z80")
         profiled(tiny_artifact, "cpu", 1)
     assert vit.load(tiny_artifact).note == said.format("on Z80")
+    with monkeypatch.context() as patch:
+        patch.setattr("vit_runtime.tuning.profile.default_threads", lambda: 77)
+        profiled(tiny_artifact, "cpu", 1)
+    assert vit.load(tiny_artifact).note.startswith(said.format("with 77 cores, and there ").partition(";")[0])
 
 
 def test_a_profile_of_a_plug_in_that_is_gone_is_ignored_and_said(

@@ -39,7 +39,7 @@ class OpenVinoInt8(QdqInt8):
 
     def simulate(self, x: Activation, values: FloatArray) -> FloatArray:
         """Gives activations (rows, width) as the int8 product sees them; OpenVINO's own scales are by group."""
-        if x.kind in ("pixels", "head") or not self.by_engine(x):
+        if not self.by_engine(x):
             return super().simulate(x, values)
         groups = values.reshape(len(values), -1, math.gcd(values.shape[1], OPENVINO_GROUP))
         scale = np.abs(groups).max(axis=-1, keepdims=True) / np.float32(INT8_MAX)

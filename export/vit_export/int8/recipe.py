@@ -20,7 +20,7 @@ from vit_runtime.artifact import Agreement, Calibration, LayerLoss, Quantization
 _ACTIVATIONS: Final = {
     ("cpu", "static"): "uint8, calibrated behind LayerNorm and by row behind attention and GELU",
     ("cpu", "dynamic"): "uint8 by row",
-    ("openvino", "static"): "uint8, calibrated behind LayerNorm, and by OpenVINO itself behind attention and GELU",
+    ("openvino", "static"): "uint8, calibrated; by OpenVINO itself in the first block, behind attention and GELU",
     ("portable", "static"): "int8 symmetric, calibrated",
 }
 LOWERINGS: Final[dict[Target, type[CpuInt8 | QdqInt8]]] = {

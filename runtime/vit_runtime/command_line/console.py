@@ -15,6 +15,7 @@ from typing import Final
 import typer
 
 from vit_runtime.command_line.terminal import printable, printable_lines
+from vit_runtime.devices.engines import LOG
 from vit_runtime.devices.memory import return_large_blocks_at_once
 from vit_runtime.errors import EXIT_INPUT, EXIT_INTERRUPTED, VitEdgeError, command_line, one_line
 from vit_runtime.pictures.formats import silence_libtiff
@@ -32,11 +33,20 @@ def set_up() -> None:
     # entries that nobody handles.
     warnings.simplefilter("ignore")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
+    LOG.addHandler(_NoteHandler())
+    LOG.setLevel(logging.INFO)
     silence_libtiff()
     return_large_blocks_at_once()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name or label in letters that the terminal lacks should not lose the answer.
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+class _NoteHandler(logging.Handler):
+    """Shows what the library tells while it works."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
 
 
 def answer(text: object) -> None:

@@ -10,6 +10,7 @@ from vit_runtime.command_line.summary import describe_check, describe_outcome, t
 from vit_runtime.devices.machine import Machine
 from vit_runtime.diagnosis import Diagnosis, Other
 from vit_runtime.timing import Latency
+from vit_runtime.tuning.setting import plural
 
 
 def describe_diagnosis(found: Diagnosis, others: Sequence[Other], artifact: Artifact) -> str:
@@ -18,11 +19,12 @@ def describe_diagnosis(found: Diagnosis, others: Sequence[Other], artifact: Arti
         **_machine(found.machine),
         "versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
         **describe_check(found.result, artifact),
-        "provider": f"{found.provider}{_threads(found.threads)}{_nodes(found)}",
+        "provider": f"{_name(found)}{_threads(found.threads)}{_nodes(found)}",
         "  latency": f"{_latency(found.latency)}, without reading the photo",
     }
     if found.memory_mb is not None:
-        rows["  memory"] = f"{found.memory_mb} MB with the model loaded, {found.peak_mb} MB at most"
+        most = "" if found.peak_mb is None else f", {found.peak_mb} MB at most"
+        rows["  memory"] = f"{found.memory_mb} MB with the model loaded{most}"
     if others:
         rows["also here"] = "other providers on the same file"
         rows |= {f"  {other.provider}": _other(other) for other in others}
@@ -44,6 +46,7 @@ def diagnosis_document(found: Diagnosis, others: Sequence[Other], artifact: Arti
         "same_file": result.same_file,
         "assumptions": codec.encode(artifact.assumptions),
         "provider": found.provider,
+        "choice": found.choice,
         "threads": found.threads,
         "note": found.note,
         "placement": found.placement,
@@ -63,7 +66,8 @@ def _machine(machine: Machine) -> dict[str, str]:
         rows["  instructions"] = f"{', '.join(machine.instruction_sets)}: {speed}"
     rows["  cores"] = f"{machine.cores} to compute on, {machine.logical_processors} logical processors"
     if machine.memory_mb is not None:
-        rows["  RAM"] = f"{machine.memory_mb:,} MB, {machine.available_mb:,} MB available"
+        free = "" if machine.available_mb is None else f", {machine.available_mb:,} MB available"
+        rows["  RAM"] = f"{machine.memory_mb:,} MB{free}"
     if machine.governors:
         slow = "" if machine.governors == ("performance",) else ": the clock may be low between pictures"
         rows["  governor"] = f"{', '.join(machine.governors)}{slow}"
@@ -74,8 +78,13 @@ def _machine(machine: Machine) -> dict[str, str]:
     return rows
 
 
+def _name(found: Diagnosis) -> str:
+    """Onnxruntime's name, and the kind of device where the provider has several."""
+    return f"{found.provider} ({found.choice})" if ":" in found.choice else found.provider
+
+
 def _threads(threads: int | None) -> str:
-    return "" if threads is None else f", {threads} thread{'' if threads == 1 else 's'}"
+    return "" if threads is None else f", {plural(threads, 'thread')}"
 
 
 def _nodes(found: Diagnosis) -> str:

@@ -10,7 +10,8 @@ import typer
 from vit_runtime.devices.providers import PROVIDERS, Provider, closest
 
 
-def _provider(text: str) -> Provider:
+def parse_provider(text: str) -> Provider:
+    """Reads a provider's name; a misspelt one gets the names like it."""
     if text not in PROVIDERS:
         raise typer.BadParameter(f"'{text}' is unknown; {closest(text)}")
     return text
@@ -25,7 +26,7 @@ ProviderOption = Annotated[
     Provider,
     typer.Option(
         "--provider",
-        parser=_provider,
+        parser=parse_provider,
         metavar="|".join(PROVIDERS),
         help="Run on this execution provider and on no other; `vit-run devices` lists those that are here.",
     ),

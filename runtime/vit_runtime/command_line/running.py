@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,16 +11,15 @@ import typer
 
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Output
-from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.command_line.console import complain, note
 from vit_runtime.devices.engine import silence_onnxruntime
-from vit_runtime.devices.engines import engines_of, keeps_engine
 from vit_runtime.devices.memory import reuse_large_blocks
-from vit_runtime.devices.providers import SLOW_TO_START, Provider
+from vit_runtime.devices.providers import Provider
 from vit_runtime.errors import EXIT_INPUT, ImageError
 from vit_runtime.loading import load
 from vit_runtime.model import ViT
 from vit_runtime.pictures.finding import find_pictures
+from vit_runtime.tuning.setting import plural
 from vit_runtime.vectors import normalized
 
 _Name = TypeVar("_Name")
@@ -69,36 +66,23 @@ class Choice:
 def load_model(path: Path, choice: Choice, wanted: Output | None = None) -> ViT:
     """Loads a model, checks that it has the output `wanted`, and notes what it runs on."""
     silence_onnxruntime()
-    with _slow_start_said(path, choice.provider):
-        vit = load(
-            path,
-            provider=choice.provider,
-            threads=choice.threads,
-            device=choice.device,
-            use_profile=not choice.no_profile,
-        )
+    vit = load(
+        path,
+        provider=choice.provider,
+        threads=choice.threads,
+        device=choice.device,
+        use_profile=not choice.no_profile,
+    )
     reuse_large_blocks()
     if wanted is not None:
         vit.require(wanted)
-    threads_used = "" if vit.threads is None else f", {vit.threads} threads"
+    threads_used = "" if vit.threads is None else f", {plural(vit.threads, 'thread')}"
     note(f"{vit.artifact.model} {vit.artifact.precision} on {vit.provider}{threads_used}")
     if vit.note:
         note(vit.note)
     if vit.artifact.source.is_random:
         note("warning: this model has random weights: it was never trained, and its answers mean nothing")
     return vit
-
-
-@contextmanager
-def _slow_start_said(path: Path, provider: Provider) -> Iterator[None]:
-    """Says in front of a first start that takes minutes that it does, and how long it took behind it."""
-    if provider not in SLOW_TO_START or keeps_engine(engines_of(stored_digest(path)), provider):
-        yield
-        return
-    note(f"{provider} compiles this file now, which can take minutes; the next start is quick")
-    begin = time.monotonic()
-    yield
-    note(f"compiled in {time.monotonic() - begin:.0f} s")
 
 
 def answers_of(

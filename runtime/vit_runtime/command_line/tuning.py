@@ -12,10 +12,12 @@ import typer
 from vit_runtime.artifact import codec
 from vit_runtime.command_line.console import note
 from vit_runtime.command_line.terminal import printable
+from vit_runtime.devices.providers import Provider
 from vit_runtime.errors import EXIT_INTERRUPTED, OutputFileError
 from vit_runtime.tuning.agreement import describe_agreement
 from vit_runtime.tuning.contender import Contender
-from vit_runtime.tuning.profile import Profile, Purpose, keep_profile
+from vit_runtime.tuning.profile import Profile, keep_profile
+from vit_runtime.tuning.setting import Purpose, plural
 from vit_runtime.tuning.tune import Tuning, tune
 
 _LONGEST: Final = 60
@@ -25,13 +27,13 @@ _HEADERS: Final[dict[Purpose, tuple[str, ...]]] = {
 }
 
 
-def run_tune(models: Sequence[Path], seconds: float, purpose: Purpose, *, as_json: bool) -> None:
-    """Tunes files and prints a table, or JSON lines; what is best for each file is kept as its profile.
+def run_tune(models: Sequence[Path], seconds: float, purpose: Purpose, provider: Provider, *, as_json: bool) -> None:
+    """Tunes files and prints a table, or JSON lines; what is quickest for each file is kept as its profile.
 
     Raises:
         VitEdgeError: see `vit_runtime.tuning.tune`.
     """
-    found = tune(models, seconds=seconds, purpose=purpose, tell=note)
+    found = tune(models, seconds=seconds, purpose=purpose, provider=provider, tell=note)
     if as_json:
         for contender in found.contenders:
             typer.echo(json.dumps(_document(contender, found.profiles)))
@@ -40,16 +42,17 @@ def run_tune(models: Sequence[Path], seconds: float, purpose: Purpose, *, as_jso
     if found.profiles:
         best = found.profiles[0]
         note(f"best: {Path(best.file).name} on {best.setting}, {best.milliseconds:.1f} ms a picture")
-        _keep(found.profiles)
+        if purpose == "latency":
+            _keep(found.profiles)
     if not found.is_complete:
-        kept = f"what {found.rounds} whole rounds showed is kept" if found.profiles else "nothing is kept"
-        note(f"interrupted: {kept}")
+        known = f"this is what {plural(found.rounds, 'whole round')} showed" if found.rounds else "nothing is kept"
+        note(f"interrupted: {known}")
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def describe_tuning(found: Tuning, purpose: Purpose) -> str:
     """A table with a line for each file and setting, the fastest first."""
-    best = min((each.median for each in found.contenders if each.state == "measured"), default=float("inf"))
+    best = min(each.median for each in found.contenders)
     ordered = sorted(found.contenders, key=lambda each: (each.state != "measured", each.median))
     rows = [_HEADERS[purpose], *(_cells(each, best, purpose) for each in ordered)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -26,6 +26,16 @@ def cache_folder() -> Path:
     return (xdg if xdg.is_absolute() else _home() / ".cache") / "vit-edge"
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder in the cache folder, which only its owner may read and write.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    cache_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def _home() -> Path:
     """The user's home; a service without one gets a path that cannot be written, as its own folder should not be."""
     try:

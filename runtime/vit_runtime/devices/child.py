@@ -15,16 +15,20 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-PATIENCE: Final = 600.0
-"""Seconds after which a child that answers nothing is taken to hang; some providers compile for minutes."""
+from vit_runtime.errors import VitEdgeError, one_line
+
+PATIENCE: Final = 120.0
+"""Seconds after which a child that answers nothing is taken to hang."""
 _DEBUG_VARIABLE: Final = "VIT_EDGE_DEBUG"
+_ERROR: Final = "error"
+"""Key of the document with which a child answers that it cannot."""
 _NEW_GROUP: Final[int] = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 # The path is the parent's, so that the child finds what the parent found, and nothing in the current folder.
 _PROGRAM: Final = "import sys; module, *sys.path[:] = sys.argv[1:]; __import__(module, fromlist=['main']).main()"
 
 
 class ChildError(Exception):
-    """A child that has ended without an answer; the text says how."""
+    """A child that has no answer; the text says why, or how it ended."""
 
 
 class Child:
@@ -66,15 +70,17 @@ class Child:
         patience = threading.Timer(self._patience, give_up)
         patience.start()
         try:
-            with contextlib.suppress(BrokenPipeError):  # how it ended says more
+            with contextlib.suppress(OSError):  # a broken pipe, by various names: how the child ended says more
                 self._process.stdin.write(f"{json.dumps(document)}\n")
                 self._process.stdin.flush()
             answer = self._process.stdout.readline()
         finally:
             patience.cancel()
-        if not answer:
+        if not answer.endswith("\n"):  # nothing, or half an answer
             raise ChildError(f"it answered nothing for {self._patience:g} s" if hung.is_set() else self._end())
         result: object = json.loads(answer)
+        if isinstance(result, dict) and list(result) == [_ERROR]:
+            raise ChildError(str(result[_ERROR]))
         return result
 
     def close(self) -> None:
@@ -82,14 +88,20 @@ class Child:
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
+                with contextlib.suppress(OSError):
                     pipe.close()
         self._process.wait()
 
     def _end(self) -> str:
         """Says in words how the process ended without an answer."""
         code = self._process.wait()
-        return f"it crashed ({signal.Signals(-code).name})" if code < 0 else f"it crashed (exit status {code:#x})"
+        if code >= 0:
+            return f"its process ended (exit status {code:#x})"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"it was killed ({name}): is memory short?" if name == "SIGKILL" else f"it crashed ({name})"
 
 
 class Answers:
@@ -104,6 +116,16 @@ class Answers:
         """The parent's documents, until it asks for nothing more."""
         for line in sys.stdin:
             yield json.loads(line)
+
+    @contextlib.contextmanager
+    def report_errors(self) -> Iterator[None]:
+        """Tells the parent of whatever is raised inside, as the last answer."""
+        try:
+            yield
+        except VitEdgeError as error:
+            self.answer({_ERROR: error.what})
+        except Exception as error:  # whatever a provider's library raises
+            self.answer({_ERROR: one_line(error)})
 
     def answer(self, document: object) -> None:
         """Sends a document that JSON can hold."""

@@ -1,23 +1,34 @@
 """Engines that providers compile from a file, kept in the user's cache folder so that the next start is quick.
 
 A provider does not look closely at what it kept: OpenVINO computes wrong answers from a damaged engine without a word
-(docs/log.md). So a list of SHA-256 digests lies beside the engines, and what differs from it is compiled again.
+(docs/log.md). So a list of SHA-256 digests lies beside the engines, and what differs from it is compiled again. This
+finds damage, not a forger, who would write a new list.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-from vit_runtime.devices.cache_folder import cache_folder
+from vit_runtime.devices.cache_folder import cache_folder, make_folder
 from vit_runtime.files import atomic_write
 
+try:
+    import fcntl
+except ImportError:  # Windows, where two processes at once may compile twice
+    fcntl = None  # type: ignore[assignment]
+
+LOG: Final = logging.getLogger("vit_runtime")
+"""Tells what takes long before it does; whoever owns the process decides who hears it."""
 _LIST: Final = "digests.json"
-_LARGEST_LIST: Final = 1 << 16
+_LARGEST_LIST: Final = 1 << 20
 _BLOCK: Final = 1 << 20
 
 
@@ -40,39 +51,7 @@ class EngineFolder:
     """What a user should know about it; mostly empty."""
 
 
-def engine_folder(engines: Engines, provider: str, version: str) -> EngineFolder:
-    """Makes ready the folder for a provider's engines: damaged ones and those of other versions are gone.
-
-    Args:
-        engines: the model file's folder.
-        provider: the provider's name, with the kind of device.
-        version: what the engines depend on besides the file and the provider's options.
-    """
-    import hashlib  # loads OpenSSL, which only engines need
-
-    own = engines.folder / provider.replace(":", "-") / hashlib.sha256(version.encode()).hexdigest()[:16]
-    try:
-        for other in own.parent.glob("*"):
-            if other != own:
-                shutil.rmtree(other, ignore_errors=True)
-        own.mkdir(parents=True, exist_ok=True)
-        sound = _listed(own) == _digests(own)
-        if not sound:
-            shutil.rmtree(own)
-            own.mkdir()
-        # A folder that takes no files is known before the provider stumbles over it.
-        (probe := own / ".probe").touch()
-        probe.unlink()
-    except OSError as error:
-        note = f"{provider} keeps nothing for a quicker start ({own}: {error.strerror})"
-        return EngineFolder(path=None, note=note)
-    note = "" if sound else f"what {provider} had kept for a quicker start was damaged: made again"
-    return EngineFolder(path=own, note=note)
-
-
-def keeps_engine(folder: Path, provider: str) -> bool:
-    """Whether a provider has kept anything for a model file, whose folder this is."""
-    return any(path.is_file() for path in (folder / provider.replace(":", "-")).rglob("*"))
+NO_ENGINES: Final = EngineFolder(path=None, note="")
 
 
 def engines_of(digest: str) -> Path:
@@ -80,34 +59,106 @@ def engines_of(digest: str) -> Path:
     return cache_folder() / "engines" / digest[:32]
 
 
-def seal(folder: Path) -> None:
-    """Writes the digests of a folder's engines, if some are new; on a full disk they go without, as if damaged."""
+@contextlib.contextmanager
+def kept_engines(engines: Engines, provider: str, version: str, *, slow: bool) -> Iterator[EngineFolder]:
+    """Holds the folder for a provider's engines while a session is made from it.
+
+    Other processes that load the same file wait meanwhile. What is damaged is gone when the block begins. When the
+    block ends well, the engines get their list.
+
+    Args:
+        engines: the model file's folder.
+        provider: the provider's name, with the kind of device.
+        version: what the engines depend on besides the file and the provider's options.
+        slow: whether compiling takes so long that it should be announced.
+    """
+    import hashlib  # loads OpenSSL, which only engines need
+
+    own = engines.folder / provider.replace(":", "-") / hashlib.sha256(version.encode()).hexdigest()[:16]
+    with contextlib.ExitStack() as held:
+        try:
+            make_folder(own)
+            held.enter_context(_locked(engines.folder))
+            note = _cleared(own, provider)
+        except OSError as error:
+            reason = error.strerror or error
+            yield EngineFolder(path=None, note=f"{provider} keeps nothing for a quicker start ({own}: {reason})")
+            return
+        begin = time.monotonic()
+        if is_slow_now := slow and not any(own.iterdir()):
+            LOG.info("%s compiles this file now, which can take minutes; the next start is quick", provider)
+        yield EngineFolder(path=own, note=note)
+        _seal(own)
+        if is_slow_now:
+            LOG.info("compiled in %.0f s", time.monotonic() - begin)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[BinaryIO]:
+    """Waits until no other process holds this folder, and holds it.
+
+    Raises:
+        OSError: the folder takes no files.
+    """
+    with (folder / ".lock").open("wb") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)  # the system gives it back, even for a process that crashes
+        yield file
+
+
+def _cleared(folder: Path, provider: str) -> str:
+    """Empties a folder whose engines are not as they were listed, and says so.
+
+    Raises:
+        OSError: the folder cannot be read or emptied, or lies behind a link, which might lead anywhere.
+    """
+    for link in (folder, folder.parent):
+        if link.is_symlink():
+            raise OSError(f"{link.name} is a link")
+    listed, found = _listed(folder), _digests(folder)
+    if listed == found or not (listed or found):
+        return ""
+    shutil.rmtree(folder)
+    folder.mkdir(mode=0o700)
+    # Without a list nothing was finished: the disk was full, or the process was ended.
+    state = "was not complete" if listed is None else "was damaged"
+    return f"what {provider} had kept for a quicker start {state}: made again"
+
+
+def _seal(folder: Path) -> None:
+    """Writes the digests of a folder's engines, if some are new; on a full disk they go without."""
     with contextlib.suppress(OSError):
         if (digests := _digests(folder)) != _listed(folder):
             with atomic_write(folder / _LIST) as file:
                 file.write(json.dumps(digests).encode())
 
 
-def _listed(folder: Path) -> dict[str, str]:
-    """The digests by file name as they were written; empty where there are none, or where that list is damaged."""
+def _listed(folder: Path) -> dict[str, str] | None:
+    """The digests by file name as they were written; None where there is no list, empty where the list is damaged."""
     try:
         with (folder / _LIST).open("rb") as file:
             listed = json.loads(file.read(_LARGEST_LIST))
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, RecursionError):
         return {}
     return listed if isinstance(listed, dict) else {}
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """The digests by file name as they are."""
+    """The digests by file name as they are.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     import hashlib
 
     found = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != _LIST and path.is_file():
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / _LIST:
             digest = hashlib.sha256()
             with path.open("rb") as file:
                 while block := file.read(_BLOCK):
                     digest.update(block)
-            found[path.name] = digest.hexdigest()
+            found[path.relative_to(folder).as_posix()] = digest.hexdigest()
     return found

@@ -48,6 +48,8 @@ def processor_name(root: Path = Path("/")) -> str:
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"  # noqa: S603
+    if sys.platform == "win32":
+        return platform.processor() or platform.machine()
     facts = cpuinfo(root)
     part = facts.get("CPU part", "")
     return facts.get("model name") or _ARM_PARTS.get(part) or (f"ARM part {part}" if part else platform.machine())

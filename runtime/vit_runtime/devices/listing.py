@@ -14,7 +14,7 @@ from vit_runtime.devices.hardware import hardware, processor_name
 from vit_runtime.devices.options import Kind
 from vit_runtime.devices.plugins import plugged_devices
 from vit_runtime.devices.probe import PROBE, probe_is_right
-from vit_runtime.devices.providers import CPU, EXECUTION_PROVIDERS, ExecutionProvider, Provider
+from vit_runtime.devices.providers import CPU, EXECUTION_PROVIDERS, ExecutionProvider
 from vit_runtime.devices.session import open_session
 from vit_runtime.errors import VitEdgeError, one_line
 
@@ -23,8 +23,6 @@ _MADE_FOR: Final[dict[str, tuple[tuple[str, Kind], ...]]] = {
     "cuda": (("NVIDIA", "gpu"), ("Jetson", "gpu")),
 }
 """Hardware by which a provider that is not installed is worth a line."""
-_PATIENCE: Final = 120.0
-"""Seconds for one provider to start its devices and compute a product."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +81,7 @@ def devices_of(record: ExecutionProvider, processor: str) -> list[Device]:
 
 def _asked(runtime: Any, record: ExecutionProvider, processor: str) -> list[Device]:
     """An installed provider's devices, as a process of its own finds them."""
-    child = Child("vit_runtime.devices.listing_worker", _PATIENCE)
+    child = Child("vit_runtime.devices.listing_worker")
     try:
         answer = child.ask({"provider": record.name, "processor": processor})
         return [Device(**device) for device in cast("list[dict[str, Any]]", answer)]
@@ -132,9 +130,9 @@ def _name(device: Any) -> str:
 
 
 def _tried(record: ExecutionProvider, kind: Kind, name: str, source: str, probe: Path) -> Device:
-    named = f"{record.name}:{kind}" if kind in record.kinds[1:] else record.name
+    named = record.named(kind)
     try:
-        right = probe_is_right(open_session(probe, provider=cast("Provider", named)).session)
+        right = probe_is_right(open_session(probe, provider=named).session)
         problem = "" if right else "computes a product wrongly: update its driver"
     except VitEdgeError as error:
         problem = error.what

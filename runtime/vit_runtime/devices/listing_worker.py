@@ -14,7 +14,8 @@ def main() -> None:
     """Answers with the devices of each provider that its parent asks for."""
     answers = Answers()
     silence_onnxruntime()
-    for document in answers.asked():
-        asked = cast("dict[str, str]", document)
-        devices = devices_of(EXECUTION_PROVIDERS[asked["provider"]], asked["processor"])
-        answers.answer([vars(device) for device in devices])
+    with answers.report_errors():
+        for document in answers.asked():
+            asked = cast("dict[str, str]", document)
+            devices = devices_of(EXECUTION_PROVIDERS[asked["provider"]], asked["processor"])
+            answers.answer([vars(device) for device in devices])

@@ -71,11 +71,6 @@ def tensorrt_options(wanted: Wanted) -> dict[str, str]:
     return options
 
 
-def tensorrt_rtx_options(wanted: Wanted) -> dict[str, str]:
-    """Kernels that are kept once they were compiled."""
-    return {} if wanted.engines is None else {"nv_runtime_cache_path": str(wanted.engines)}
-
-
 def always(wanted: Wanted) -> bool:  # noqa: ARG001 - one kind of function
     """The provider always keeps what it compiles."""
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 from vit_runtime.devices.options import (
     Kind,
@@ -16,7 +16,6 @@ from vit_runtime.devices.options import (
     openvino_keeps,
     openvino_options,
     tensorrt_options,
-    tensorrt_rtx_options,
 )
 from vit_runtime.errors import option
 
@@ -76,6 +75,10 @@ class ExecutionProvider:
     needs_cuda: bool = False
     """Whether this provider's library needs CUDA's, which pip may have put where the linker does not look."""
 
+    def named(self, kind: Kind) -> Provider:
+        """What users call this provider on a kind of device."""
+        return cast("Provider", self.name if kind == self.kinds[0] else f"{self.name}:{kind}")
+
     @property
     def how_to_run(self) -> str:
         """What to do where this provider is here but does not run."""
@@ -117,8 +120,6 @@ TENSORRT_RTX: Final = ExecutionProvider(
     plug_in=PlugIn(distribution="onnxruntime-ep-nv-tensorrt-rtx", module="onnxruntime_ep_nv_tensorrt_rtx"),
     how_to_get="install vit-edge[tensorrt-rtx]",
     fix="see that the driver works (nvidia-smi) and the GPU is an RTX",
-    options=tensorrt_rtx_options,
-    keeps_engines=always,
 )
 WEBGPU: Final = ExecutionProvider(
     name="webgpu",

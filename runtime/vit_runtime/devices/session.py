@@ -7,7 +7,7 @@ error. Here a provider asked for by name runs the whole graph or raises `Provide
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vit_runtime.artifact import Precision
 from vit_runtime.checks import text_by_text, whole_number
 from vit_runtime.devices.engine import LOG_NOTHING, import_onnxruntime, is_built_in, is_here, source_of
-from vit_runtime.devices.engines import EngineFolder, Engines, engine_folder, seal
+from vit_runtime.devices.engines import NO_ENGINES, EngineFolder, Engines, kept_engines
 from vit_runtime.devices.hardware import processor_name
 from vit_runtime.devices.libraries import load_failure
 from vit_runtime.devices.memory import release_freed_memory
@@ -25,6 +25,7 @@ from vit_runtime.devices.providers import (
     CPU,
     EXECUTION_PROVIDERS,
     PROVIDERS,
+    SLOW_TO_START,
     ExecutionProvider,
     Provider,
     closest,
@@ -48,6 +49,8 @@ class OpenedSession:
     session: ort.InferenceSession
     provider: str
     """onnxruntime's name of the execution provider that computes the graph."""
+    choice: Provider
+    """The same as users name it, with the kind of device: "openvino:gpu"."""
     threads: int | None
     """Processor cores that the session uses; None for an accelerator, which schedules itself."""
     note: str
@@ -163,13 +166,13 @@ class _Opening:
             image_hw=(0, 0) if self.engines is None else self.engines.image_hw,
         )
 
-    def engine_folder(self, provider: ExecutionProvider, kind: Kind) -> EngineFolder:
+    def kept_engines(self, provider: ExecutionProvider, kind: Kind) -> AbstractContextManager[EngineFolder]:
         """The folder where a provider keeps what it compiles of this file."""
         if self.engines is None or not provider.keeps_engines(self.wanted(kind)):
-            return EngineFolder(path=None, note="")
+            return nullcontext(NO_ENGINES)
         version = f"{self.runtime.__version__} {source_of(self.runtime, provider)} {processor_name()}"
-        name = provider.name if kind == provider.kinds[0] else f"{provider.name}:{kind}"
-        return engine_folder(self.engines, name, version)
+        slow = provider.name in SLOW_TO_START
+        return kept_engines(self.engines, provider.named(kind), version, slow=slow)
 
 
 def _open_named(opening: _Opening, provider: Provider) -> OpenedSession:
@@ -205,9 +208,11 @@ def _open_auto(opening: _Opening, auto: Auto) -> OpenedSession:
             problem = error.what
         if not problem:
             unused = opening.threads is not None and opened.threads is None
-            return replace(opened, note="threads are for the CPU: not used" if unused else opened.note)
+            notes.append("threads are for the CPU: not used" if unused else "")
+            break
         notes.append(f"{provider} is installed but not used: {problem}")
-    opened = _open_cpu(opening)
+    else:
+        opened = _open_cpu(opening)
     return replace(opened, note="; ".join(filter(None, (*notes, opened.note))))
 
 
@@ -216,7 +221,8 @@ def _open_cpu(opening: _Opening) -> OpenedSession:
     exact = opening.precision == "int8" and int8_products_saturate()
     options = session_options(threads, exact_int8=exact)
     session = _create(opening, CPU, options, providers=[(CPU.full_name, opening.own)])
-    return OpenedSession(session=session, provider=CPU.full_name, threads=threads, note=_EXACT if exact else "")
+    note = _EXACT if exact else ""
+    return OpenedSession(session=session, provider=CPU.full_name, choice="cpu", threads=threads, note=note)
 
 
 def placement(session: ort.InferenceSession) -> dict[str, int]:
@@ -242,21 +248,20 @@ def _open_accelerator(opening: _Opening, wanted: ExecutionProvider, kind: Kind) 
     options = session_options(opening.threads or default_threads())
     # The written graph holds no shape arithmetic: every node can run on an accelerator, so none may fall back.
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    kept = opening.engine_folder(wanted, kind)
-    if is_built_in(runtime, wanted):
-        if cause := load_failure(runtime, wanted):
-            raise ProviderError(where, f"does not load ({cause})", wanted.how_to_run)
-        own = {**wanted.options(opening.wanted(kind, kept=kept.path)), **opening.own}
-        session = _create(opening, wanted, options, providers=[(wanted.full_name, own)])
-    else:
-        own = {**wanted.options(opening.wanted(kind, plug_in=True, kept=kept.path)), **opening.own}
-        session = _create_plugged(opening, wanted, kind, options, own)
-    if session.get_providers()[0] != wanted.full_name:
-        raise ProviderError(where, "onnxruntime would not start it", wanted.how_to_run)
-    if kept.path is not None:
-        seal(kept.path)
+    built_in = is_built_in(runtime, wanted)
+    if built_in and (cause := load_failure(runtime, wanted)):
+        raise ProviderError(where, f"does not load ({cause})", wanted.how_to_run)
+    with opening.kept_engines(wanted, kind) as kept:
+        own = {**wanted.options(opening.wanted(kind, plug_in=not built_in, kept=kept.path)), **opening.own}
+        if built_in:
+            session = _create(opening, wanted, options, providers=[(wanted.full_name, own)])
+        else:
+            session = _create_plugged(opening, wanted, kind, options, own)
+        if session.get_providers()[0] != wanted.full_name:
+            raise ProviderError(where, "onnxruntime would not start it", wanted.how_to_run)
     threads = opening.threads or default_threads() if kind == "cpu" else None
-    return OpenedSession(session=session, provider=wanted.full_name, threads=threads, note=kept.note)
+    choice = wanted.named(kind)
+    return OpenedSession(session=session, provider=wanted.full_name, choice=choice, threads=threads, note=kept.note)
 
 
 def _create_plugged(

@@ -27,4 +27,4 @@ def describe_agreement(artifact: Artifact) -> str:
     if facts is None or facts.agreement is None or facts.calibration is None:
         return f"{cosine} at worst of {artifact.verification.pictures}"
     same, pictures = facts.agreement.same_top1, facts.calibration.pictures
-    return cosine if same is None else f"{same / pictures:.1%} of {pictures} answers, {cosine}"
+    return cosine if same is None else f"{same} of {pictures} answers, {cosine}"

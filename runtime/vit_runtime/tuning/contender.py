@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vit_runtime.artifact import Artifact
+from vit_runtime.artifact import Artifact, read_artifact
+from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.errors import ProviderError
 from vit_runtime.timing import Latency
 from vit_runtime.tuning.process import TrialProcess
-from vit_runtime.tuning.profile import Setting
+from vit_runtime.tuning.setting import Setting
 from vit_runtime.tuning.worker import Task
 
 State = Literal["measured", "slower", "wrong", "failed", "not tried"]
@@ -26,6 +27,17 @@ class Candidate:
     digest: str
     bytes: int
     """Size on disk, with weights that are in a file of their own."""
+
+    @classmethod
+    def at(cls, path: Path) -> Candidate:
+        """Reads what a model file says about itself.
+
+        Raises:
+            ArtifactError: it is missing, damaged, or no artifact.
+        """
+        artifact = read_artifact(path)
+        beside = artifact.external_data.bytes if artifact.external_data else 0
+        return cls(path=path, artifact=artifact, digest=stored_digest(path), bytes=path.stat().st_size + beside)
 
 
 @dataclass(kw_only=True)
@@ -86,6 +98,12 @@ class Contender:
         self.times += measured.times
         self.memory_mb = measured.memory_mb
         self.state = "measured"
+
+    def forget(self, kept: int = 0) -> None:
+        """Forgets all times but the first few, and that it was measured if none is left."""
+        del self.times[kept:]
+        if not self.times and self.state == "measured":
+            self.state = "not tried"
 
     def close(self, state: State | None = None, why: str = "") -> None:
         """Ends its process, and keeps why where it is no longer in the running; a second call does nothing."""

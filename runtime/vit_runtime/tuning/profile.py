@@ -7,62 +7,39 @@ the onnxruntime and with the provider's version that it was made with: else it s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from vit_runtime.artifact import codec
-from vit_runtime.devices.cache_folder import cache_folder
+from vit_runtime.devices.cache_folder import cache_folder, make_folder
 from vit_runtime.devices.engine import import_onnxruntime, is_here, source_of
 from vit_runtime.devices.hardware import processor_name
 from vit_runtime.devices.providers import Provider, parse
+from vit_runtime.devices.threads import default_threads
 from vit_runtime.files import atomic_write, blame
+from vit_runtime.tuning.setting import Setting, plural
 
-Purpose = Literal["latency", "throughput"]
-"""What is to be fast: the answer for one picture, or pictures a second."""
 _FORMAT_VERSION: Final = 1
 _LARGEST_BYTES: Final = 1 << 16
 _MOST_PROFILES: Final = 1000
 """How many profiles are looked through for a file that has changed."""
-_MOST_THREADS: Final = 1024
+_LONGEST_NAME: Final = 255
 _AGAIN: Final = "run vit-run tune again"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """How a file is run."""
-
-    provider: Provider
-    threads: int | None
-    """Processor cores for one run; None for an accelerator."""
-    runs: int = 1
-    """Runs at a time."""
-    batch: int = 1
-    """Pictures in one run."""
-
-    def __post_init__(self) -> None:
-        if self.provider == "auto":
-            raise ValueError("provider 'auto' is no setting")
-        for name in ("threads", "runs", "batch"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= _MOST_THREADS:
-                raise ValueError(f"{name} is {value}, should be from 1 to {_MOST_THREADS}")
-
-    def __str__(self) -> str:
-        threads = "" if self.threads is None else f", {_count(self.threads, 'thread')}"
-        runs = "" if self.runs == 1 else f", {self.runs} runs at a time"
-        return f"{self.provider}{threads}{runs}" + ("" if self.batch == 1 else f", batches of {self.batch}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Circumstances:
     """What has to be the same for a profile to hold."""
 
+    processor: str
+    cores: int
+    """Processor cores that a process may use, as far as its affinity and quota allow."""
     onnxruntime: str
     source: str
     """What brings the provider, with its version."""
-    processor: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +51,6 @@ class Profile:
     """The digest that the model file carried, in hexadecimal."""
     file: str
     """The file's path then."""
-    purpose: Purpose
     setting: Setting
     milliseconds: float
     """Median for one picture."""
@@ -89,6 +65,10 @@ class Profile:
     def __post_init__(self) -> None:
         if self.format_version != _FORMAT_VERSION:
             raise ValueError(f"format_version {self.format_version}, should be {_FORMAT_VERSION}")
+        if not 0 < self.milliseconds < math.inf or not 0 < self.faster_times < math.inf:
+            raise ValueError("its times make no sense")
+        if max(map(len, (self.date, self.faster_file or ""))) > _LONGEST_NAME:
+            raise ValueError("its names are too long")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +80,12 @@ class Found:
     """Why there is no profile although there might have been one; else empty."""
 
 
-def new_profile(
-    path: Path, digest: str, purpose: Purpose, setting: Setting, milliseconds: float, *, date: str
-) -> Profile:
+def new_profile(path: Path, digest: str, setting: Setting, milliseconds: float, *, date: str) -> Profile:
     """A profile of this machine as it is now, for the fastest of the files that were tuned."""
     return Profile(
         format_version=_FORMAT_VERSION,
         digest=digest,
         file=str(path.absolute()),
-        purpose=purpose,
         setting=setting,
         milliseconds=milliseconds,
         circumstances=_now(setting.provider),
@@ -124,29 +101,29 @@ def keep_profile(profile: Profile) -> Path:
     Raises:
         OutputFileError: the cache folder takes no files.
     """
-    path = _path(profile.digest, profile.purpose)
+    path = _path(profile.digest)
     with blame(path, "the setting can be given by options"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     with atomic_write(path) as file:
         file.write(json.dumps(codec.encode(profile), indent=1).encode())
     return path
 
 
-def find_profile(path: Path, digest: str, purpose: Purpose = "latency") -> Found:
+def find_profile(path: Path, digest: str) -> Found:
     """Finds the profile of a model file; nothing is raised for what is damaged or out of date.
 
     Args:
         path: the model file.
         digest: the digest that it carries.
-        purpose: what is to be fast.
     """
-    own = _path(digest, purpose)
+    own = _path(digest)
     try:
         profile = codec.decode(Profile, json.loads(_read(own)))
-    except OSError:
-        changed = any(profile.file == str(path.absolute()) for profile in _all(purpose))
-        note = f"its profile by vit-run tune is not used: the file has changed since; {_AGAIN}" if changed else ""
-        return Found(profile=None, note=note)
+    except (FileNotFoundError, NotADirectoryError):
+        note = f"its profile by vit-run tune is not used: the file has changed since; {_AGAIN}"
+        return Found(profile=None, note=note if _was_tuned(path) else "")
+    except OSError as error:
+        return Found(profile=None, note=f"{own}: this profile cannot be read ({error.strerror})")
     except (ValueError, RecursionError):
         return Found(profile=None, note=f"{own}: this profile is damaged and not used; {_AGAIN}")
     if profile.digest != digest:
@@ -165,6 +142,10 @@ def _changed(profile: Profile) -> str:
     then, now = profile.circumstances, _now(profile.setting.provider)
     if then.processor != now.processor:
         return f"it was made on {then.processor}"
+    if then.cores != now.cores:
+        return (
+            f"it was made with {plural(then.cores, 'core')}, and there {'is' if now.cores == 1 else 'are'} {now.cores}"
+        )
     if then.onnxruntime != now.onnxruntime:
         return f"it was made with onnxruntime {then.onnxruntime}"
     return "" if then.source == now.source else f"it was made with {then.source}"
@@ -174,22 +155,27 @@ def _now(provider: Provider) -> Circumstances:
     runtime = import_onnxruntime()
     record, _ = parse(provider)
     source = source_of(runtime, record)
-    return Circumstances(onnxruntime=runtime.__version__, source=source, processor=processor_name())
+    return Circumstances(
+        processor=processor_name(), cores=default_threads(), onnxruntime=runtime.__version__, source=source
+    )
 
 
-def _path(digest: str, purpose: Purpose) -> Path:
-    return cache_folder() / "profiles" / f"{digest[:32]}.{purpose}.json"
+def _path(digest: str) -> Path:
+    return cache_folder() / "profiles" / f"{digest[:32]}.json"
 
 
-def _all(purpose: Purpose) -> Iterator[Profile]:
-    """The profiles that can be read, of files whatever."""
-    for number, path in enumerate((cache_folder() / "profiles").glob(f"*.{purpose}.json")):
-        if number == _MOST_PROFILES:
-            return
-        try:
-            yield codec.decode(Profile, json.loads(_read(path)))
-        except (OSError, ValueError, RecursionError):
-            continue
+def _was_tuned(path: Path) -> bool:
+    """Whether there is a profile of a file that lay at this path."""
+    line = f'"file": {json.dumps(str(path.absolute()))},'
+    return any(line in _text(profile) for profile in islice(_path("").parent.glob("*.json"), _MOST_PROFILES))
+
+
+def _text(path: Path) -> str:
+    """A profile's text; empty where it cannot be read."""
+    try:
+        return _read(path)
+    except (OSError, ValueError):
+        return ""
 
 
 def _read(path: Path) -> str:
@@ -204,7 +190,3 @@ def _read(path: Path) -> str:
     if len(data) > _LARGEST_BYTES:
         raise ValueError("too long")
     return data.decode()
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

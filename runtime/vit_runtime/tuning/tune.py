@@ -14,17 +14,17 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from vit_runtime.artifact import as_path, read_artifact
-from vit_runtime.artifact.digest import stored_digest
+from vit_runtime.artifact import as_path
 from vit_runtime.devices.listing import list_devices
 from vit_runtime.devices.machine import available_mb
-from vit_runtime.devices.providers import SLOW_TO_START
-from vit_runtime.errors import ProviderError, UsageError
+from vit_runtime.devices.providers import SLOW_TO_START, Provider
+from vit_runtime.errors import ProviderError, UsageError, option
 from vit_runtime.suitability import suits
 from vit_runtime.tuning.agreement import recorded_cosine
 from vit_runtime.tuning.contender import Candidate, Contender
-from vit_runtime.tuning.profile import Profile, Purpose, new_profile
-from vit_runtime.tuning.settings import settings
+from vit_runtime.tuning.profile import Profile, new_profile
+from vit_runtime.tuning.setting import Purpose
+from vit_runtime.tuning.trials import settings_to_try
 
 _FIRST_LOOK: Final = 0.3
 """Seconds of the brief timing."""
@@ -46,7 +46,7 @@ class Tuning:
 
     contenders: tuple[Contender, ...]
     profiles: tuple[Profile, ...]
-    """The best setting of each file, the fastest file first; none for a file of which nothing was measured."""
+    """The best setting of each file, the best file first; none for a file of which nothing was measured."""
     rounds: int
     """How many turns each contender had."""
     is_complete: bool
@@ -58,6 +58,7 @@ def tune(
     *,
     seconds: float,
     purpose: Purpose = "latency",
+    provider: Provider = "auto",
     tell: Callable[[str], None] = lambda _: None,
 ) -> Tuning:
     """Finds the fastest provider and number of threads for each file, and the fastest file.
@@ -68,6 +69,7 @@ def tune(
         paths: files of one model, such as fp32 and int8.
         seconds: how long to measure, about; loading comes on top.
         purpose: what is to be fast: one picture's answer, or many pictures a second.
+        provider: the only one to try; "auto" tries all but those whose first start takes minutes.
         tell: is called with a line on each step.
 
     Raises:
@@ -78,19 +80,7 @@ def tune(
     """
     if not 0 < seconds < float("inf"):
         raise UsageError("seconds", f"is {seconds}", "give a number above 0")
-    candidates = _candidates(paths)
-    tell("looking for devices")
-    devices = list_devices()
-    for device in devices:
-        if device.is_installed and (problem := device.problem or SLOW_TO_START.get(device.provider)):
-            tell(f"{device.provider} is not tried: {problem}")
-    tried = settings(devices, purpose)
-    contenders = [
-        Contender(candidate=each, setting=setting)
-        for each in candidates
-        for setting in tried
-        if suits(each.artifact, setting.provider)
-    ]
+    contenders = _contenders(_candidates(paths, tell), purpose, provider, tell)
     rounds, complete = 0, False
     try:
         _look(contenders, tell)
@@ -102,37 +92,72 @@ def tune(
     finally:
         for contender in contenders:
             contender.close()
-    profiles = _profiles(candidates, contenders, purpose) if rounds else []
+    profiles = _profiles(contenders) if rounds else []
     if complete and not profiles:
-        raise ProviderError(str(paths[0]), f"nothing runs it right here ({contenders[0].why})", "run vit-run check")
+        why = next(each.why for each in contenders if each.why)
+        raise ProviderError(str(paths[0]), f"nothing runs it right here ({why})", "see what vit-run check says")
     return Tuning(contenders=tuple(contenders), profiles=tuple(profiles), rounds=rounds, is_complete=complete)
 
 
-def _candidates(paths: Sequence[Path]) -> list[Candidate]:
+def _candidates(paths: Sequence[Path], tell: Callable[[str], None]) -> list[Candidate]:
     if not paths:
         raise UsageError("paths", "no file", "give one or more")
-    found = []
-    for path in dict.fromkeys(map(as_path, paths)):
-        artifact = read_artifact(path)
-        beside = artifact.external_data.bytes if artifact.external_data else 0
-        size = path.stat().st_size + beside
-        found.append(Candidate(path=path, artifact=artifact, digest=stored_digest(path), bytes=size))
-    first, *others = found
+    found: dict[str, Candidate] = {}
+    for path in map(as_path, paths):
+        candidate = Candidate.at(path)
+        if (known := found.setdefault(candidate.digest, candidate)) is not candidate:
+            tell(f"{path} is the same as {known.path}: tried once")
+    first, *others = found.values()
     for other in others:
-        same = (first.artifact.source, first.artifact.architecture) == (
-            other.artifact.source,
-            other.artifact.architecture,
-        )
-        if not same:
-            raise UsageError(
-                str(other.path), f"is of another model than {first.path}", "tune files of one model at a time"
-            )
-    return found
+        if _model(other) != _model(first):
+            what = f"is of another model than {first.path}"
+            raise UsageError(str(other.path), what, "tune files of one model at a time")
+    return list(found.values())
+
+
+def _model(candidate: Candidate) -> tuple[object, ...]:
+    return candidate.artifact.source, candidate.artifact.architecture
+
+
+def _contenders(
+    candidates: Sequence[Candidate], purpose: Purpose, provider: Provider, tell: Callable[[str], None]
+) -> list[Contender]:
+    """Every file in every setting that this machine offers for it.
+
+    Raises:
+        ProviderError: there is none.
+    """
+    tell("looking for devices")
+    devices = list_devices()
+    for device in devices:
+        slow = f"its first start takes minutes; {option('provider', device.provider)} tries it"
+        problem = device.problem or (slow if device.provider in SLOW_TO_START else "")
+        if provider == "auto" and device.is_installed and problem:
+            tell(f"{device.provider} is not tried: {problem}")
+    contenders = [
+        Contender(candidate=each, setting=setting)
+        for each in candidates
+        for setting in settings_to_try(devices, purpose, provider)
+        if suits(each.artifact, setting.provider)
+    ]
+    if not contenders:
+        raise ProviderError(f"provider '{provider}'", "does not run these files here", "see what vit-run devices says")
+    return contenders
 
 
 def _look(contenders: Sequence[Contender], tell: Callable[[str], None]) -> None:
-    """Opens, tries and briefly times each, alone."""
-    for contender in contenders:
+    """Opens, tries and briefly times each, alone; a file that failed on a provider is not tried there again."""
+    for number, contender in enumerate(contenders):
+        failed = [
+            each
+            for each in contenders[:number]
+            if each.candidate is contender.candidate
+            and each.setting.provider == contender.setting.provider
+            and each.state in ("failed", "wrong")
+        ]
+        if failed:
+            contender.close(failed[0].state, failed[0].why)
+            continue
         tell(f"trying {contender.candidate.path.name} on {contender.setting}")
         _open(contender)
         if contender.is_open:
@@ -141,13 +166,17 @@ def _look(contenders: Sequence[Contender], tell: Callable[[str], None]) -> None:
 
 
 def _reopened(contenders: Sequence[Contender]) -> list[Contender]:
-    """Opens those that are worth a longer look, the fastest first, as far as the memory goes."""
+    """Opens those that are worth a longer look, the fastest first, as far as the memory goes.
+
+    A file's usual setting, its first, always is: a moment's disturbance must not put it out.
+    """
     running = []
+    usual = {id(each.candidate): each for each in reversed(contenders) if each.state == "measured"}
     for contender in sorted(contenders, key=lambda each: each.least):
         best = min(each.least for each in contenders if each.candidate is contender.candidate)
         if contender.state != "measured":
             continue
-        if contender.least > _FAR_BEHIND * best:
+        if contender.least > _FAR_BEHIND * best and contender is not usual[id(contender.candidate)]:
             contender.close("slower", "far behind at first")
             continue
         _open(contender)
@@ -157,9 +186,9 @@ def _reopened(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def _open(contender: Contender) -> None:
-    """Opens a contender if its file fits into the memory that is free."""
-    free = available_mb()
-    if free is not None and _MEMORY_FOR * contender.candidate.bytes > free * 1e6:
+    """Opens a contender if there is room for it, by its file's size or by what its process took before."""
+    free, needed = available_mb(), max(_MEMORY_FOR * contender.candidate.bytes / 1e6, contender.memory_mb or 0)
+    if free is not None and needed > free:
         contender.close("not tried", f"only {free} MB of memory are free")
     else:
         contender.open()
@@ -171,7 +200,7 @@ def _take_turns(running: Sequence[Contender], seconds: float) -> tuple[int, bool
     Gives the number of whole rounds, and whether the time ran out, rather than Ctrl-C.
     """
     for contender in running:
-        contender.times.clear()  # the first look was alone
+        contender.forget()  # the first look was alone
     end, rounds = time.perf_counter() + seconds, 0
     while running and (rounds == 0 or time.perf_counter() < end):
         start = rounds % len(running)
@@ -181,23 +210,23 @@ def _take_turns(running: Sequence[Contender], seconds: float) -> tuple[int, bool
                 contender.measure(_TURN)
         except KeyboardInterrupt:
             for each in running:  # a round that not all have finished would favour some
-                del each.times[kept[id(each)] :]
+                each.forget(kept[id(each)])
             return rounds, False
         running = [each for each in running if each.is_open]
         rounds += 1
     return rounds, True
 
 
-def _profiles(candidates: Sequence[Candidate], contenders: Sequence[Contender], purpose: Purpose) -> list[Profile]:
-    """The best setting of each file as a profile, the fastest file first."""
+def _profiles(contenders: Sequence[Contender]) -> list[Profile]:
+    """The best setting of each file as a profile, the best file first."""
     today = date.today().isoformat()
+    candidates = list({each.candidate.digest: each.candidate for each in contenders}.values())
     found = []
     for candidate in candidates:
-        right = [each for each in contenders if each.candidate is candidate and each.state == "measured" and each.times]
+        right = [each for each in contenders if each.candidate is candidate and each.state == "measured"]
         if right:
             best = _best(right)
-            milliseconds = 1000 * best.median
-            found.append(new_profile(candidate.path, candidate.digest, purpose, best.setting, milliseconds, date=today))
+            found.append(new_profile(candidate.path, candidate.digest, best.setting, 1000 * best.median, date=today))
     if not found:
         return []
     pick = _best_file(found, candidates)

@@ -1,7 +1,7 @@
 """A process that tries one file on one provider: a library that crashes takes no more than this process with it.
 
 Its parent asks with a `Task`: it opens the file, and answers with an `Opened`. Then the parent asks with numbers of
-seconds: it measures, and answers with a `Measured` each. A `Failure` is the last answer.
+seconds: it measures, and answers with a `Measured` each.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from vit_runtime.artifact import Artifact, codec, read_artifact
+from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.artifact.signature import check_signature
 from vit_runtime.devices.child import Answers
 from vit_runtime.devices.engine import silence_onnxruntime
+from vit_runtime.devices.engines import Engines, engines_of
 from vit_runtime.devices.machine import resident_mb
 from vit_runtime.devices.memory import return_large_blocks_at_once
 from vit_runtime.devices.session import open_session
@@ -26,7 +28,7 @@ from vit_runtime.graph import Graph
 from vit_runtime.selftest import problem, waves
 from vit_runtime.suitability import check_suits
 from vit_runtime.timing import time_runs
-from vit_runtime.tuning.profile import Setting
+from vit_runtime.tuning.setting import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,33 +58,23 @@ class Measured:
     """Memory of this process at most so far, in 10⁶ bytes; None where the system does not tell."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Why there is no answer, in words."""
-
-    why: str
-
-
 def main() -> None:
     """Answers until its parent asks for nothing more, or there is nothing more to answer."""
     answers = Answers()
 
-    def tell(document: Opened | Measured | Failure) -> None:
-        answers.answer({type(document).__name__: codec.encode(document)})
-
     return_large_blocks_at_once()
-    asked = answers.asked()
-    try:
+    with answers.report_errors():
+        asked = answers.asked()
         task = codec.decode(Task, next(asked))
         begin = time.perf_counter()
         graph, artifact = _open(task)
         loaded = time.perf_counter() - begin
-        tell(Opened(load_seconds=loaded, wrong=problem(graph, artifact.self_test)))
+        opened = Opened(load_seconds=loaded, wrong=problem(graph, artifact.self_test))
+        answers.answer(codec.encode(opened))
         for seconds in asked:
             times = _measure(graph, task.setting, float(str(seconds)))
-            tell(Measured(times=tuple(times), memory_mb=resident_mb()[1]))
-    except VitEdgeError as error:
-        tell(Failure(why=error.what))
+            measured = Measured(times=tuple(times), memory_mb=resident_mb()[1])
+            answers.answer(codec.encode(measured))
 
 
 def _open(task: Task) -> tuple[Graph, Artifact]:
@@ -96,6 +88,7 @@ def _open(task: Task) -> tuple[Graph, Artifact]:
         threads=setting.threads,
         runs=setting.runs,
         precision=artifact.precision,
+        engines=Engines(folder=engines_of(stored_digest(path)), image_hw=artifact.preprocessing.crop_hw),
     )
     check_signature(opened.session, artifact, path)
     return Graph(artifact, opened), artifact

@@ -8,7 +8,7 @@ from typing import Final, cast
 from vit_runtime.devices.listing import Device
 from vit_runtime.devices.providers import SLOW_TO_START, Provider
 from vit_runtime.devices.threads import default_threads, logical_processors
-from vit_runtime.tuning.profile import Purpose, Setting
+from vit_runtime.tuning.setting import Purpose, Setting
 
 _BATCH: Final = 8
 """Pictures in a run where a processor computes a batch."""
@@ -16,12 +16,19 @@ _BATCHES: Final = (8, 32)
 """The same for a GPU."""
 
 
-def settings(devices: Iterable[Device], purpose: Purpose) -> list[Setting]:
-    """Lists what to try on the devices that work, the CPU with its usual threads first."""
+def settings_to_try(devices: Iterable[Device], purpose: Purpose, provider: Provider = "auto") -> list[Setting]:
+    """Lists what to try on the devices that work, the CPU with its usual threads first.
+
+    Args:
+        devices: what there is.
+        purpose: what is to be fast.
+        provider: the only one to try; "auto" tries all but those whose first start takes minutes.
+    """
     found = [
         setting
         for device in devices
-        if device.works and device.provider not in SLOW_TO_START
+        if device.works
+        and (device.provider == provider or (provider == "auto" and device.provider not in SLOW_TO_START))
         for setting in (_quick if purpose == "latency" else _many)(device)
     ]
     return sorted(found, key=lambda setting: setting.provider != "cpu")
