@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import signal
 import subprocess
@@ -89,6 +90,14 @@ def test_as_json_each_line_is_a_setting(vit_run: Run, tiny_artifact: Path, own_c
     assert 0 < best["latency"]["p10_ms"] <= best["latency"]["median_ms"]
     (kept,) = own_cache.rglob("*.json")
     assert json.loads(kept.read_text())["milliseconds"] == best["latency"]["median_ms"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell its load")
+def test_a_busy_machine_is_warned_of(vit_run: Run, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch):
+    for load, warned in ((0.0, False), (0.9 * os.cpu_count(), True)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, load, load))
+        told = vit_run("tune", tiny_artifact, "--seconds", 0.1).stderr
+        assert ("warning: other programs keep 90% of the cores busy" in told) == warned
 
 
 def test_for_throughput_several_runs_at_a_time_are_tried(

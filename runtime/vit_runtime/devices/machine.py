@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -91,6 +92,13 @@ def available_mb(root: Path = Path("/")) -> int | None:
         root: the folder with Linux's `proc`.
     """
     return _memory_mb("MemAvailable", root)
+
+
+def load_of_others() -> float:
+    """Share of the logical processors that was busy in the last minute; 0 where the system, as Windows, does not tell."""
+    if not hasattr(os, "getloadavg"):
+        return 0.0
+    return min(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def resident_mb(root: Path = Path("/")) -> tuple[int | None, int | None]:
