@@ -95,7 +95,7 @@ def available_mb(root: Path = Path("/")) -> int | None:
 
 
 def load_of_others() -> float:
-    """Share of the logical processors that was busy in the last minute; 0 where the system, as Windows, does not tell."""
+    """Share of the logical processors that was busy in the last minute; 0 on Windows, which does not tell."""
     if not hasattr(os, "getloadavg"):
         return 0.0
     return min(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
