@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Final
 
 from vit_runtime.artifact import Artifact, as_path, read_artifact
@@ -65,56 +65,47 @@ def load(
     if verify:
         check_digest(path, artifact.external_data)
     digest = stored_digest(path)
-    found = Found(profile=None, note="")
+    opening = partial(
+        open_session,
+        path,
+        precision=artifact.precision,
+        overrides=Overrides(device=device, provider_options=provider_options, session_options=session_options),
+        engines=Engines(folder=engines_of(digest), image_hw=artifact.preprocessing.crop_hw),
+    )
+    by_profile: OpenedSession | None = None
+    notes: tuple[str, ...] = ()
     if use_profile and provider == "auto" and threads is None and device is None and not provider_options:
-        found = find_profile(path, digest)
-    overrides = Overrides(device=device, provider_options=provider_options, session_options=session_options)
-    engines = Engines(folder=engines_of(digest), image_hw=artifact.preprocessing.crop_hw)
-    opened, tuned, notes = None, "", [found.note]
-    if found.profile is not None:
-        try:
-            opened = _open_profile(path, artifact, found.profile, overrides, engines)
-            tuned = _tuned(found.profile)
-        except ProviderError as error:
-            taken = found.profile.setting.provider
-            notes.append(f"{taken} is not used, although vit-run tune found it fastest: {error.what}")
-    if opened is None:
-        opened = open_session(
-            path,
-            provider=provider,
-            threads=threads,
-            precision=artifact.precision,
-            overrides=overrides,
-            auto=Auto(first=preferred(artifact), judge=lambda it: problem(Graph(artifact, it), artifact.self_test)),
-            engines=engines,
-        )
+        by_profile, notes = _open_by_profile(opening, artifact, find_profile(path, digest))
+    opened = by_profile or opening(
+        provider=provider,
+        threads=threads,
+        auto=Auto(first=preferred(artifact), judge=lambda it: problem(Graph(artifact, it), artifact.self_test)),
+    )
     check_signature(opened.session, artifact, path)
-    unsuitable = "" if tuned else unfit(artifact, opened.provider)
-    told = filter(None, (tuned, *notes, opened.note, unsuitable))
+    unsuitable = "" if by_profile else unfit(artifact, opened.provider)
+    told = filter(None, (*notes, opened.note, unsuitable))
     return ViT(artifact, replace(opened, note="; ".join(told)), path)
 
 
-def _open_profile(
-    path: Path, artifact: Artifact, profile: Profile, overrides: Overrides, engines: Engines
-) -> OpenedSession:
-    """Opens a file in the setting of its profile; a provider other than the CPU has to pass the self-test.
+def _open_by_profile(
+    opening: Callable[..., OpenedSession], artifact: Artifact, found: Found
+) -> tuple[OpenedSession | None, tuple[str, ...]]:
+    """Opens a file in the setting of its profile, and says so; None where there is none, or it does not hold any more.
 
-    Raises:
-        ProviderError: the provider cannot run the file here, or computes it wrongly.
+    A provider other than the CPU has to pass the file's self-test.
     """
-    setting = profile.setting
-    check_suits(artifact, setting.provider)
-    opened = open_session(
-        path,
-        provider=setting.provider,
-        threads=setting.threads,
-        precision=artifact.precision,
-        overrides=overrides,
-        engines=engines,
-    )
-    if opened.provider != CPU_PROVIDER and (wrong := problem(Graph(artifact, opened), artifact.self_test)):
-        raise ProviderError(f"provider '{setting.provider}'", wrong)
-    return opened
+    if found.profile is None:
+        return None, (found.note,)
+    setting = found.profile.setting
+    try:
+        check_suits(artifact, setting.provider)
+        opened = opening(provider=setting.provider, threads=setting.threads)
+        wrong = "" if opened.provider == CPU_PROVIDER else problem(Graph(artifact, opened), artifact.self_test)
+    except ProviderError as error:
+        wrong = error.what
+    if wrong:
+        return None, (f"{setting.provider} is not used, although vit-run tune found it fastest: {wrong}",)
+    return opened, (_tuned(found.profile),)
 
 
 def _tuned(profile: Profile) -> str:

@@ -271,7 +271,16 @@ def test_a_damaged_profile_is_ignored_and_said(damage: str, tiny_artifact: Path)
 
 @pytest.mark.parametrize(
     "change",
-    [{"threads": 0}, {"threads": -1}, {"threads": 5000}, {"provider": "auto"}, {"provider": "cqu"}, {"runs": 0}],
+    [
+        {"threads": 0},
+        {"threads": -1},
+        {"threads": 5000},
+        {"provider": "auto"},
+        {"provider": "cqu"},
+        {"provider": "cuda"},
+        {"threads": None},
+        {"runs": 0},
+    ],
 )
 def test_a_profile_that_makes_no_sense_is_damaged(change: dict[str, Any], tiny_artifact: Path):
     path = profiled(tiny_artifact, "cpu", 1)

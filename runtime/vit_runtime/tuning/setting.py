@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from vit_runtime.devices.providers import Provider
+from vit_runtime.devices.providers import Provider, parse
 
 Purpose = Literal["latency", "throughput"]
 """What is to be fast: the answer for one picture, or pictures a second."""
@@ -27,6 +27,8 @@ class Setting:
     def __post_init__(self) -> None:
         if self.provider == "auto":
             raise ValueError("provider 'auto' is no setting")
+        if (self.threads is None) == (parse(self.provider)[1] == "cpu"):
+            raise ValueError(f"threads {self.threads} and provider '{self.provider}' do not go together")
         for name in ("threads", "runs", "batch"):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= _MOST_THREADS:
