@@ -48,7 +48,7 @@ def check_suits(description: Description, provider: Provider) -> None:
     """
     if not suits(description, provider):
         what = "cannot run this file, whose int8 products are onnxruntime's own for processors"
-        remedy = f"try {option('provider', 'cpu')}, or export with {option('target', 'openvino')} or 'portable'"
+        remedy = f"try {option('provider', 'cpu')}, or export with {option('target', 'openvino')}"
         raise ProviderError(f"provider '{provider}'", what, remedy)
 
 

@@ -117,11 +117,19 @@ def test_only_the_provider_that_is_named_is_tried(plug_in: Callable[..., PlugIn]
     assert {json.loads(line)["provider"] for line in result.stdout.splitlines()} == {"openvino"}
 
 
-def test_what_nothing_runs_is_one_line(vit_run: Run, dynamic_artifact: Path):
-    result = vit_run("tune", dynamic_artifact, "--provider", "openvino")
-    assert (result.exit_code, result.stdout) == (1, "")
-    told = "error: provider 'openvino': does not run these files here; see what vit-run devices says"
-    assert result.stderr.splitlines()[-1] == told
+def test_a_provider_that_cannot_be_tried_is_one_line(
+    plug_in: Callable[..., PlugIn], vit_run: Run, tiny_artifact: Path, dynamic_artifact: Path
+):
+    def told(path: Path, provider: str) -> str:
+        result = vit_run("tune", path, "--provider", provider)
+        assert (result.exit_code, result.stdout) == (1, "")
+        return result.stderr.splitlines()[-1]
+
+    assert told(tiny_artifact, "webgpu") == "error: provider 'webgpu': is not installed; install vit-edge[webgpu]"
+    plug_in("cpu")
+    words = "does not know these files' operators, or has no such device here"
+    assert told(dynamic_artifact, "openvino") == f"error: provider 'openvino': {words}"
+    assert told(tiny_artifact, "openvino:gpu") == f"error: provider 'openvino:gpu': {words}"
 
 
 def test_a_copy_of_a_file_is_tried_once(vit_run: Run, tiny_artifact: Path, tmp_path: Path):

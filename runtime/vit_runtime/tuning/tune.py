@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from vit_runtime.artifact import as_path
-from vit_runtime.devices.listing import list_devices
+from vit_runtime.devices.listing import Device, list_devices
 from vit_runtime.devices.machine import available_mb, load_of_others
-from vit_runtime.devices.providers import SLOW_TO_START, Provider
+from vit_runtime.devices.providers import SLOW_TO_START, Provider, parse
 from vit_runtime.errors import ProviderError, UsageError, option
 from vit_runtime.suitability import suits
 from vit_runtime.tuning.agreement import recorded_cosine
@@ -147,8 +147,19 @@ def _contenders(
         if suits(each.artifact, setting.provider)
     ]
     if not contenders:
-        raise ProviderError(f"provider '{provider}'", "does not run these files here", "see what vit-run devices says")
+        raise _nothing_to_try(provider, devices)
     return contenders
+
+
+def _nothing_to_try(provider: Provider, devices: Sequence[Device]) -> ProviderError:
+    """Says why a provider that was named has nothing to offer."""
+    where, record = f"provider '{provider}'", parse(provider)[0]
+    own = [device for device in devices if device.provider.partition(":")[0] == record.name]
+    if not any(device.is_installed for device in own):
+        return ProviderError(where, "is not installed", record.how_to_get)
+    if problems := [device.problem for device in own if device.problem]:
+        return ProviderError(where, problems[0])
+    return ProviderError(where, "does not know these files' operators, or has no such device here")
 
 
 def _look(contenders: Sequence[Contender], tell: Callable[[str], None]) -> None:
