@@ -118,10 +118,11 @@ def one_layer(folder):
         bias = rng.normal(size=OUTPUTS).astype(np.float32)
         layer = Linear(key="layer", shape=(OUTPUTS, WIDTH), weight=weights.dequantized, bias=lambda: bias)
         lowering = lowering_class(lambda _path, _layer: weights, RANGES)
-        x = Activation(value="x", site=site, kind=kind, rows=rows, width=WIDTH, alone=rows < ROWS)
         graph = GraphBuilder()
         graph.input("x", TensorProto.UINT8 if kind == "pixels" else TensorProto.FLOAT, ("N", rows, WIDTH))
         with graph.scope("block"):
+            value = lowering.pixels(graph, "x") if kind == "pixels" else "x"
+            x = Activation(value=value, site=site, kind=kind, rows=rows, width=WIDTH, alone=rows < ROWS)
             y = lowering.linear(graph, x, "layer", layer)
         graph.output(y, TensorProto.FLOAT, ("N", rows, OUTPUTS))
         file = ModelFile(folder, "layer.onnx")

@@ -163,7 +163,7 @@ def test_the_pixels_lose_nothing(model, arrays, target):
 def test_onnxruntimes_cpu_provider_is_said_to_be_the_wrong_place(int8_artifacts):
     notes = {kind: vit.load(path, provider="cpu").note for kind, path in int8_artifacts.items()}
     assert notes.pop("portable").startswith("this file is for TensorRT; ")
-    assert notes.pop("openvino").startswith("this file is for OpenVINO, ")
+    assert notes.pop("openvino").startswith("this file is for OpenVINO ")
     assert not any("this file is for" in note for note in notes.values())
 
 
