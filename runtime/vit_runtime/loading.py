@@ -11,7 +11,7 @@ from typing import Final
 from vit_runtime.artifact import Artifact, as_path, read_artifact
 from vit_runtime.artifact.digest import check_digest, stored_digest
 from vit_runtime.artifact.signature import check_signature
-from vit_runtime.devices.engines import Engines, engines_of
+from vit_runtime.devices.engines import Engines
 from vit_runtime.devices.providers import CPU_PROVIDER, Provider
 from vit_runtime.devices.session import Auto, OpenedSession, Overrides, open_session
 from vit_runtime.errors import ProviderError
@@ -70,7 +70,7 @@ def load(
         path,
         precision=artifact.precision,
         overrides=Overrides(device=device, provider_options=provider_options, session_options=session_options),
-        engines=Engines(folder=engines_of(digest), image_hw=artifact.preprocessing.crop_hw),
+        engines=Engines.of(artifact, digest),
     )
     by_profile: OpenedSession | None = None
     notes: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.played_plug_in import CPU_PROVIDER, FULL_NAME, PlugIn, library_at
 import vit_runtime as vit
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.devices.listing import Device, list_devices
+from vit_runtime.devices.options import Wanted, openvino_options
 
 Run = Callable[..., Any]
 Package = Callable[[str], None]
@@ -42,6 +44,15 @@ def test_a_plug_in_runs_the_whole_graph_with_the_options_that_suit(plug_in: Call
         }
     }
     assert played.entries == {"session.disable_cpu_ep_fallback": "1"}
+
+
+@pytest.mark.parametrize(("width", "group"), [(192, "64"), (384, "128"), (768, "128")])
+def test_openvinos_own_scales_are_for_groups_that_suit_the_models_width(width: int, group: str):
+    wanted = Wanted(kind="cpu", threads=2, plug_in=True, int8=True, width=width)
+    (properties,) = json.loads(openvino_options(wanted)["load_config"]).values()
+    assert properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] == group
+    float32 = json.loads(openvino_options(replace(wanted, int8=False))["load_config"])["CPU"]
+    assert "DYNAMIC_QUANTIZATION_GROUP_SIZE" not in float32
 
 
 def test_the_library_is_loaded_once_for_the_whole_process(

@@ -20,7 +20,7 @@ from vit_export.int8.qdq import Grid, QdqInt8
 from vit_export.int8.rounding import INT8_MAX
 from vit_export.write.lowering import Activation
 from vit_runtime.arrays import FloatArray
-from vit_runtime.devices.options import OPENVINO_GROUP
+from vit_runtime.devices.options import openvino_group
 
 _STEPS: Final = 255
 """Steps from the smallest uint8 to the largest."""
@@ -41,7 +41,9 @@ class OpenVinoInt8(QdqInt8):
         """Gives activations (rows, width) as the int8 product sees them; OpenVINO's own scales are by group."""
         if not self.by_engine(x):
             return super().simulate(x, values)
-        groups = values.reshape(len(values), -1, math.gcd(values.shape[1], OPENVINO_GROUP))
+        inputs = values.shape[1]
+        tokens = inputs // 4 if x.kind == "gelu" else inputs  # width of the model's tokens
+        groups = values.reshape(len(values), -1, math.gcd(inputs, openvino_group(tokens)))
         scale = np.abs(groups).max(axis=-1, keepdims=True) / np.float32(INT8_MAX)
         scale[scale == 0] = 1.0
         return np.asarray(np.rint(groups / scale) * scale, np.float32).reshape(values.shape)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from vit_runtime.artifact import Artifact
 from vit_runtime.devices.cache_folder import cache_folder, make_folder
 from vit_runtime.files import atomic_write
 
@@ -39,6 +40,14 @@ class Engines:
     folder: Path
     image_hw: tuple[int, int]
     """Height and width of the pixels that the model takes."""
+    width: int
+    """Width of its tokens."""
+
+    @classmethod
+    def of(cls, artifact: Artifact, digest: str) -> Engines:
+        """What is needed to keep engines of the model file that carries a digest."""
+        folder = cache_folder() / "engines" / digest[:32]
+        return cls(folder=folder, image_hw=artifact.preprocessing.crop_hw, width=artifact.architecture.width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +61,6 @@ class EngineFolder:
 
 
 NO_ENGINES: Final = EngineFolder(path=None, note="")
-
-
-def engines_of(digest: str) -> Path:
-    """The folder for the engines of the model file that carries a digest."""
-    return cache_folder() / "engines" / digest[:32]
 
 
 @contextlib.contextmanager

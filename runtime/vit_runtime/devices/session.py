@@ -164,6 +164,7 @@ class _Opening:
             device=self.device,
             engines=kept,
             image_hw=(0, 0) if self.engines is None else self.engines.image_hw,
+            width=0 if self.engines is None else self.engines.width,
         )
 
     def kept_engines(self, provider: ExecutionProvider, kind: Kind) -> AbstractContextManager[EngineFolder]:

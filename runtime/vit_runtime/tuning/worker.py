@@ -19,7 +19,7 @@ from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.artifact.signature import check_signature
 from vit_runtime.devices.child import Answers
 from vit_runtime.devices.engine import silence_onnxruntime
-from vit_runtime.devices.engines import Engines, engines_of
+from vit_runtime.devices.engines import Engines
 from vit_runtime.devices.machine import resident_mb
 from vit_runtime.devices.memory import return_large_blocks_at_once
 from vit_runtime.devices.session import open_session
@@ -88,7 +88,7 @@ def _open(task: Task) -> tuple[Graph, Artifact]:
         threads=setting.threads,
         runs=setting.runs,
         precision=artifact.precision,
-        engines=Engines(folder=engines_of(stored_digest(path)), image_hw=artifact.preprocessing.crop_hw),
+        engines=Engines.of(artifact, stored_digest(path)),
     )
     check_signature(opened.session, artifact, path)
     return Graph(artifact, opened), artifact
