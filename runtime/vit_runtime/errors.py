@@ -53,6 +53,11 @@ def command_line() -> Iterator[None]:
         _ON_COMMAND_LINE.reset(before)
 
 
+def is_command_line() -> bool:
+    """Whether messages spell options as the command line does."""
+    return _ON_COMMAND_LINE.get()
+
+
 def option(name: str, value: object = None) -> str:
     """Spells a parameter, alone or with a value, as the reader of a message can type it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -219,3 +220,22 @@ def test_outputs_may_come_from_a_generator(tiny: vit.ViT, picture: UInt8Array):
 def test_options_that_are_no_mapping(options: dict[str, object], tiny_artifact: Path):
     with pytest.raises(vit.UsageError, match="is no mapping of text to text"):
         vit.load(tiny_artifact, **options)
+
+
+PROGRAM = """
+import os, sys
+import vit_runtime as vit
+vit.load(sys.argv[1])
+print(os.environ.get("ORT_DISABLE_TELEMETRY"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the folder is that of Linux")
+def test_onnxruntime_reports_nothing_and_leaves_no_identifier(tiny_artifact: Path, tmp_path: Path):
+    """By default it does both, from 1.32 at the latest, and does so when it is imported."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
+    environment = {**kept, "HOME": str(tmp_path), "VIT_EDGE_CACHE": str(tmp_path / "ours")}
+    command = [sys.executable, "-c", PROGRAM, tiny_artifact]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "None\n"  # for the rest of the process nothing has changed
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -204,6 +204,13 @@ def test_a_library_that_crashes_when_it_is_loaded_is_listed(package: Package):
 # `vit-run devices`.
 
 
+def test_what_to_do_is_spelled_for_its_reader(plug_in: Callable[..., PlugIn], vit_run: Run):
+    plug_in()
+    assert "finds no device here; try --provider cpu\n" in vit_run("devices").stdout
+    (listed,) = [device for device in list_devices() if device.provider == "openvino"]
+    assert listed.problem == "finds no device here; try provider='cpu'"
+
+
 def test_devices_are_listed_with_what_brings_them(plug_in: Callable[..., PlugIn], vit_run: Run):
     plug_in("cpu", "gpu")
     result = vit_run("devices")

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from vit_runtime.devices.plugins import installed_version, is_installed, is_registered
 from vit_runtime.devices.providers import ExecutionProvider
 from vit_runtime.errors import MissingDependencyError, ProviderError
 
+_NO_TELEMETRY: Final = "ORT_DISABLE_TELEMETRY"
+"""Environment variable that onnxruntime reads once (Privacy.md in its wheel)."""
 LOG_NOTHING: Final = 4
 """onnxruntime's severity "fatal": what it would print below that also comes as an exception, which becomes one line."""
 
 
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Sets an environment variable inside the block, unless it is set already."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+
+
 def import_onnxruntime() -> Any:
     """Imports onnxruntime only when it is needed, so that `import vit_runtime` is quick and works without it.
+
+    onnxruntime reports to its maker by default, from 1.32 at the latest, and writes an identifier into the user's cache
+    folder when it is imported. Here it does neither, unless `ORT_DISABLE_TELEMETRY` is set by the user, or it was
+    imported before.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
         ProviderError: the onnxruntime that is installed does not load.
     """
     try:
-        import onnxruntime
+        with _environment(_NO_TELEMETRY, "1"):
+            import onnxruntime
     except ImportError as error:
         if error.name != "onnxruntime":
             raise ProviderError("onnxruntime", f"does not load ({error})", "install it again") from error

@@ -16,7 +16,7 @@ from vit_runtime.devices.plugins import plugged_devices
 from vit_runtime.devices.probe import PROBE, probe_is_right
 from vit_runtime.devices.providers import CPU, EXECUTION_PROVIDERS, ExecutionProvider
 from vit_runtime.devices.session import open_session
-from vit_runtime.errors import VitEdgeError, one_line
+from vit_runtime.errors import VitEdgeError, is_command_line, one_line
 
 _MADE_FOR: Final[dict[str, tuple[tuple[str, Kind], ...]]] = {
     "openvino": (("Intel", "cpu"), ("Intel", "gpu"), ("Intel", "npu")),
@@ -83,7 +83,7 @@ def _asked(runtime: Any, record: ExecutionProvider, processor: str) -> list[Devi
     """An installed provider's devices, as a process of its own finds them."""
     child = Child("vit_runtime.devices.listing_worker")
     try:
-        answer = child.ask({"provider": record.name, "processor": processor})
+        answer = child.ask({"provider": record.name, "processor": processor, "command_line": is_command_line()})
         return [Device(**device) for device in cast("list[dict[str, Any]]", answer)]
     except ChildError as error:
         source, problem = source_of(runtime, record), f"{error}; {record.how_to_run}"

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from vit_runtime.devices.engine import import_onnxruntime
+
 _TERMS: Final = 64
 _LARGEST: Final = 255 * 127
 _PROBE: Final = zlib.decompress(
@@ -29,8 +31,7 @@ _PROBE: Final = zlib.decompress(
 @functools.cache
 def int8_products_saturate() -> bool:
     """Whether uint8 255 times int8 127, added up 64 times, comes out wrong on onnxruntime's CPU provider."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session: Any = onnxruntime.InferenceSession(_PROBE, options, providers=["CPUExecutionProvider"])
