@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from vit_bench.measure.card import LoadMeter, available_processors, installed, now, read_card
+from vit_bench.measure.card import LoadMeter, installed, now, read_card
 from vit_bench.results import Card, Load, Package
 from vit_runtime.artifact import codec
+from vit_runtime.devices.threads import logical_processors
 
 STARTED = datetime(2025, 3, 4, 5, 6, 7, 890_000, tzinfo=timezone.utc)
 PI_5 = """\
@@ -78,7 +79,7 @@ def test_the_card_of_this_machine_is_what_python_says_of_it():
     assert found.system.endswith(f", {platform.machine()}")
     assert found.python == platform.python_version()
     assert found.memory_bytes == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 1 <= found.cores <= found.processors == available_processors() <= (os.cpu_count() or 1)
+    assert 1 <= found.cores <= found.processors == logical_processors() <= (os.cpu_count() or 1)
     assert found.device
     assert found.processor
     assert found.date == "2025-03-04T05:06:07+00:00"
@@ -88,10 +89,10 @@ def test_the_card_of_this_machine_is_what_python_says_of_it():
 @on_linux
 def test_processors_are_those_open_to_this_process(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6})
-    assert available_processors() == 3
+    assert logical_processors() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
-    assert available_processors() == 12
+    assert logical_processors() == 12
 
 
 def test_packages_are_the_installed_ones_with_their_versions():

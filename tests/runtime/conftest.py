@@ -26,6 +26,7 @@ import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import METADATA_KEY, Rollout
+from vit_runtime.devices.cache_folder import CACHE_VARIABLE
 from vit_runtime.devices.providers import EXECUTION_PROVIDERS
 
 Document = dict[str, Any]
@@ -253,3 +254,18 @@ def photo(picture: UInt8Array, tmp_path: Path) -> Path:
     """A picture's file."""
     Image.fromarray(picture).save(path := tmp_path / "photo.png")
     return path
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder that does not exist yet."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder := tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dynamic_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model in int8, whose ranges are taken while it runs."""
+    folder = tmp_path_factory.mktemp("dynamic")
+    request = ExportRequest(model=str(tiny_checkpoint), precision="int8", output=folder / "tiny.int8.onnx")
+    return export(request).path

@@ -15,12 +15,7 @@ import vit_runtime as vit
 from vit_runtime.devices.cache_folder import CACHE_VARIABLE
 from vit_runtime.devices.providers import SLOW_TO_START
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder that does not exist yet."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(folder := tmp_path / "cache"))
-    return folder
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_the_second_start_compiles_nothing(plug_in: Callable[..., PlugIn], tiny_artifact: Path, own_cache: Path):
