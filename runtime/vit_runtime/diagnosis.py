@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final, cast
 
 from vit_runtime.checking import check
@@ -13,6 +12,7 @@ from vit_runtime.devices.listing import Device, list_devices
 from vit_runtime.devices.machine import Machine, resident_mb, this_machine
 from vit_runtime.devices.providers import EXECUTION_PROVIDERS, SLOW_TO_START, Provider
 from vit_runtime.devices.threads import default_threads
+from vit_runtime.installed import installed_version
 from vit_runtime.model import ViT
 from vit_runtime.selftest import SelfTestResult
 from vit_runtime.suitability import suits
@@ -125,11 +125,6 @@ def _no_try(model: ViT, device: Device) -> str:
 
 def _versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide answers and speed, as far as they are installed."""
-    found = {"Python": platform.python_version()}
     plug_ins = (record.plug_in.distribution for record in EXECUTION_PROVIDERS.values() if record.plug_in)
-    for package in (*_PACKAGES, *plug_ins):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: installed_version(package) for package in (*_PACKAGES, *plug_ins)}
+    return {"Python": platform.python_version(), **{name: version for name, version in found.items() if version}}

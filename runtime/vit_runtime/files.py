@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from vit_runtime.errors import OutputFileError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+_BLOCK: Final = 1 << 20
+"""Bytes that are read at a time."""
 
 
 @contextmanager
@@ -101,3 +105,19 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", file)
         with blame(path, remedy):
             (folder / path.name).replace(path)
+
+
+def file_sha256(path: Path, size: int | None = None) -> str:
+    """Gives the SHA-256 of a file, or of its first `size` bytes, in hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    import hashlib  # loads OpenSSL, which few need
+
+    found, left = hashlib.sha256(), sys.maxsize if size is None else size
+    with path.open("rb") as file:
+        while left and (block := file.read(min(left, _BLOCK))):
+            found.update(block)
+            left -= len(block)
+    return found.hexdigest()

@@ -11,7 +11,7 @@ from typing import Final
 from vit_runtime.artifact import Artifact, as_path, read_artifact
 from vit_runtime.artifact.digest import check_digest, stored_digest
 from vit_runtime.artifact.signature import check_signature
-from vit_runtime.devices.engines import Engines
+from vit_runtime.devices.kept_engines import Engines
 from vit_runtime.devices.providers import CPU_PROVIDER, Provider
 from vit_runtime.devices.session import Auto, OpenedSession, Overrides, open_session
 from vit_runtime.errors import ProviderError

@@ -6,14 +6,14 @@ import os
 import platform
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
 from vit_bench.results import Card, Load, Package
 from vit_runtime.devices.hardware import cpuinfo, processor_name
 from vit_runtime.devices.kernel_files import read_text
-from vit_runtime.devices.threads import default_threads
+from vit_runtime.devices.threads import default_threads, logical_processors
+from vit_runtime.installed import installed_version
 
 _ROOT: Final = Path("/")
 """Where Linux has its tables."""
@@ -56,7 +56,7 @@ def read_card(*, device: str | None, load: Load | None, started: datetime, root:
         processor=processor,
         instruction_sets=tuple(flag for flag in flags if flag in _MATRIX_SETS),
         cores=default_threads(),
-        processors=available_processors(),
+        processors=logical_processors(),
         memory_bytes=_memory_bytes(),
         system=f"{platform.system()} {platform.release().partition('-')[0]}, {platform.machine()}",
         python=platform.python_version(),
@@ -72,20 +72,10 @@ def now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def available_processors() -> int:
-    """Hardware threads that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def installed(names: Sequence[str]) -> tuple[Package, ...]:
     """Lists the named packages that are installed, with their versions."""
-    found = []
-    for name in names:
-        try:
-            found.append(Package(name=name, version=version(name)))
-        except PackageNotFoundError:
-            continue
-    return tuple(found)
+    versions = {name: installed_version(name) for name in names}
+    return tuple(Package(name=name, version=version) for name, version in versions.items() if version)
 
 
 class LoadMeter:

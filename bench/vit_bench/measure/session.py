@@ -20,7 +20,7 @@ from vit_bench.contenders.peers import PEERS, Peers, make_peers
 from vit_bench.contenders.source import Source
 from vit_bench.measure import card
 from vit_bench.measure.accuracy import measure_accuracy
-from vit_bench.measure.card import LoadMeter, available_processors
+from vit_bench.measure.card import LoadMeter
 from vit_bench.measure.footprint import measure_footprint
 from vit_bench.measure.labels import LabelledPhotos, find_photos
 from vit_bench.measure.latency import measure_latency, write_photo
@@ -39,7 +39,7 @@ from vit_export.progress import Progress
 from vit_runtime import __version__
 from vit_runtime.artifact import Artifact, codec
 from vit_runtime.devices.providers import Provider
-from vit_runtime.devices.threads import default_threads
+from vit_runtime.devices.threads import default_threads, logical_processors
 from vit_runtime.errors import ArtifactError, OutputFileError, UsageError, VitEdgeError
 from vit_runtime.pictures.reading import read_rgb
 
@@ -134,8 +134,8 @@ class Session:
         self._warnings: list[str] = []
         if self.tools:
             _check_same_model(request.models, self._artifacts)
-        if (threads := self.settings.threads) > available_processors():
-            self._warn(f"{threads} threads on {available_processors()} processors: they wait for each other")
+        if (threads := self.settings.threads) > logical_processors():
+            self._warn(f"{threads} threads on {logical_processors()} processors: they wait for each other")
 
     @property
     def artifact(self) -> Artifact:

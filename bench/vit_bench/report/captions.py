@@ -7,6 +7,7 @@ from typing import Final
 
 from vit_bench.report.merging import Measured, order
 from vit_bench.results import Accuracy, Contender, Footprints, Latency, Limits, Section
+from vit_runtime.wording import plural
 
 UNCLEAR: Final = "no clear difference"
 _NOTABLE_LOAD: Final = 0.05
@@ -88,7 +89,7 @@ def _settings(section: Section) -> list[str]:
 
 def threads_text(threads: int) -> str:
     """How many, with the noun."""
-    return f"{threads} thread{'' if threads == 1 else 's'}"
+    return plural(threads, "thread")
 
 
 def notes(measured: Measured) -> list[str]:

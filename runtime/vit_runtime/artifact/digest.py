@@ -7,20 +7,19 @@ weights and metadata are covered. The digest finds damage, not a forger, who wou
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vit_runtime.artifact.onnx_file import METADATA_FIELD, open_onnx, read_metadata
 from vit_runtime.artifact.protobuf import LENGTH_DELIMITED
 from vit_runtime.errors import ArtifactError
+from vit_runtime.files import file_sha256
 
 if TYPE_CHECKING:
     from vit_runtime.artifact import ExternalData
 
 DIGEST_KEY: Final = "vit_edge_sha256"
 _SHA256: Final = re.compile("[0-9a-f]{64}")
-_BLOCK: Final = 1 << 20
 _REMEDY: Final = "copy or export it again"
 
 
@@ -80,17 +79,10 @@ def sha256_of(path: Path, size: int | None = None) -> str:
     Raises:
         ArtifactError: the file cannot be read.
     """
-    import hashlib  # loads OpenSSL, which only a check needs
-
-    found, left = hashlib.sha256(), sys.maxsize if size is None else size
     try:
-        with path.open("rb") as file:
-            while left and (block := file.read(min(left, _BLOCK))):
-                found.update(block)
-                left -= len(block)
+        return file_sha256(path, size)
     except OSError as error:
         raise ArtifactError(path, f"cannot be read ({error.strerror})", "copy it again") from error
-    return found.hexdigest()
 
 
 def _changed(path: Path, found: str, stored: str) -> ArtifactError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from vit_runtime.command_line.terminal import printable
+from vit_runtime.command_line.terminal import columns
 from vit_runtime.devices.listing import Device
 from vit_runtime.devices.options import KIND_NAMES
 
@@ -15,11 +15,7 @@ _HEADER: Final = ("provider", "device", "from", "state")
 def describe_devices(devices: Sequence[Device]) -> str:
     """A line for each device, those that work first; what is wrong with the others stands in their line."""
     rows = [_HEADER, *(_cells(device) for device in sorted(devices, key=lambda device: not device.works))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    return "\n".join(
-        "  ".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return columns(rows)
 
 
 def _cells(device: Device) -> tuple[str, ...]:

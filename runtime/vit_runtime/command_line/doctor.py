@@ -10,7 +10,7 @@ from vit_runtime.command_line.summary import describe_check, describe_outcome, t
 from vit_runtime.devices.machine import Machine
 from vit_runtime.diagnosis import Diagnosis, Other
 from vit_runtime.timing import Latency
-from vit_runtime.tuning.setting import plural
+from vit_runtime.wording import plural
 
 
 def describe_diagnosis(found: Diagnosis, others: Sequence[Other], artifact: Artifact) -> str:

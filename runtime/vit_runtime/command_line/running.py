@@ -19,8 +19,8 @@ from vit_runtime.errors import EXIT_INPUT, ImageError
 from vit_runtime.loading import load
 from vit_runtime.model import ViT
 from vit_runtime.pictures.finding import find_pictures
-from vit_runtime.tuning.setting import plural
 from vit_runtime.vectors import normalized
+from vit_runtime.wording import plural
 
 _Name = TypeVar("_Name")
 _Answer = TypeVar("_Answer")

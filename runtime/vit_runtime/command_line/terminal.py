@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 _CONTROLS: Final = (
@@ -31,3 +32,10 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Makes each line of a text printable; the line ends stay, since they are our own."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Puts rows of cells into columns that are safe to print on a terminal, one line a row."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

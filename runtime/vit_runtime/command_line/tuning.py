@@ -11,14 +11,15 @@ import typer
 
 from vit_runtime.artifact import codec
 from vit_runtime.command_line.console import note
-from vit_runtime.command_line.terminal import printable
+from vit_runtime.command_line.terminal import columns
 from vit_runtime.devices.providers import Provider
 from vit_runtime.errors import EXIT_INTERRUPTED, OutputFileError
 from vit_runtime.tuning.agreement import describe_agreement
 from vit_runtime.tuning.contender import Contender
 from vit_runtime.tuning.profile import Profile, keep_profile
-from vit_runtime.tuning.setting import Purpose, plural
+from vit_runtime.tuning.setting import Purpose
 from vit_runtime.tuning.tune import Tuning, tune
+from vit_runtime.wording import plural
 
 _LONGEST: Final = 60
 _HEADERS: Final[dict[Purpose, tuple[str, ...]]] = {
@@ -54,12 +55,7 @@ def describe_tuning(found: Tuning, purpose: Purpose) -> str:
     """A table with a line for each file and setting, the fastest first."""
     best = min(each.median for each in found.contenders)
     ordered = sorted(found.contenders, key=lambda each: (each.state != "measured", each.median))
-    rows = [_HEADERS[purpose], *(_cells(each, best, purpose) for each in ordered)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return columns([_HEADERS[purpose], *(_cells(each, best, purpose) for each in ordered)])
 
 
 def _cells(contender: Contender, best: float, purpose: Purpose) -> tuple[str, ...]:

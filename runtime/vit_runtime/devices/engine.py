@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from vit_runtime.devices.plugins import installed_version, is_installed, is_registered
+from vit_runtime.devices.plugins import is_installed, is_registered
 from vit_runtime.devices.providers import ExecutionProvider
 from vit_runtime.errors import MissingDependencyError, ProviderError
+from vit_runtime.installed import installed_version
 
 _NO_TELEMETRY: Final = "ORT_DISABLE_TELEMETRY"
 """Environment variable that onnxruntime reads once (Privacy.md in its wheel)."""
@@ -77,4 +78,4 @@ def source_of(runtime: Any, wanted: ExecutionProvider) -> str:
     """What brings a provider that is here, with its version: "onnxruntime 1.32.0", "onnxruntime-ep-openvino 1.8.1"."""
     if wanted.plug_in is None or is_built_in(runtime, wanted):
         return f"onnxruntime {runtime.__version__}"
-    return f"{wanted.plug_in.distribution} {installed_version(wanted.plug_in)}".strip()
+    return f"{wanted.plug_in.distribution} {installed_version(wanted.plug_in.distribution)}".strip()

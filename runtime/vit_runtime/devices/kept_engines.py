@@ -19,7 +19,7 @@ from typing import BinaryIO, Final
 
 from vit_runtime.artifact import Artifact
 from vit_runtime.devices.cache_folder import cache_folder, make_folder
-from vit_runtime.files import atomic_write
+from vit_runtime.files import atomic_write, file_sha256
 
 try:
     import fcntl
@@ -30,7 +30,6 @@ LOG: Final = logging.getLogger("vit_runtime")
 """Tells what takes long before it does; whoever owns the process decides who hears it."""
 _LIST: Final = "digests.json"
 _LARGEST_LIST: Final = 1 << 20
-_BLOCK: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +154,8 @@ def _digests(folder: Path) -> dict[str, str]:
     Raises:
         OSError: a file cannot be read.
     """
-    import hashlib
-
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / _LIST:
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    digest.update(block)
-            found[path.relative_to(folder).as_posix()] = digest.hexdigest()
-    return found
+    return {
+        path.relative_to(folder).as_posix(): file_sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / _LIST
+    }

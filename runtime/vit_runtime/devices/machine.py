@@ -94,7 +94,7 @@ def available_mb(root: Path = Path("/")) -> int | None:
     return _memory_mb("MemAvailable", root)
 
 
-def load_of_others() -> float:
+def recent_load() -> float:
     """Share of the logical processors that was busy in the last minute; 0 on Windows, which does not tell."""
     if not hasattr(os, "getloadavg"):
         return 0.0

@@ -10,6 +10,7 @@ from typing import Any, Final
 from vit_runtime.devices.options import Kind
 from vit_runtime.devices.providers import ExecutionProvider, PlugIn
 from vit_runtime.errors import ProviderError, one_line
+from vit_runtime.installed import installed_version
 
 _REGISTERING: Final = threading.Lock()
 """onnxruntime keeps one list of libraries for the whole process."""
@@ -31,16 +32,6 @@ def is_registered(runtime: Any, provider: ExecutionProvider) -> bool:
     if not hasattr(runtime, "get_ep_devices"):
         return False
     return any("library_path" in device.ep_metadata for device in _devices(runtime, provider, None))
-
-
-def installed_version(plug_in: PlugIn) -> str:
-    """The version of a plug-in's package; empty where it is not known."""
-    from importlib.metadata import PackageNotFoundError, version  # 20 ms, which only plug-ins need
-
-    try:
-        return version(plug_in.distribution)
-    except PackageNotFoundError:
-        return ""
 
 
 def plugged_devices(runtime: Any, provider: ExecutionProvider, plug_in: PlugIn, kind: Kind | None = None) -> list[Any]:
@@ -81,7 +72,7 @@ def _register(runtime: Any, provider: ExecutionProvider, plug_in: PlugIn) -> Non
     try:
         runtime.register_execution_provider_library(*registering)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        what = f"{package} {installed_version(plug_in)} does not load ({one_line(error)})"
+        what = f"{package} {installed_version(plug_in.distribution)} does not load ({one_line(error)})"
         remedy = f"see that it fits onnxruntime {runtime.__version__}: pip install -U onnxruntime {package}"
         raise ProviderError(where, what, remedy) from error
     _REGISTERED.add(registering)

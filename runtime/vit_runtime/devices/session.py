@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from vit_runtime.artifact import Precision
 from vit_runtime.checks import text_by_text, whole_number
 from vit_runtime.devices.engine import LOG_NOTHING, import_onnxruntime, is_built_in, is_here, source_of
-from vit_runtime.devices.engines import NO_ENGINES, EngineFolder, Engines, kept_engines
 from vit_runtime.devices.hardware import processor_name
+from vit_runtime.devices.kept_engines import NO_ENGINES, EngineFolder, Engines, kept_engines
 from vit_runtime.devices.libraries import load_failure
 from vit_runtime.devices.memory import release_freed_memory
 from vit_runtime.devices.options import KIND_NAMES, Kind, Wanted

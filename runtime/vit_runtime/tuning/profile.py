@@ -20,7 +20,8 @@ from vit_runtime.devices.hardware import processor_name
 from vit_runtime.devices.providers import Provider, parse
 from vit_runtime.devices.threads import default_threads
 from vit_runtime.files import atomic_write, blame
-from vit_runtime.tuning.setting import Setting, plural
+from vit_runtime.tuning.setting import Setting
+from vit_runtime.wording import plural
 
 _FORMAT_VERSION: Final = 1
 _LARGEST_BYTES: Final = 1 << 16

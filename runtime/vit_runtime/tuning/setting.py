@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from vit_runtime.devices.providers import Provider, parse
+from vit_runtime.wording import plural
 
 Purpose = Literal["latency", "throughput"]
 """What is to be fast: the answer for one picture, or pictures a second."""
@@ -38,8 +39,3 @@ class Setting:
         threads = "" if self.threads is None else f", {plural(self.threads, 'thread')}"
         runs = "" if self.runs == 1 else f", {self.runs} runs at a time"
         return f"{self.provider}{threads}{runs}" + ("" if self.batch == 1 else f", batches of {self.batch}")
-
-
-def plural(number: int, noun: str) -> str:
-    """A number with its noun: "1 thread", "2 threads"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

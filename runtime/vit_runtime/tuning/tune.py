@@ -16,7 +16,7 @@ from typing import Final
 
 from vit_runtime.artifact import as_path
 from vit_runtime.devices.listing import Device, list_devices
-from vit_runtime.devices.machine import available_mb, load_of_others
+from vit_runtime.devices.machine import available_mb, recent_load
 from vit_runtime.devices.providers import SLOW_TO_START, Provider, parse
 from vit_runtime.errors import ProviderError, UsageError, option
 from vit_runtime.suitability import suits
@@ -37,7 +37,7 @@ _WORTH: Final = 0.97
 _LEVEL: Final = 0.95
 """Files whose times differ by less than this are as fast as each other."""
 _BUSY: Final = 0.25
-"""Share of the cores from which on other programs are a reason for a warning."""
+"""Share of busy cores from which on there is a warning."""
 _MEMORY_FOR: Final = 2.0
 """How many times a file's size has to be free for it to be opened: the engine reads it, and keeps a copy."""
 
@@ -83,9 +83,9 @@ def tune(
     if not 0 < seconds < float("inf"):
         raise UsageError("seconds", f"is {seconds}", "give a number above 0")
     contenders = _contenders(_candidates(paths, tell), purpose, provider, tell)
-    if (load := load_of_others()) > _BUSY:
+    if (load := recent_load()) > _BUSY:
         tell(
-            f"warning: other programs keep {load:.0%} of the cores busy, so on a quiet machine another setting may win"
+            f"warning: {load:.0%} of the cores were busy in the last minute; on a quiet machine another setting may win"
         )
     rounds, complete = 0, False
     try:

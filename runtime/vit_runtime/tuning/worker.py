@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.artifact.signature import check_signature
 from vit_runtime.devices.child import Answers
 from vit_runtime.devices.engine import silence_onnxruntime
-from vit_runtime.devices.engines import Engines
+from vit_runtime.devices.kept_engines import Engines
 from vit_runtime.devices.machine import resident_mb
 from vit_runtime.devices.memory import return_large_blocks_at_once
 from vit_runtime.devices.session import open_session
@@ -61,7 +61,6 @@ class Measured:
 def main() -> None:
     """Answers until its parent asks for nothing more, or there is nothing more to answer."""
     answers = Answers()
-
     return_large_blocks_at_once()
     with answers.report_errors():
         asked = answers.asked()
@@ -72,7 +71,7 @@ def main() -> None:
         opened = Opened(load_seconds=loaded, wrong=problem(graph, artifact.self_test))
         answers.answer(codec.encode(opened))
         for seconds in asked:
-            times = _measure(graph, task.setting, float(str(seconds)))
+            times = _measure(graph, task.setting, cast("float", seconds))
             measured = Measured(times=tuple(times), memory_mb=resident_mb()[1])
             answers.answer(codec.encode(measured))
 
