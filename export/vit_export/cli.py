@@ -6,7 +6,7 @@ torch is imported inside the command: `--help` answers at once, and a device wit
 from __future__ import annotations
 
 import signal
-from typing import NoReturn, cast
+from typing import NoReturn
 
 import typer
 
@@ -38,15 +38,14 @@ from vit_export.options import (
     StdOption,
     TargetOption,
     WeightsOption,
-    parse_channels,
     parse_keep_float,
-    parse_resize,
+    parse_preparation,
     parse_rollout,
     parse_targets,
 )
-from vit_export.request import ExportRequest, PreprocessingOptions
+from vit_export.request import ExportRequest
 from vit_runtime import __version__
-from vit_runtime.artifact import Interpolation, Target
+from vit_runtime.artifact import Target
 from vit_runtime.command_line.console import answer, report_errors, set_up
 from vit_runtime.errors import UsageError, option
 
@@ -91,12 +90,6 @@ def export(
             return
         if model is None:
             raise UsageError(option("model"), "missing", "for example: vit-export vit_b_16")
-        preparation = PreprocessingOptions(
-            resize=parse_resize(resize),
-            interpolation=cast("Interpolation | None", interpolation),
-            mean=parse_channels("mean", mean),
-            std=parse_channels("std", std),
-        )
         request = ExportRequest(
             model=model,
             weights=weights,
@@ -105,7 +98,7 @@ def export(
             labels=labels,
             image_size=image_size,
             heads=heads,
-            preprocessing=preparation,
+            preprocessing=parse_preparation(resize, interpolation, mean, std),
             rollout=parse_rollout(head_fusion, discard_ratio, attention=attention),
             precision=precision,
             calibrate=calibrate,

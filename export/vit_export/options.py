@@ -10,7 +10,7 @@ import typer
 
 from vit_export.channels import Channels
 from vit_export.checks import checked_rollout
-from vit_export.request import IMAGENET_LABELS, RANDOM_WEIGHTS
+from vit_export.request import IMAGENET_LABELS, RANDOM_WEIGHTS, PreprocessingOptions
 from vit_runtime.artifact import HeadFusion, Interpolation, Precision, Rollout, Target
 from vit_runtime.errors import UsageError, option
 
@@ -118,6 +118,22 @@ OutputOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 ListModelsOption = Annotated[bool, typer.Option("--list", help="List models and their published weights.")]
 ShowVersionOption = Annotated[bool, typer.Option("--version", help="Print the version.")]
+
+
+def parse_preparation(
+    resize: str | None, interpolation: str | None, mean: str | None, std: str | None
+) -> PreprocessingOptions:
+    """Reads the options for the preparation of pictures; `vit_export.checks` checks what they say.
+
+    Raises:
+        UsageError: a text is no size, or no three numbers.
+    """
+    return PreprocessingOptions(
+        resize=parse_resize(resize),
+        interpolation=cast("Interpolation | None", interpolation),
+        mean=parse_channels("mean", mean),
+        std=parse_channels("std", std),
+    )
 
 
 def parse_resize(text: str | None) -> int | tuple[int, int] | None:
