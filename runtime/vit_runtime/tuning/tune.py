@@ -1,8 +1,8 @@
 """Tries files in all settings that this machine offers, and says which is fastest.
 
 First each contender is opened alone, tried against its self-test and timed briefly; what is far behind its file's best
-is dropped. Then those that are left take turns until the time is over: what disturbs the machine meanwhile disturbs all
-of them. Each has a process of its own, so a provider that crashes does no harm.
+is dropped. Then those that are left take turns until the time is over, so that a disturbance meets all of them. Each
+has a process of its own, so a provider that crashes does no harm.
 """
 
 from __future__ import annotations
