@@ -21,7 +21,7 @@ import vit_export.cli
 import vit_runtime.cli
 from vit_export import ExportRequest, export
 from vit_export.read.torchvision_state import random_state
-from vit_runtime.devices.cache_folder import CACHE_VARIABLE
+from vit_runtime.cache.folder import CACHE_VARIABLE
 
 from .tiny import TINY
 

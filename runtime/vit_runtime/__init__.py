@@ -23,6 +23,7 @@ from vit_runtime.many import Answer
 from vit_runtime.model import Prediction, ViT
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.pictures.reading import ImageSource
+from vit_runtime.preparing import Prepared, prepare
 from vit_runtime.selftest import SelfTestResult
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __all__ = [
     "MissingDependencyError",
     "OutputFileError",
     "Prediction",
+    "Prepared",
     "Provider",
     "ProviderError",
     "SelfTestResult",
@@ -47,5 +49,6 @@ __all__ = [
     "check",
     "load",
     "load_pixels",
+    "prepare",
     "read_artifact",
 ]

@@ -11,6 +11,7 @@ import typer
 
 from vit_runtime import __version__, vectors
 from vit_runtime.artifact import codec, read_artifact
+from vit_runtime.command_line import cache
 from vit_runtime.command_line.console import answer, note, report_errors, set_up
 from vit_runtime.command_line.options import (
     BatchOption,
@@ -34,6 +35,7 @@ from vit_runtime.errors import EXIT_VERIFICATION, ImageError, UsageError
 from vit_runtime.heatmap import save_overlay
 from vit_runtime.many import DEFAULT_BATCH_SIZE
 from vit_runtime.pictures.finding import find_pictures
+from vit_runtime.preparing import prepare
 from vit_runtime.tuning.setting import Purpose
 
 app = typer.Typer(
@@ -42,6 +44,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+app.add_typer(cache.app, name="cache")
 
 
 @app.callback(invoke_without_command=True)
@@ -226,7 +229,7 @@ def check(
             _print_json(diagnosis_document(found, others, vit.artifact))
         else:
             typer.echo(describe_diagnosis(found, others, vit.artifact))
-        if not found.result.passed:
+        if not found.passed:
             raise typer.Exit(EXIT_VERIFICATION)
 
 
@@ -252,6 +255,20 @@ def tune(
     with report_errors():
         silence_onnxruntime()
         run_tune(models, seconds, purpose, provider, as_json=as_json)
+
+
+@app.command(name="prepare")
+def prepare_(models: ModelsArgument, *, as_json: JsonOption = False) -> None:
+    """Make a copy of each file that starts sooner, takes less memory and is shared; it takes room on the disk."""
+    with report_errors():
+        silence_onnxruntime()
+        for model in models:
+            made = prepare(model)
+            if as_json:
+                _print_json({"file": str(model), **vars(made), "folder": str(made.folder)})
+                continue
+            state = "prepared" if made.is_new else "is prepared already"
+            answer(f"{model}: {state}, {made.bytes / 1e6:,.0f} MB in {made.folder}")
 
 
 @app.command()

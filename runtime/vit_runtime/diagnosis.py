@@ -5,13 +5,16 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, cast
 
+from vit_runtime.cache.copies import damage
 from vit_runtime.checking import check
 from vit_runtime.devices.listing import Device, list_devices
 from vit_runtime.devices.machine import Machine, resident_mb, this_machine
 from vit_runtime.devices.providers import EXECUTION_PROVIDERS, SLOW_TO_START, Provider
 from vit_runtime.devices.threads import default_threads
+from vit_runtime.errors import one_line
 from vit_runtime.installed import installed_version
 from vit_runtime.model import ViT
 from vit_runtime.selftest import SelfTestResult
@@ -46,6 +49,8 @@ class Diagnosis:
     versions: dict[str, str]
     """Versions by the name of the package."""
     result: SelfTestResult
+    copy: str | None
+    """What is wrong with the prepared copy that was mapped, empty for nothing; None where none was."""
     provider: str
     """onnxruntime's name of the chosen provider."""
     choice: Provider
@@ -59,6 +64,11 @@ class Diagnosis:
     memory_mb: int | None
     """Memory of this process with the model loaded, in 10⁶ bytes."""
     peak_mb: int | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the answers are right, and every byte of the file and of its copy is as it was made."""
+        return self.result.passed and not self.copy
 
 
 def diagnose(model: ViT) -> Diagnosis:
@@ -75,6 +85,7 @@ def diagnose(model: ViT) -> Diagnosis:
         machine=this_machine(),
         versions=_versions(),
         result=result,
+        copy=None if model.prepared_copy is None else _copy_problem(model.prepared_copy),
         provider=model.provider,
         choice=model.choice,
         threads=model.threads,
@@ -84,6 +95,13 @@ def diagnose(model: ViT) -> Diagnosis:
         memory_mb=memory,
         peak_mb=peak,
     )
+
+
+def _copy_problem(copy: Path) -> str:
+    try:
+        return damage(copy)
+    except (OSError, ValueError, RecursionError) as error:
+        return one_line(error)
 
 
 def try_others(model: ViT, tell: Callable[[str], None] = lambda _: None) -> Iterator[Other]:

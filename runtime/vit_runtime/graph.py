@@ -34,6 +34,8 @@ class Graph:
         """What to give as `provider` to get the same: "openvino:gpu"."""
         self.threads = opened.threads
         self.note = opened.note
+        self.prepared_copy = opened.copy
+        """Folder of the prepared copy that was mapped; None where the file itself was loaded."""
         self._session: ort.InferenceSession | None = opened.session
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 from vit_runtime.artifact import Artifact, as_path, read_artifact
 from vit_runtime.artifact.digest import check_digest, stored_digest
 from vit_runtime.artifact.signature import check_signature
-from vit_runtime.devices.kept_engines import Engines
+from vit_runtime.devices.copying import kept_of
 from vit_runtime.devices.providers import CPU_PROVIDER, Provider
 from vit_runtime.devices.session import Auto, OpenedSession, Overrides, open_session
 from vit_runtime.errors import ProviderError
@@ -49,7 +49,7 @@ def load(
         session_options: further configuration entries of the session, as onnxruntime spells them
             (`{"session.intra_op.allow_spinning": "0"}`).
         verify: whether to read the whole file first and compare its SHA-256 with the one that the export wrote. This
-            finds damage, not a forger; `check` does it too.
+            finds damage, not a forger; `check` does it too. So it is with the copy that `prepare` made.
         use_profile: whether to heed the file's profile by `vit-run tune`. Who gives a provider, threads or a device has
             it not heeded, either.
 
@@ -70,7 +70,7 @@ def load(
         path,
         precision=artifact.precision,
         overrides=Overrides(device=device, provider_options=provider_options, session_options=session_options),
-        engines=Engines.of(artifact, digest),
+        kept=kept_of(artifact, digest, whole=verify),
     )
     by_profile: OpenedSession | None = None
     notes: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import METADATA_KEY, Rollout
-from vit_runtime.devices.cache_folder import CACHE_VARIABLE
+from vit_runtime.cache.folder import CACHE_VARIABLE
 from vit_runtime.devices.providers import EXECUTION_PROVIDERS
 
 Document = dict[str, Any]

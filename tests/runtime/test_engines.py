@@ -12,7 +12,7 @@ import pytest
 from tests.played_plug_in import FULL_NAME, PlugIn
 
 import vit_runtime as vit
-from vit_runtime.devices.cache_folder import CACHE_VARIABLE
+from vit_runtime.cache.folder import CACHE_VARIABLE
 from vit_runtime.devices.providers import SLOW_TO_START
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -17,7 +17,7 @@ from tests.played_plug_in import PlugIn
 
 import vit_runtime as vit
 from vit_runtime.artifact.digest import stored_digest
-from vit_runtime.devices.cache_folder import CACHE_VARIABLE
+from vit_runtime.cache.folder import CACHE_VARIABLE
 
 Run = Callable[..., Any]
 Edit = Callable[..., Path]

@@ -14,8 +14,8 @@ from typing import Final
 
 import typer
 
+from vit_runtime.cache.engines import LOG
 from vit_runtime.command_line.terminal import printable, printable_lines
-from vit_runtime.devices.kept_engines import LOG
 from vit_runtime.devices.memory import return_large_blocks_at_once
 from vit_runtime.errors import EXIT_INPUT, EXIT_INTERRUPTED, VitEdgeError, command_line, one_line
 from vit_runtime.pictures.formats import silence_libtiff

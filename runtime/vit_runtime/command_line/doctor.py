@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from vit_runtime.artifact import Artifact, codec
 from vit_runtime.command_line.summary import describe_check, describe_outcome, table
@@ -12,6 +13,8 @@ from vit_runtime.diagnosis import Diagnosis, Other
 from vit_runtime.timing import Latency
 from vit_runtime.wording import plural
 
+_BAD_COPY: Final = "FAIL: do not trust its answers; prepare its copy again, or delete it with vit-run cache clear"
+
 
 def describe_diagnosis(found: Diagnosis, others: Sequence[Other], artifact: Artifact) -> str:
     """A table with a row for each fact; the outcome is the last."""
@@ -19,6 +22,7 @@ def describe_diagnosis(found: Diagnosis, others: Sequence[Other], artifact: Arti
         **_machine(found.machine),
         "versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
         **describe_check(found.result, artifact),
+        **({} if found.copy is None else {"copy": found.copy or "mapped, same bytes as when it was prepared"}),
         "provider": f"{_name(found)}{_threads(found.threads)}{_nodes(found)}",
         "  latency": f"{_latency(found.latency)}, without reading the photo",
     }
@@ -28,7 +32,7 @@ def describe_diagnosis(found: Diagnosis, others: Sequence[Other], artifact: Arti
     if others:
         rows["also here"] = "other providers on the same file"
         rows |= {f"  {other.provider}": _other(other) for other in others}
-    rows["result"] = describe_outcome(found.result, artifact)
+    rows["result"] = _BAD_COPY if found.copy else describe_outcome(found.result, artifact)
     return table(rows)
 
 
@@ -36,7 +40,7 @@ def diagnosis_document(found: Diagnosis, others: Sequence[Other], artifact: Arti
     """The same as plain JSON, with None where the machine does not tell."""
     result = found.result
     return {
-        "passed": result.passed,
+        "passed": found.passed,
         "answers": result.answers,
         "outputs": {
             answer.output: {"difference": _finite(answer.difference), "tolerance": answer.tolerance}
@@ -44,6 +48,7 @@ def diagnosis_document(found: Diagnosis, others: Sequence[Other], artifact: Arti
         },
         "same_pixels": result.same_pixels,
         "same_file": result.same_file,
+        "copy": found.copy,
         "assumptions": codec.encode(artifact.assumptions),
         "provider": found.provider,
         "choice": found.choice,

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vit_runtime.artifact import Precision
+from vit_runtime.cache.copies import AGAIN, NO_COPY, FoundCopy
+from vit_runtime.cache.engines import NO_ENGINES, EngineFolder, Engines, kept_engines
 from vit_runtime.checks import text_by_text, whole_number
 from vit_runtime.devices.engine import LOG_NOTHING, import_onnxruntime, is_built_in, is_here, source_of
 from vit_runtime.devices.hardware import processor_name
-from vit_runtime.devices.kept_engines import NO_ENGINES, EngineFolder, Engines, kept_engines
 from vit_runtime.devices.libraries import load_failure
 from vit_runtime.devices.memory import release_freed_memory
 from vit_runtime.devices.options import KIND_NAMES, Kind, Wanted
@@ -55,6 +56,8 @@ class OpenedSession:
     """Processor cores that the session uses; None for an accelerator, which schedules itself."""
     note: str
     """What a user should know, such as why `auto` did not take an accelerator that is compiled in; else empty."""
+    copy: Path | None = None
+    """Folder of the prepared copy that was mapped instead of the file; None for the file itself."""
 
 
 def _no_problem(opened: OpenedSession) -> str:  # noqa: ARG001 - a judge
@@ -86,6 +89,17 @@ class Overrides:
 _NO_OVERRIDES: Final = Overrides()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What the user's cache folder holds of a model file, or may hold."""
+
+    engines: Engines | None = None
+    """Where providers may keep what they compile; None keeps nothing."""
+    copy: FoundCopy = NO_COPY
+    """The prepared copy, for the CPU provider. It is left aside where the caller has overrides, which might not go with
+    it."""
+
+
 def open_session(
     path: Path,
     *,
@@ -95,7 +109,7 @@ def open_session(
     precision: Precision = "fp32",
     overrides: Overrides = _NO_OVERRIDES,
     auto: Auto | None = None,
-    engines: Engines | None = None,
+    kept: Kept | None = None,
 ) -> OpenedSession:
     """Opens a session that runs an ONNX file on an execution provider.
 
@@ -107,7 +121,7 @@ def open_session(
         precision: of the graph. For int8, processors whose fast kernels saturate use exact ones.
         overrides: what the caller asks of onnxruntime itself.
         auto: how "auto" chooses; None is CUDA where it works, else the CPU.
-        engines: where providers may keep what they compile of this file; None keeps nothing.
+        kept: what the cache folder holds of this file, or may hold; None for nothing.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
@@ -128,7 +142,7 @@ def open_session(
         precision=precision,
         device=None if overrides.device is None else whole_number("device", overrides.device, least=0),
         own=text_by_text("provider_options", overrides.provider_options),
-        engines=engines,
+        kept=kept or Kept(),
     )
     if provider == "auto":
         return _open_auto(opening, auto or Auto())
@@ -150,7 +164,7 @@ class _Opening:
     device: int | None
     own: dict[str, str]
     """The caller's options for the provider."""
-    engines: Engines | None
+    kept: Kept
 
     def wanted(self, kind: Kind, *, plug_in: bool = False, kept: Path | None = None) -> Wanted:
         """What the options of a provider depend on."""
@@ -163,17 +177,17 @@ class _Opening:
             int8=self.precision == "int8",
             device=self.device,
             engines=kept,
-            image_hw=(0, 0) if self.engines is None else self.engines.image_hw,
-            width=0 if self.engines is None else self.engines.width,
+            image_hw=(0, 0) if self.kept.engines is None else self.kept.engines.image_hw,
+            width=0 if self.kept.engines is None else self.kept.engines.width,
         )
 
     def kept_engines(self, provider: ExecutionProvider, kind: Kind) -> AbstractContextManager[EngineFolder]:
         """The folder where a provider keeps what it compiles of this file."""
-        if self.engines is None or not provider.keeps_engines(self.wanted(kind)):
+        if self.kept.engines is None or not provider.keeps_engines(self.wanted(kind)):
             return nullcontext(NO_ENGINES)
         version = f"{self.runtime.__version__} {source_of(self.runtime, provider)} {processor_name()}"
         slow = provider.name in SLOW_TO_START
-        return kept_engines(self.engines, provider.named(kind), version, slow=slow)
+        return kept_engines(self.kept.engines, provider.named(kind), version, slow=slow)
 
 
 def _open_named(opening: _Opening, provider: Provider) -> OpenedSession:
@@ -220,10 +234,22 @@ def _open_auto(opening: _Opening, auto: Auto) -> OpenedSession:
 def _open_cpu(opening: _Opening) -> OpenedSession:
     threads = opening.threads or default_threads()
     exact = opening.precision == "int8" and int8_products_saturate()
-    options = session_options(threads, exact_int8=exact)
-    session = _create(opening, CPU, options, providers=[(CPU.full_name, opening.own)])
-    note = _EXACT if exact else ""
-    return OpenedSession(session=session, provider=CPU.full_name, choice="cpu", threads=threads, note=note)
+    copy = NO_COPY if opening.entries or opening.own else opening.kept.copy
+    notes = [_EXACT if exact else "", copy.note]
+    session = None
+    if copy.graph is not None:
+        options = session_options(threads, exact_int8=exact, optimized=True)
+        try:
+            session = _create(replace(opening, path=copy.graph), CPU, options, providers=[CPU.full_name])
+        except ArtifactError as error:
+            notes.append(f"its prepared copy is not used: {error.what}; {AGAIN}")
+    if session is None:
+        copy, options = NO_COPY, session_options(threads, exact_int8=exact)
+        session = _create(opening, CPU, options, providers=[(CPU.full_name, opening.own)])
+    note = "; ".join(filter(None, notes))
+    return OpenedSession(
+        session=session, provider=CPU.full_name, choice="cpu", threads=threads, note=note, copy=copy.folder
+    )
 
 
 def placement(session: ort.InferenceSession) -> dict[str, int]:
@@ -277,17 +303,21 @@ def _create_plugged(
     return _create(opening, wanted, options)
 
 
-def session_options(threads: int, *, exact_int8: bool = False) -> ort.SessionOptions:
+def session_options(threads: int, *, exact_int8: bool = False, optimized: bool = False) -> ort.SessionOptions:
     """Makes a session's options: its number of threads, no log, and no spinning between pictures.
 
     Args:
         threads: processor cores, at least 1.
         exact_int8: whether to use slower int8 kernels that do not saturate.
+        optimized: whether the graph is optimised already.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
     """
-    options: ort.SessionOptions = import_onnxruntime().SessionOptions()
+    runtime = import_onnxruntime()
+    options: ort.SessionOptions = runtime.SessionOptions()
+    if optimized:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.log_severity_level = LOG_NOTHING
     # Workers may spin while a picture is computed, for speed, but leave the processor alone between pictures.

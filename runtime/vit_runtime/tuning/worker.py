@@ -18,8 +18,8 @@ from vit_runtime.artifact import Artifact, codec, read_artifact
 from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.artifact.signature import check_signature
 from vit_runtime.devices.child import Answers
+from vit_runtime.devices.copying import kept_of
 from vit_runtime.devices.engine import silence_onnxruntime
-from vit_runtime.devices.kept_engines import Engines
 from vit_runtime.devices.machine import resident_mb
 from vit_runtime.devices.memory import return_large_blocks_at_once
 from vit_runtime.devices.session import open_session
@@ -87,7 +87,7 @@ def _open(task: Task) -> tuple[Graph, Artifact]:
         threads=setting.threads,
         runs=setting.runs,
         precision=artifact.precision,
-        engines=Engines.of(artifact, stored_digest(path)),
+        kept=kept_of(artifact, stored_digest(path)),
     )
     check_signature(opened.session, artifact, path)
     return Graph(artifact, opened), artifact

@@ -32,8 +32,11 @@ def make_folder(folder: Path) -> None:
     Raises:
         OSError: it cannot be made.
     """
-    cache_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    top = cache_folder()
+    top.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for part in folder.relative_to(top).parts:  # `parents=True` would give those between the usual mode
+        top /= part
+        top.mkdir(mode=0o700, exist_ok=True)
 
 
 def _home() -> Path:

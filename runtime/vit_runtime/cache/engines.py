@@ -15,16 +15,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from vit_runtime.artifact import Artifact
-from vit_runtime.devices.cache_folder import cache_folder, make_folder
+from vit_runtime.cache.folder import cache_folder, make_folder
+from vit_runtime.cache.lock import locked
+from vit_runtime.cache.trust import why_untrusted
 from vit_runtime.files import atomic_write, file_sha256
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two processes at once may compile twice
-    fcntl = None  # type: ignore[assignment]
 
 LOG: Final = logging.getLogger("vit_runtime")
 """Tells what takes long before it does; whoever owns the process decides who hears it."""
@@ -81,7 +78,7 @@ def kept_engines(engines: Engines, provider: str, version: str, *, slow: bool) -
     with contextlib.ExitStack() as held:
         try:
             make_folder(own)
-            held.enter_context(_locked(engines.folder))
+            held.enter_context(locked(engines.folder))
             note = _cleared(own, provider)
         except OSError as error:
             reason = error.strerror or error
@@ -96,28 +93,14 @@ def kept_engines(engines: Engines, provider: str, version: str, *, slow: bool) -
             LOG.info("compiled in %.0f s", time.monotonic() - begin)
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[BinaryIO]:
-    """Waits until no other process holds this folder, and holds it.
-
-    Raises:
-        OSError: the folder takes no files.
-    """
-    with (folder / ".lock").open("wb") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)  # the system gives it back, even for a process that crashes
-        yield file
-
-
 def _cleared(folder: Path, provider: str) -> str:
     """Empties a folder whose engines are not as they were listed, and says so.
 
     Raises:
-        OSError: the folder cannot be read or emptied, or lies behind a link, which might lead anywhere.
+        OSError: the folder cannot be read or emptied, or others may write to it.
     """
-    for link in (folder, folder.parent):
-        if link.is_symlink():
-            raise OSError(f"{link.name} is a link")
+    if problem := why_untrusted(folder):
+        raise OSError(problem)
     listed, found = _listed(folder), _digests(folder)
     if listed == found or not (listed or found):
         return ""

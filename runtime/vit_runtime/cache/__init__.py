@@ -1,0 +1,1 @@
+"""The user's cache folder: what can be made again, and saves time until then."""
