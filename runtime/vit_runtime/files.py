@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +46,9 @@ def staging_folder(destination: Path, remedy: str) -> Iterator[Path]:
     Raises:
         OutputFileError: the place does not exist, or may not be written to.
     """
+    import shutil  # these two take 3 ms, which reading does without
+    import tempfile
+
     with blame(destination, remedy):
         folder = Path(tempfile.mkdtemp(prefix=".vit-edge.", dir=destination.parent))
     try:

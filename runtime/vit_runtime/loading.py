@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from vit_runtime.artifact import Artifact, as_path, read_artifact
 from vit_runtime.artifact.digest import check_digest, stored_digest
 from vit_runtime.artifact.signature import check_signature
+from vit_runtime.cache.folder import PROFILES, cache_folder
 from vit_runtime.devices.copying import kept_of
 from vit_runtime.devices.providers import CPU_PROVIDER, Provider
 from vit_runtime.devices.session import Auto, OpenedSession, Overrides, open_session
@@ -19,7 +21,9 @@ from vit_runtime.graph import Graph
 from vit_runtime.model import ViT
 from vit_runtime.selftest import problem
 from vit_runtime.suitability import check_suits, preferred, unfit
-from vit_runtime.tuning.profile import Found, Profile, find_profile
+
+if TYPE_CHECKING:
+    from vit_runtime.tuning.profile import Profile
 
 _WORTH_A_WORD: Final = 1.1
 """How many times as fast another file has to be for a user to hear of it each time."""
@@ -75,7 +79,7 @@ def load(
     by_profile: OpenedSession | None = None
     notes: tuple[str, ...] = ()
     if use_profile and provider == "auto" and threads is None and device is None and not provider_options:
-        by_profile, notes = _open_by_profile(opening, artifact, find_profile(path, digest))
+        by_profile, notes = _open_by_profile(opening, artifact, digest, path)
     opened = by_profile or opening(
         provider=provider,
         threads=threads,
@@ -88,12 +92,17 @@ def load(
 
 
 def _open_by_profile(
-    opening: Callable[..., OpenedSession], artifact: Artifact, found: Found
+    opening: Callable[..., OpenedSession], artifact: Artifact, digest: str, path: Path
 ) -> tuple[OpenedSession | None, tuple[str, ...]]:
     """Opens a file in the setting of its profile, and says so; None where there is none, or it does not hold any more.
 
     A provider other than the CPU has to pass the file's self-test.
     """
+    if not (cache_folder() / PROFILES).is_dir():
+        return None, ()
+    from vit_runtime.tuning.profile import find_profile  # 5 ms, which most do without
+
+    found = find_profile(path, digest)
     if found.profile is None:
         return None, (found.note,)
     setting = found.profile.setting

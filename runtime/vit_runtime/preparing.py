@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from vit_runtime.artifact.digest import check_digest, stored_digest
 from vit_runtime.cache.copies import FoundCopy, make_copy, making_copy, read_record
 from vit_runtime.cache.folder import cache_folder
 from vit_runtime.devices.copying import circumstances, write_copy
+from vit_runtime.devices.room import check_memory
 from vit_runtime.devices.session import Kept, open_session
 from vit_runtime.errors import OutputFileError, ProviderError
 from vit_runtime.graph import Graph
@@ -59,6 +59,7 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
     with making_copy(digest, now) as there:
         if there.folder is not None:
             return Prepared(folder=there.folder, bytes=read_record(there.folder).bytes, is_new=False)
+        check_memory(path, 2, "close other programs, or prepare a smaller file")
         _check_room(path, artifact)
 
         def write(folder: Path) -> None:
@@ -70,6 +71,8 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
 
 
 def _check_room(path: Path, artifact: Artifact) -> None:
+    import shutil
+
     size = path.stat().st_size
     if artifact.external_data is not None:
         size += (path.parent / artifact.external_data.file).stat().st_size

@@ -7,6 +7,7 @@ field types: str, int, float, bool, `T | None`, `Literal[...]`, `tuple[T, ...]`,
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -42,7 +43,7 @@ def decode(cls: type[T], document: object, where: str = "document") -> T:
     """
     if not isinstance(document, dict):
         raise SchemaError(f"{where} should be an object, found {_describe(document)}")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # every class is hashable; mypy doubts it for a type variable
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # cls is a dataclass
     if unknown := [key for key in document if key not in names]:
         raise SchemaError(f"{where} has an unknown key '{unknown[0][:40]}'")
@@ -53,6 +54,12 @@ def decode(cls: type[T], document: object, where: str = "document") -> T:
         return cls(**values)
     except ValueError as error:
         raise SchemaError(f"{where}: {error}") from error
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Types of a dataclass's fields. Python compiles each of them anew, a third of what reading an artifact takes."""
+    return get_type_hints(cls)
 
 
 def _decode_value(hint: Any, value: object, where: str) -> object:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from vit_runtime.cache import copies
-from vit_runtime.cache.folder import cache_folder
+from vit_runtime.cache.folder import COPIES, ENGINES, PROFILES, cache_folder
 from vit_runtime.cache.lock import locked
 from vit_runtime.errors import OutputFileError
 
 Kind = Literal["profile", "engines", "prepared copy"]
 
-_ROOMS: Final[dict[str, Kind]] = {"profiles": "profile", "engines": "engines", copies.ROOM: "prepared copy"}
+_ROOMS: Final[dict[str, Kind]] = {PROFILES: "profile", ENGINES: "engines", COPIES: "prepared copy"}
 """Folders in the cache folder; nothing else in it is ours."""
 _DIGITS: Final = 32
 """How many digits of a model file's digest name what belongs to it."""

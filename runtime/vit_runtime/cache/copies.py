@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,14 +21,12 @@ from pathlib import Path
 from typing import Final
 
 from vit_runtime.artifact import codec
-from vit_runtime.cache.folder import cache_folder, make_folder
+from vit_runtime.cache.folder import COPIES, cache_folder, make_folder
 from vit_runtime.cache.lock import locked
 from vit_runtime.cache.trust import why_untrusted
 from vit_runtime.errors import OutputFileError
 from vit_runtime.files import blame, file_sha256, staging_folder
 
-ROOM: Final = "prepared"
-"""The folder of all copies in the cache folder."""
 GRAPH: Final = "model.onnx"
 WEIGHTS: Final = "model.onnx.data"
 RECORD: Final = "record.json"
@@ -160,6 +157,8 @@ def making_copy(digest: str, now: Circumstances) -> Iterator[FoundCopy]:
     Raises:
         OutputFileError: the cache folder takes no files, or others may write to it.
     """
+    import shutil
+
     folder = _folder(digest, now)
     with contextlib.ExitStack() as held:
         with blame(folder, "name another folder by VIT_EDGE_CACHE"):
@@ -219,7 +218,7 @@ def _sealed(path: Path) -> CopiedFile:
 
 def _folder(digest: str, now: Circumstances) -> Path:
     """Each processor has a folder of its own, for cache folders that several machines share."""
-    return cache_folder() / ROOM / digest[:32] / f"{zlib.crc32(now.processor.encode()):08x}"
+    return cache_folder() / COPIES / digest[:32] / f"{zlib.crc32(now.processor.encode()):08x}"
 
 
 def _difference(folder: Path, digest: str, now: Circumstances) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from vit_runtime.artifact import Artifact
-from vit_runtime.cache.folder import cache_folder, make_folder
+from vit_runtime.cache.folder import ENGINES, cache_folder, make_folder
 from vit_runtime.cache.lock import locked
 from vit_runtime.cache.trust import why_untrusted
 from vit_runtime.files import atomic_write, file_sha256
@@ -42,7 +41,7 @@ class Engines:
     @classmethod
     def of(cls, artifact: Artifact, digest: str) -> Engines:
         """What is needed to keep engines of the model file that carries a digest."""
-        folder = cache_folder() / "engines" / digest[:32]
+        folder = cache_folder() / ENGINES / digest[:32]
         return cls(folder=folder, image_hw=artifact.preprocessing.crop_hw, width=artifact.architecture.width)
 
 
@@ -104,6 +103,8 @@ def _cleared(folder: Path, provider: str) -> str:
     listed, found = _listed(folder), _digests(folder)
     if listed == found or not (listed or found):
         return ""
+    import shutil
+
     shutil.rmtree(folder)
     folder.mkdir(mode=0o700)
     # Without a list nothing was finished: the disk was full, or the process was ended.

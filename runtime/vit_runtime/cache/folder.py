@@ -1,4 +1,4 @@
-"""The folder for what can be made again: profiles by `vit-run tune`, and engines that providers have compiled."""
+"""The cache folder, and the folders in it: one for each kind of what can be made again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from typing import Final
 
 CACHE_VARIABLE: Final = "VIT_EDGE_CACHE"
 """Environment variable that names another folder."""
+PROFILES: Final = "profiles"
+"""Folder of what `vit-run tune` found fastest."""
+ENGINES: Final = "engines"
+"""Folder of what providers have compiled."""
+COPIES: Final = "prepared"
+"""Folder of the copies by `vit-run prepare`."""
 
 
 def cache_folder() -> Path:

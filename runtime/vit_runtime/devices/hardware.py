@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +45,8 @@ def processor_name(root: Path = Path("/")) -> str:
         root: the folder with Linux's `proc`.
     """
     if sys.platform == "darwin":
+        import subprocess  # 3 ms, which other systems do without
+
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"  # noqa: S603
     if sys.platform == "win32":

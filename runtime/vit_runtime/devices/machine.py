@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vit_runtime.devices.cgroups import memory_left
 from vit_runtime.devices.hardware import cpuinfo, processor_name
 from vit_runtime.devices.heat import governors, temperature, throttling
 from vit_runtime.devices.kernel_files import parse_number, read_text
@@ -94,6 +94,22 @@ def available_mb(root: Path = Path("/")) -> int | None:
     return _memory_mb("MemAvailable", root)
 
 
+def memory_to_have(root: Path = Path("/")) -> int | None:
+    """Memory that this process can still get, in bytes, swapping included and within its control groups.
+
+    It is None where the system does not tell.
+
+    Args:
+        root: the folder with Linux's `proc` and `sys`.
+    """
+    facts = _kilobytes(root / "proc/meminfo")
+    if "MemAvailable" not in facts:
+        return None
+    swap = facts.get("SwapFree", 0) * 1024
+    all_of_it, groups = facts["MemAvailable"] * 1024, memory_left(root)
+    return (all_of_it if groups is None else min(all_of_it, groups)) + swap
+
+
 def recent_load() -> float:
     """Share of the logical processors that was busy in the last minute; 0 on Windows, which does not tell."""
     if not hasattr(os, "getloadavg"):
@@ -121,6 +137,8 @@ def _instruction_sets(root: Path) -> tuple[str, ...]:
 
 
 def _apple_has(feature: str) -> bool:
+    import subprocess
+
     command = ["/usr/sbin/sysctl", "-n", f"hw.optional.arm.{feature}"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "1"  # noqa: S603
 

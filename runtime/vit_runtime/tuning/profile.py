@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from vit_runtime.artifact import codec
-from vit_runtime.cache.folder import cache_folder, make_folder
+from vit_runtime.cache.folder import PROFILES, cache_folder, make_folder
 from vit_runtime.devices.engine import import_onnxruntime, is_here, source_of
 from vit_runtime.devices.hardware import processor_name
 from vit_runtime.devices.providers import Provider, parse
@@ -162,7 +162,7 @@ def _now(provider: Provider) -> Circumstances:
 
 
 def _path(digest: str) -> Path:
-    return cache_folder() / "profiles" / f"{digest[:32]}.json"
+    return cache_folder() / PROFILES / f"{digest[:32]}.json"
 
 
 def _was_tuned(path: Path) -> bool:
