@@ -26,7 +26,7 @@ from vit_runtime.command_line.options import (
     ThreadsOption,
     parse_provider,
 )
-from vit_runtime.command_line.places import check_vector_file, overlay_paths
+from vit_runtime.command_line.places import check_report_file, check_vector_file, overlay_paths
 from vit_runtime.command_line.running import Choice, Failures, answers_of, embeddings_of, load_model
 from vit_runtime.command_line.summary import describe
 from vit_runtime.devices.engine import silence_onnxruntime
@@ -214,21 +214,30 @@ def check(
     device: DeviceOption = None,
     no_profile: NoProfileOption = False,
     as_json: JsonOption = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.json", help="Also write what was found to this file.")
+    ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Say whether this machine answers as the verified file did, how fast, and what else could run the file."""
-    from vit_runtime.command_line.doctor import describe_diagnosis, diagnosis_document
+    from vit_runtime.command_line.doctor import describe_diagnosis, diagnosis_document, write_report
     from vit_runtime.diagnosis import diagnose, try_others
 
     with report_errors():
-        choice = Choice(provider, threads, device, no_profile)
-        vit = load_model(model, choice)
+        if report is not None:
+            check_report_file(report, force=force)
+        vit = load_model(model, Choice(provider, threads, device, no_profile))
         found = diagnose(vit)
         vit.close()
         others = list(try_others(vit, lambda name: note(f"trying {name}")))
+        document = diagnosis_document(found, others, vit.artifact)
         if as_json:
-            _print_json(diagnosis_document(found, others, vit.artifact))
+            _print_json(document)
         else:
             typer.echo(describe_diagnosis(found, others, vit.artifact))
+        if report is not None:
+            write_report(report, document, vit)
+            note(f"{report}: this machine's record")
         if not found.passed:
             raise typer.Exit(EXIT_VERIFICATION)
 

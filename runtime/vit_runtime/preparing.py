@@ -12,7 +12,7 @@ from vit_runtime.artifact.digest import check_digest, stored_digest
 from vit_runtime.cache.copies import FoundCopy, make_copy, making_copy, read_record
 from vit_runtime.cache.folder import cache_folder
 from vit_runtime.devices.copying import circumstances, write_copy
-from vit_runtime.devices.room import check_memory
+from vit_runtime.devices.room import check_memory_to_prepare
 from vit_runtime.devices.session import Kept, open_session
 from vit_runtime.errors import OutputFileError, ProviderError
 from vit_runtime.graph import Graph
@@ -59,7 +59,7 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
     with making_copy(digest, now) as there:
         if there.folder is not None:
             return Prepared(folder=there.folder, bytes=read_record(there.folder).bytes, is_new=False)
-        check_memory(path, 2, "close other programs, or prepare a smaller file")
+        check_memory_to_prepare(path)
         _check_room(path, artifact)
 
         def write(folder: Path) -> None:

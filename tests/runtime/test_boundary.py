@@ -93,6 +93,19 @@ except vit.VitEdgeError as error:
     assert message == "MissingDependencyError True onnxruntime: not installed; run: pip install 'vit-edge[cpu]'"
 
 
+def test_a_32_bit_system_is_told_what_it_lacks(tiny_artifact: Path):
+    script = """
+import vit_runtime as vit
+sys.maxsize = 2**31 - 1
+try:
+    vit.load(sys.argv[1])
+except vit.ProviderError as error:
+    print(error)
+"""
+    expected = "onnxruntime: does not exist for 32-bit systems, and this is one; install the 64-bit system, where"
+    assert run_without(("onnxruntime",), script, tiny_artifact).startswith(expected)
+
+
 def test_onnxruntime_is_imported_when_a_model_is_loaded(tiny_artifact: Path):
     script = """
 import vit_runtime as vit

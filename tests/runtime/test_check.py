@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ import onnxruntime
 import pytest
 
 import vit_runtime as vit
+from vit_runtime.artifact.digest import stored_digest
+from vit_runtime.cache.copies import FoundCopy
 from vit_runtime.devices.heat import governors, temperature, throttling
 from vit_runtime.devices.machine import resident_mb, this_machine
+from vit_runtime.devices.session import Kept
 
 Run = Callable[..., Any]
 
@@ -35,6 +39,37 @@ def test_check_says_what_is_right_how_fast_and_on_what(vit_run: Run, tiny_artifa
     assert f"onnxruntime {onnxruntime.__version__}" in result.stdout
     assert f"numpy {version('numpy')}" in result.stdout
     assert "CPUExecutionProvider, 1 thread" in result.stdout
+
+
+def test_a_report_needs_no_editing(vit_run: Run, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    report = tmp_path / "pi5.json"
+    monkeypatch.setattr("vit_runtime.loading.kept_of", kept_with_a_note(tmp_path / "cache"))
+    result = vit_run("check", tiny_artifact, "--report", report, "--json")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (0, f"{report}: this machine's record")
+    written, shown = json.loads(report.read_text()), json.loads(result.stdout)
+    assert {**written, "note": ""} == {
+        "report_version": 1,
+        "date": date.today().isoformat(),
+        "model": "tiny",
+        "precision": "fp32",
+        "target": "cpu",
+        "file_sha256": stored_digest(tiny_artifact),
+        **shown,
+        "note": "",
+    }
+    assert written["note"] == "its prepared copy is not used: other users may write to ~/cache"
+    again = vit_run("check", tiny_artifact, "--report", report)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert again.stderr == f"error: {report}: exists already; add --force to replace it\n"
+    assert vit_run("check", tiny_artifact, "--report", report, "--force").exit_code == 0
+    nowhere = vit_run("check", tiny_artifact, "--report", tmp_path / "missing/pi5.json")
+    assert (nowhere.exit_code, len(nowhere.stderr.splitlines())) == (1, 1)
+
+
+def kept_with_a_note(folder: Path) -> Callable[..., Kept]:
+    note = f"its prepared copy is not used: other users may write to {folder}"
+    return lambda *_, **__: Kept(copy=FoundCopy(folder=None, note=note))
 
 
 def test_check_as_json_holds_everything(vit_run: Run, tiny_artifact: Path, tiny: vit.ViT):
@@ -121,9 +156,17 @@ def test_instruction_sets_say_whether_int8_is_fast(
     assert (machine.memory_mb, machine.available_mb) == (4096, None)
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0"), ("sys/class/dmi/id/product_name", "NUC11ATKC4")],
+)
+def test_the_board_has_its_makers_name(file: str, text: str, root: Callable[[Mapping[str, str]], Path]):
+    assert this_machine(root({file: text})).board == text.strip("\0")
+
+
 def test_a_machine_that_tells_nothing_is_no_obstacle(root: Callable[[Mapping[str, str]], Path]):
     machine = this_machine(root({}))
-    assert (machine.instruction_sets, machine.fast_int8, machine.memory_mb) == ((), None, None)
+    assert (machine.board, machine.instruction_sets, machine.fast_int8, machine.memory_mb) == ("", (), None, None)
     assert (machine.governors, machine.temperature, machine.throttling) == ((), None, ())
     assert machine.cores >= 1
 

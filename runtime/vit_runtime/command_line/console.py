@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -23,6 +24,8 @@ from vit_runtime.pictures.formats import silence_libtiff
 DEBUG_VARIABLE: Final = "VIT_EDGE_DEBUG"
 """Environment variable that, when set, shows an error's traceback above its one line."""
 
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""What the system says of a disk that takes no more."""
 _TORCH_OUT_OF_MEMORY: Final = "DefaultCPUAllocator"
 """torch raises a RuntimeError that names its allocator, where Python would raise MemoryError."""
 
@@ -84,8 +87,7 @@ def report_errors() -> Iterator[None]:
         note("interrupted")
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except BrokenPipeError:
-        # The reader of our output has seen enough, as `head` does. Nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()  # the reader of our output has seen enough, as `head` does
         raise typer.Exit(EXIT_INPUT) from None
     except (typer.Exit, typer.Abort):
         raise
@@ -93,6 +95,15 @@ def report_errors() -> Iterator[None]:
         if isinstance(error, MemoryError) or _TORCH_OUT_OF_MEMORY in str(error):
             note("error: out of memory; close other programs, or use a smaller model, picture or batch")
             raise typer.Exit(EXIT_INPUT) from error
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            note(f"error: no more can be written ({error.strerror}); free some room, or write elsewhere")
+            _write_no_more()
+            raise typer.Exit(EXIT_INPUT) from error
         complain(error)
         note(f"This is a bug in vit-edge. Please report it with what {DEBUG_VARIABLE}=1 shows.")
         raise typer.Exit(EXIT_INPUT) from error
+
+
+def _write_no_more() -> None:
+    """Lets whatever still comes to stdout vanish, also what Python writes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

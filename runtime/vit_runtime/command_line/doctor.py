@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
 from typing import Final
 
 from vit_runtime.artifact import Artifact, codec
+from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.command_line.summary import describe_check, describe_outcome, table
 from vit_runtime.devices.machine import Machine
 from vit_runtime.diagnosis import Diagnosis, Other
+from vit_runtime.files import atomic_write
+from vit_runtime.model import ViT
 from vit_runtime.timing import Latency
 from vit_runtime.wording import plural
 
+_REPORT_VERSION: Final = 1
 _BAD_COPY: Final = "FAIL: do not trust its answers; prepare its copy again, or delete it with vit-run cache clear"
 
 
@@ -64,8 +71,35 @@ def diagnosis_document(found: Diagnosis, others: Sequence[Other], artifact: Arti
     }
 
 
+def write_report(path: Path, document: dict[str, object], model: ViT) -> None:
+    """Writes what a check has found out as a JSON file for others: it names neither user, nor host, nor folder.
+
+    Args:
+        path: where to write it.
+        document: what `diagnosis_document` gives.
+        model: the model that was checked.
+
+    Raises:
+        OutputFileError: it cannot be written there.
+    """
+    artifact = model.artifact
+    report = {
+        "report_version": _REPORT_VERSION,
+        "date": date.today().isoformat(),
+        "model": artifact.model,
+        "precision": artifact.precision,
+        "target": artifact.target,
+        "file_sha256": stored_digest(model.path),
+        **document,
+    }
+    text = json.dumps(report, indent=1, allow_nan=False).replace(str(Path.home()), "~")
+    with atomic_write(path) as file:
+        file.write(f"{text}\n".encode())
+
+
 def _machine(machine: Machine) -> dict[str, str]:
-    rows = {"machine": f"{machine.processor}, {machine.system}"}
+    board = f"{machine.board}, " if machine.board else ""
+    rows = {"machine": f"{board}{machine.processor}, {machine.system}"}
     if machine.fast_int8 is not None:
         speed = "int8 is fast here" if machine.fast_int8 else "none of them makes int8 fast"
         rows["  instructions"] = f"{', '.join(machine.instruction_sets)}: {speed}"

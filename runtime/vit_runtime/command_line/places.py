@@ -30,6 +30,19 @@ def check_vector_file(path: Path, *, force: bool) -> None:
     _refuse_existing(path, force=force)
 
 
+def check_report_file(path: Path, *, force: bool) -> None:
+    """Refuses a place that a report cannot be written to.
+
+    Raises:
+        OutputFileError: the folder does not exist, or the file exists and `force` does not say to replace it.
+    """
+    with blame(path, _ELSEWHERE):
+        _require_folder(path)
+        exists = path.exists()
+    if exists and not force:
+        raise OutputFileError(path, "exists already", f"add {option('force', value=True)} to replace it")
+
+
 def overlay_paths(photos: Sequence[Path], output: Path | None, *, force: bool = False) -> list[Path]:
     """Gives the path of each photo's overlay: in this folder, in the folder `output`, or for one photo `output` itself.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -40,7 +41,7 @@ def import_onnxruntime() -> Any:
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
-        ProviderError: the onnxruntime that is installed does not load.
+        ProviderError: the onnxruntime that is installed does not load, or there is none for 32-bit systems.
     """
     try:
         with _environment(_NO_TELEMETRY, "1"):
@@ -48,6 +49,9 @@ def import_onnxruntime() -> Any:
     except ImportError as error:
         if error.name != "onnxruntime":
             raise ProviderError("onnxruntime", f"does not load ({error})", "install it again") from error
+        if sys.maxsize < 1 << 32:
+            remedy = "install the 64-bit system, where `getconf LONG_BIT` prints 64"
+            raise ProviderError("onnxruntime", "does not exist for 32-bit systems, and this is one", remedy) from None
         raise MissingDependencyError("onnxruntime", "vit-edge[cpu]") from None
     return onnxruntime
 

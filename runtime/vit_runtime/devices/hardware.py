@@ -56,6 +56,18 @@ def processor_name(root: Path = Path("/")) -> str:
     return facts.get("model name") or _ARM_PARTS.get(part) or (f"ARM part {part}" if part else platform.machine())
 
 
+def board_name(root: Path = Path("/")) -> str:
+    """The board's or computer's name, as its maker gives it: "Raspberry Pi 5 Model B Rev 1.0"; from Linux alone.
+
+    It is empty where nothing tells.
+
+    Args:
+        root: the folder with Linux's `proc` and `sys`.
+    """
+    board = read_text(root / "proc/device-tree/model", errors="replace").strip("\0")
+    return board or read_text(root / "sys/class/dmi/id/product_name", errors="replace")
+
+
 def cpuinfo(root: Path = Path("/")) -> dict[str, str]:
     """Keys and values of the first processor in Linux's /proc/cpuinfo; empty where there is none."""
     first = read_text(root / "proc/cpuinfo", errors="replace").partition("\n\n")[0]

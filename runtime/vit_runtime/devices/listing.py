@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -74,9 +77,28 @@ def devices_of(record: ExecutionProvider, processor: str) -> list[Device]:
     Raises:
         MissingDependencyError: no onnxruntime is installed.
     """
-    with tempfile.TemporaryDirectory(prefix="vit-run.") as folder:
-        (probe := Path(folder, "probe.onnx")).write_bytes(PROBE)
+    with _probe_file() as probe:
         return list(_devices(import_onnxruntime(), record, probe, processor))
+
+
+@contextmanager
+def _probe_file() -> Iterator[Path]:
+    """Writes the probe into a file, since providers want a path; into memory where no folder takes files."""
+    try:
+        folder = tempfile.mkdtemp(prefix="vit-run.")
+    except OSError:
+        if not hasattr(os, "memfd_create"):
+            raise
+        with os.fdopen(os.memfd_create("probe.onnx"), "wb") as file:
+            file.write(PROBE)
+            file.flush()
+            yield Path(f"/proc/self/fd/{file.fileno()}")
+        return
+    try:
+        (probe := Path(folder, "probe.onnx")).write_bytes(PROBE)
+        yield probe
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _asked(runtime: Any, record: ExecutionProvider, processor: str) -> list[Device]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from vit_runtime.devices.cgroups import memory_left
-from vit_runtime.devices.hardware import cpuinfo, processor_name
+from vit_runtime.devices.hardware import board_name, cpuinfo, processor_name
 from vit_runtime.devices.heat import governors, temperature, throttling
 from vit_runtime.devices.kernel_files import parse_number, read_text
 from vit_runtime.devices.threads import default_threads, logical_processors
@@ -44,6 +44,8 @@ class Machine:
 
     system: str
     """The operating system and the architecture: "Linux x86_64"."""
+    board: str
+    """The board's or computer's name."""
     processor: str
     instruction_sets: tuple[str, ...]
     """Those that matter for a model's speed, among the processor's."""
@@ -72,6 +74,7 @@ def this_machine(root: Path = Path("/")) -> Machine:
     sets = _instruction_sets(root)
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
+        board=board_name(root),
         processor=processor_name(root),
         instruction_sets=sets,
         fast_int8=bool(_INT8 & {*sets}) if sets else None,

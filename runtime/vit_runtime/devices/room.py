@@ -6,27 +6,43 @@ import os
 from pathlib import Path
 from typing import Final
 
+from vit_runtime.artifact import Precision
 from vit_runtime.devices.machine import memory_to_have
 from vit_runtime.errors import ProviderError
 
-_SPARE_BYTES: Final = 30_000_000
+_SPARE_BYTES: Final = 25_000_000
 """What it takes besides weights, at the least: the graph, and the numbers of one picture."""
+_TIMES_TO_LOAD: Final[dict[Precision, float]] = {"fp32": 1.02, "fp16": 1.02, "int8": 1.45}
+"""How many times its weights a file takes while onnxruntime packs them: tried with real limits (docs/log.md)."""
+_TIMES_TO_PREPARE: Final = 1.95
 
 
-def check_memory(path: Path, times: int, remedy: str) -> None:
+def check_memory_to_load(path: Path, precision: Precision) -> None:
     """Refuses to load a model file where memory is certainly too short; says what is needed.
 
     Args:
         path: the file; weights in a file of their own lie beside it.
-        times: how many times its weights are in memory at once, at the least.
-        remedy: what to do.
+        precision: of the graph.
 
     Raises:
         ProviderError: less than that can be had.
     """
+    _check(path, "load", _TIMES_TO_LOAD[precision], "close other programs, add swap, or export it in int8")
+
+
+def check_memory_to_prepare(path: Path) -> None:
+    """Refuses to make a prepared copy where memory is certainly too short; says what is needed.
+
+    Raises:
+        ProviderError: less than that can be had.
+    """
+    _check(path, "prepare", _TIMES_TO_PREPARE, "close other programs, or add swap for this time")
+
+
+def _check(path: Path, action: str, times: float, remedy: str) -> None:
     beside = path.with_name(f"{path.name}.data")
     size = path.stat().st_size + (beside.stat().st_size if os.path.lexists(beside) else 0)
-    needed, there = times * size + _SPARE_BYTES, memory_to_have()
+    needed, there = int(times * size) + _SPARE_BYTES, memory_to_have()
     if there is not None and there < needed:
-        what = f"needs {needed // 1_000_000:,} MB of memory to load, and {there // 1_000_000:,} MB are free"
+        what = f"needs {needed // 1_000_000:,} MB of memory to {action}, and {there // 1_000_000:,} MB are free"
         raise ProviderError(path, what, remedy)

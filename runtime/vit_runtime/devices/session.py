@@ -32,7 +32,7 @@ from vit_runtime.devices.providers import (
     closest,
     parse,
 )
-from vit_runtime.devices.room import check_memory
+from vit_runtime.devices.room import check_memory_to_load
 from vit_runtime.devices.saturation import int8_products_saturate
 from vit_runtime.devices.threads import default_threads
 from vit_runtime.errors import ArtifactError, ProviderError, UsageError, one_line, option
@@ -245,7 +245,7 @@ def _open_cpu(opening: _Opening) -> OpenedSession:
         except ArtifactError as error:
             notes.append(f"its prepared copy is not used: {error.what}; {AGAIN}")
     if session is None:
-        check_memory(opening.path, 1, "close other programs, add swap, or export it in int8")
+        check_memory_to_load(opening.path, opening.precision)
         copy, options = NO_COPY, session_options(threads, exact_int8=exact)
         session = _create(opening, CPU, options, providers=[(CPU.full_name, opening.own)])
     note = "; ".join(filter(None, notes))
