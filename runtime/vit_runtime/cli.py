@@ -267,7 +267,11 @@ def tune(
 
 
 @app.command(name="prepare")
-def prepare_(models: ModelsArgument, *, as_json: JsonOption = False) -> None:
+def prepare_(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="Files that vit-export has written.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
     """Make a copy of each file that starts sooner, takes less memory and is shared; it takes room on the disk."""
     with report_errors():
         silence_onnxruntime()

@@ -10,7 +10,8 @@ import numpy as np
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Description, Output
 from vit_runtime.artifact.signature import check_answers
-from vit_runtime.devices.session import OpenedSession, placement
+from vit_runtime.devices.session import OpenedSession
+from vit_runtime.devices.settings import placement
 from vit_runtime.errors import ArtifactError, ImageError, ProviderError, UsageError, one_line, option
 
 if TYPE_CHECKING:

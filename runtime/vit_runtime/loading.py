@@ -9,11 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vit_runtime.artifact import Artifact, as_path, read_artifact
+from vit_runtime.artifact import Artifact, as_path
 from vit_runtime.artifact.digest import check_digest, stored_digest
+from vit_runtime.artifact.external_tensors import check_tensors
+from vit_runtime.artifact.reading import read_document
 from vit_runtime.artifact.signature import check_signature
 from vit_runtime.cache.folder import PROFILES, cache_folder
 from vit_runtime.devices.copying import kept_of
+from vit_runtime.devices.facts import ModelFacts
 from vit_runtime.devices.providers import CPU_PROVIDER, Provider
 from vit_runtime.devices.session import Auto, OpenedSession, Overrides, open_session
 from vit_runtime.errors import ProviderError
@@ -64,7 +67,7 @@ def load(
         MissingDependencyError: no onnxruntime is installed.
     """
     path = as_path(path)
-    artifact = read_artifact(path)
+    artifact = read_document(path)
     check_suits(artifact, provider)
     if verify:
         check_digest(path, artifact.external_data)
@@ -72,9 +75,9 @@ def load(
     opening = partial(
         open_session,
         path,
-        precision=artifact.precision,
+        facts=ModelFacts.of(artifact, partial(check_tensors, path, artifact.external_data)),
         overrides=Overrides(device=device, provider_options=provider_options, session_options=session_options),
-        kept=kept_of(artifact, digest, whole=verify),
+        kept=kept_of(digest, whole=verify),
     )
     by_profile: OpenedSession | None = None
     notes: tuple[str, ...] = ()

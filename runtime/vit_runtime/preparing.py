@@ -12,6 +12,7 @@ from vit_runtime.artifact.digest import check_digest, stored_digest
 from vit_runtime.cache.copies import FoundCopy, make_copy, making_copy, read_record
 from vit_runtime.cache.folder import cache_folder
 from vit_runtime.devices.copying import circumstances, write_copy
+from vit_runtime.devices.facts import ModelFacts
 from vit_runtime.devices.room import check_memory_to_prepare
 from vit_runtime.devices.session import Kept, open_session
 from vit_runtime.errors import OutputFileError, ProviderError
@@ -89,7 +90,7 @@ def _check_answers(folder: Path, artifact: Artifact) -> None:
         ProviderError: it fails.
     """
     copy = FoundCopy(folder=folder, note="")
-    opened = open_session(folder, provider="cpu", precision=artifact.precision, kept=Kept(copy=copy))
+    opened = open_session(folder, provider="cpu", facts=ModelFacts.of(artifact), kept=Kept(copy=copy))
     wrong = opened.note if opened.copy is None else problem(Graph(artifact, opened), artifact.self_test)
     if wrong:
         raise ProviderError("prepared copy", wrong, "use the file itself, and tell us")

@@ -14,6 +14,7 @@ from onnx import TensorProto
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
+from vit_runtime.devices.facts import ModelFacts
 from vit_runtime.devices.session import open_session
 
 BLOCKS = 3
@@ -80,7 +81,7 @@ def ran(request, int8_artifacts, three_blocks, calibration_folder, tmp_path_fact
                 self.optimized_model_filepath = str(folder / "optimised.onnx")
 
         patch.setattr(onnxruntime, "SessionOptions", Profiling)
-        session = open_session(path, provider="cpu", precision="int8").session
+        session = open_session(path, provider="cpu", facts=ModelFacts(precision="int8")).session
     session.run(None, {"pixels": random_pixels(1, 32)})
     with open(session.end_profiling()) as file:  # noqa: PTH123 - a name from onnxruntime
         events = json.load(file)

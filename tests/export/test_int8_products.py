@@ -17,6 +17,7 @@ from vit_export.write.builder import GraphBuilder
 from vit_export.write.linear import Linear
 from vit_export.write.lowering import Activation
 from vit_export.write.model_file import ModelFile
+from vit_runtime.devices.facts import ModelFacts
 from vit_runtime.devices.session import open_session
 
 WIDTH, OUTPUTS, ROWS = 64, 48, 6
@@ -129,7 +130,7 @@ def one_layer(folder):
         file.write_graph(graph, written=lambda _bytes: None)
         file.close_graph()
         weight = weights.values.astype(np.float64) * weights.scale[:, None].astype(np.float64)
-        session = open_session(file.path, provider="cpu", threads=1, precision="int8").session
+        session = open_session(file.path, provider="cpu", threads=1, facts=ModelFacts(precision="int8")).session
         calibrated = lowering_class is not uncalibrated
         return OneLayer(lowering, x, weight, bias.astype(np.float64), calibrated, session)
 
@@ -246,7 +247,7 @@ def test_the_patch_projection_is_exact_to_its_weights(kind, int8_artifacts, fold
     model.graph.output.append(onnx.helper.make_tensor_value_info("patch_embed/projection", TensorProto.FLOAT, None))
     onnx.save(model, folder / "projection.onnx")
     pixels = random_pixels(2, 32)
-    session = open_session(folder / "projection.onnx", provider="cpu", precision="int8").session
+    session = open_session(folder / "projection.onnx", provider="cpu", facts=ModelFacts(precision="int8")).session
     (ours,) = session.run(["patch_embed/projection"], {"pixels": pixels})
 
     assert arrays["conv_proj.weight"].dtype == np.int8

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import vit_runtime as vit
 from vit_export import ExportRequest, PreprocessingOptions, export
 from vit_runtime.artifact import read_artifact
+from vit_runtime.devices.facts import ModelFacts
 from vit_runtime.devices.saturation import int8_products_saturate
 from vit_runtime.devices.session import Overrides, open_session
 from vit_runtime.pictures.preprocess import load_pixels
@@ -204,7 +205,7 @@ def test_openvinos_int8_kernels_agree(int8_artifacts, target, random_pixels, fol
     pixels = random_pixels(16, 32)
     theirs = openvino_answers(path, pixels, int8_kernels=True)
     session = open_session(
-        path, provider="cpu", precision="int8", overrides=Overrides(session_options=IN_FLOAT)
+        path, provider="cpu", facts=ModelFacts(precision="int8"), overrides=Overrides(session_options=IN_FLOAT)
     ).session
     ours = session.run(["logits", "embedding"], {"pixels": pixels})
     assert (ours[0].argmax(1) == theirs[0].argmax(1)).all()

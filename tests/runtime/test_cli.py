@@ -260,8 +260,10 @@ OPTIONS = {
         "FOLDER",
     ),
     "attend": ("--output", "-o", "--json", "--provider", "--threads", "--no-profile", "MODEL.onnx", "IMAGES"),
-    "check": ("--json", "--provider", "--threads", "--no-profile", "MODEL.onnx"),
+    "check": ("--report", "--force", "--json", "--provider", "--threads", "--no-profile", "MODEL.onnx"),
     "tune": ("--seconds", "--for", "--json", "MODEL.onnx"),
+    "prepare": ("--json", "MODEL.onnx"),
+    "cache": ("list", "clear"),
     "devices": ("--json",),
     "info": ("--json", "MODEL.onnx"),
 }
@@ -280,9 +282,10 @@ def test_every_command_and_every_option_is_explained():
     commands = typer.main.get_command(vit_runtime.cli.app).commands
     assert set(commands) == set(OPTIONS)
     for command in commands.values():
-        assert command.help.endswith((".", "?"))
-        for parameter in command.params:
-            assert parameter.help.endswith("."), f"{command.name} {parameter.name}"
+        for each in (command, *getattr(command, "commands", {}).values()):
+            assert each.help.endswith((".", "?"))
+            for parameter in each.params:
+                assert parameter.help.endswith("."), f"{command.name} {each.name} {parameter.name}"
 
 
 def test_nothing_is_replaced_without_being_asked_for(

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
+from vit_runtime.devices.facts import ModelFacts
 from vit_runtime.devices.saturation import int8_products_saturate
 from vit_runtime.devices.session import open_session
 
@@ -134,7 +135,7 @@ def product(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_int8_sums_are_exact_on_every_processor(provider: str, product: Path):
     if provider == "auto" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime may take a GPU")
-    opened = open_session(product, provider=provider, threads=1, precision="int8")
+    opened = open_session(product, provider=provider, threads=1, facts=ModelFacts(precision="int8"))
     expected = PIXELS.astype(np.int64) @ WEIGHTS.astype(np.int64)
     assert np.abs(expected).max() < 2**24  # exact in float32 too
     assert np.array_equal(opened.session.run(None, {"pixels": PIXELS})[0], expected)
@@ -143,7 +144,7 @@ def test_int8_sums_are_exact_on_every_processor(provider: str, product: Path):
 
 def test_only_int8_files_get_the_exact_kernels(product: Path):
     """Without being told, onnxruntime gives other sums where products saturate, which is what the probe finds out."""
-    opened = open_session(product, provider="cpu", threads=1, precision="fp32")
+    opened = open_session(product, provider="cpu", threads=1, facts=ModelFacts(precision="fp32"))
     expected = PIXELS.astype(np.int64) @ WEIGHTS.astype(np.int64)
     assert opened.note == ""
     exact = np.array_equal(opened.session.run(None, {"pixels": PIXELS})[0], expected)
@@ -164,7 +165,7 @@ def test_the_option_is_set_for_int8_where_products_saturate_and_nowhere_else(
             return [np.full((2, 16), LARGEST_SUM // 2 if saturates else LARGEST_SUM, np.int32)]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Processor)
-    opened = open_session(product, provider="cpu", precision="int8" if int8 else "fp32")
+    opened = open_session(product, provider="cpu", facts=ModelFacts(precision="int8" if int8 else "fp32"))
     options = opened.session.get_session_options()
     # onnxruntime raises for an entry that was never set.
     assert (saturates and int8) is (opened.note == NOTE)

@@ -35,7 +35,7 @@ from vit_runtime.artifact import Architecture, codec
 from vit_runtime.devices.engine import import_onnxruntime
 from vit_runtime.devices.providers import CPU_PROVIDER
 from vit_runtime.devices.saturation import int8_products_saturate
-from vit_runtime.devices.session import session_options
+from vit_runtime.devices.settings import session_options
 
 if TYPE_CHECKING:
     import onnxruntime as ort

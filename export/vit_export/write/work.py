@@ -8,6 +8,7 @@ from vit_export.progress import Progress
 from vit_export.write.builder import GraphBuilder
 from vit_export.write.model_file import ModelFile
 from vit_runtime.artifact import Description
+from vit_runtime.devices.facts import ModelFacts
 from vit_runtime.devices.providers import Provider
 from vit_runtime.devices.session import Auto, open_session
 from vit_runtime.graph import Graph
@@ -34,7 +35,7 @@ class Work:
         opened = open_session(
             self.file.path,
             provider=provider,
-            precision=self.description.precision,
+            facts=ModelFacts.of(self.description),
             auto=Auto(first=preferred(self.description)),
         )
         return Graph(self.description, opened)

@@ -27,25 +27,33 @@ _READS_OTHER_FILES: Final = "EPContext"
 _REMEDY: Final = "do not use this file; export the model again"
 
 
-def check_external_data(path: Path, data: ExternalData | None) -> None:
-    """Checks that weights are complete and lie where the metadata says, and that no tensor lies elsewhere.
+def check_weights_file(path: Path, data: ExternalData | None) -> None:
+    """Checks that the file of weights beside an ONNX file is there and complete.
+
+    Args:
+        path: the ONNX file.
+        data: the file of weights that the metadata states; None where it states none.
+
+    Raises:
+        ArtifactError: it is missing, of another size, or a link to elsewhere.
+    """
+    if data is not None:
+        _check_link(path, data.file)
+        _check_size(path, data)
+
+
+def check_tensors(path: Path, data: ExternalData | None) -> None:
+    """Walks the graph, in some milliseconds, and checks that no tensor lies elsewhere than the metadata says.
 
     Args:
         path: the ONNX file.
         data: the file of weights beside it that the metadata states; None where it states none.
 
     Raises:
-        ArtifactError: a tensor names another file; the file of weights is missing, of another size, or a link to
-            elsewhere; or the file holds parts that no artifact has: tensors or graphs inside nodes, sparse tensors,
-            functions, training, compiled models.
+        ArtifactError: a tensor names another file, or the file holds parts that no artifact has: tensors or graphs
+            inside nodes, sparse tensors, functions, training, compiled models.
     """
-    _check_locations(path, None if data is None else data.file)
-    if data is not None:
-        _check_link(path, data.file)
-        _check_size(path, data)
-
-
-def _check_locations(path: Path, weights: str | None) -> None:
+    weights = None if data is None else data.file
     with open_onnx(path) as file:
         try:
             for location in _locations(file, path):

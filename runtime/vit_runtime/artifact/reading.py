@@ -10,7 +10,7 @@ from typing import NoReturn
 from vit_runtime.artifact import codec
 from vit_runtime.artifact.digest import DIGEST_KEY
 from vit_runtime.artifact.document import FORMAT_VERSION, METADATA_KEY, Artifact
-from vit_runtime.artifact.external_tensors import check_external_data
+from vit_runtime.artifact.external_tensors import check_tensors, check_weights_file
 from vit_runtime.artifact.onnx_file import read_metadata
 from vit_runtime.errors import ArtifactError
 
@@ -24,6 +24,17 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
             than the metadata says.
     """
     path = as_path(path)
+    artifact = read_document(path)
+    check_tensors(path, artifact.external_data)
+    return artifact
+
+
+def read_document(path: Path) -> Artifact:
+    """Reads what an artifact says about itself without a look at its graph: `check_tensors` comes before any engine.
+
+    Raises:
+        ArtifactError: as `read_artifact`, but for the tensors.
+    """
     metadata = read_metadata(path)
     if METADATA_KEY not in metadata:
         raise ArtifactError(
@@ -34,7 +45,7 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     artifact = _parse_document(metadata[METADATA_KEY], path)
     if DIGEST_KEY not in metadata:
         raise ArtifactError(path, "incomplete: it ends before its digest", "copy or export the file again")
-    check_external_data(path, artifact.external_data)
+    check_weights_file(path, artifact.external_data)
     return artifact
 
 

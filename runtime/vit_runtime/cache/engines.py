@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vit_runtime.artifact import Artifact
 from vit_runtime.cache.folder import ENGINES, cache_folder, make_folder
 from vit_runtime.cache.lock import locked
 from vit_runtime.cache.trust import why_untrusted
@@ -28,21 +27,9 @@ _LIST: Final = "digests.json"
 _LARGEST_LIST: Final = 1 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class Engines:
-    """Where the engines of one model file are kept, and what providers have to know to compile them in advance."""
-
-    folder: Path
-    image_hw: tuple[int, int]
-    """Height and width of the pixels that the model takes."""
-    width: int
-    """Width of its tokens."""
-
-    @classmethod
-    def of(cls, artifact: Artifact, digest: str) -> Engines:
-        """What is needed to keep engines of the model file that carries a digest."""
-        folder = cache_folder() / ENGINES / digest[:32]
-        return cls(folder=folder, image_hw=artifact.preprocessing.crop_hw, width=artifact.architecture.width)
+def engine_folder(digest: str) -> Path:
+    """The folder for all engines of the model file that carries a digest."""
+    return cache_folder() / ENGINES / digest[:32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +46,7 @@ NO_ENGINES: Final = EngineFolder(path=None, note="")
 
 
 @contextlib.contextmanager
-def kept_engines(engines: Engines, provider: str, version: str, *, slow: bool) -> Iterator[EngineFolder]:
+def kept_engines(engines: Path, provider: str, version: str, *, slow: bool) -> Iterator[EngineFolder]:
     """Holds the folder for a provider's engines while a session is made from it.
 
     Other processes that load the same file wait meanwhile. What is damaged is gone when the block begins. When the
@@ -73,11 +60,11 @@ def kept_engines(engines: Engines, provider: str, version: str, *, slow: bool) -
     """
     import hashlib  # loads OpenSSL, which only engines need
 
-    own = engines.folder / provider.replace(":", "-") / hashlib.sha256(version.encode()).hexdigest()[:16]
+    own = engines / provider.replace(":", "-") / hashlib.sha256(version.encode()).hexdigest()[:16]
     with contextlib.ExitStack() as held:
         try:
             make_folder(own)
-            held.enter_context(locked(engines.folder))
+            held.enter_context(locked(engines))
             note = _cleared(own, provider)
         except OSError as error:
             reason = error.strerror or error

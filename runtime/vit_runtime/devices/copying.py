@@ -6,13 +6,14 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from vit_runtime.artifact import Artifact, Precision
+from vit_runtime.artifact import Precision
 from vit_runtime.cache.copies import GRAPH, WEIGHTS, Circumstances, find_copy
-from vit_runtime.cache.engines import Engines
+from vit_runtime.cache.engines import engine_folder
 from vit_runtime.devices.engine import import_onnxruntime
 from vit_runtime.devices.hardware import cpuinfo, processor_name
 from vit_runtime.devices.saturation import int8_products_saturate
-from vit_runtime.devices.session import Kept, session_options
+from vit_runtime.devices.session import Kept
+from vit_runtime.devices.settings import session_options
 from vit_runtime.errors import ArtifactError, ProviderError, one_line
 
 _ENTRIES: Final = {
@@ -41,18 +42,17 @@ def circumstances() -> Circumstances:
     )
 
 
-def kept_of(artifact: Artifact, digest: str, *, whole: bool = False) -> Kept:
+def kept_of(digest: str, *, whole: bool = False) -> Kept:
     """What the cache folder holds of the model file that carries a digest.
 
     Args:
-        artifact: what the file says of itself.
-        digest: in hexadecimal.
+        digest: the digest, in hexadecimal.
         whole: whether to read a whole copy and compare its SHA-256.
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
     """
-    return Kept(engines=Engines.of(artifact, digest), copy=find_copy(digest, circumstances(), whole=whole))
+    return Kept(engines=engine_folder(digest), copy=find_copy(digest, circumstances(), whole=whole))
 
 
 def write_copy(path: Path, folder: Path, precision: Precision) -> None:

@@ -7,16 +7,16 @@ error. Here a provider asked for by name runs the whole graph or raises `Provide
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from vit_runtime.artifact import Precision
 from vit_runtime.cache.copies import AGAIN, NO_COPY, FoundCopy
-from vit_runtime.cache.engines import NO_ENGINES, EngineFolder, Engines, kept_engines
+from vit_runtime.cache.engines import NO_ENGINES, EngineFolder, kept_engines
 from vit_runtime.checks import text_by_text, whole_number
-from vit_runtime.devices.engine import LOG_NOTHING, import_onnxruntime, is_built_in, is_here, source_of
+from vit_runtime.devices.engine import import_onnxruntime, is_built_in, is_here, source_of
+from vit_runtime.devices.facts import ModelFacts
 from vit_runtime.devices.hardware import processor_name
 from vit_runtime.devices.libraries import load_failure
 from vit_runtime.devices.memory import release_freed_memory
@@ -34,6 +34,7 @@ from vit_runtime.devices.providers import (
 )
 from vit_runtime.devices.room import check_memory_to_load
 from vit_runtime.devices.saturation import int8_products_saturate
+from vit_runtime.devices.settings import session_options
 from vit_runtime.devices.threads import default_threads
 from vit_runtime.errors import ArtifactError, ProviderError, UsageError, one_line, option
 
@@ -88,14 +89,15 @@ class Overrides:
 
 
 _NO_OVERRIDES: Final = Overrides()
+_NO_FACTS: Final = ModelFacts()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
     """What the user's cache folder holds of a model file, or may hold."""
 
-    engines: Engines | None = None
-    """Where providers may keep what they compile; None keeps nothing."""
+    engines: Path | None = None
+    """Folder where providers may keep what they compile; None keeps nothing."""
     copy: FoundCopy = NO_COPY
     """The prepared copy, for the CPU provider. It is left aside where the caller has overrides, which might not go with
     it."""
@@ -107,7 +109,7 @@ def open_session(
     provider: Provider = "auto",
     threads: int | None = None,
     runs: int = 1,
-    precision: Precision = "fp32",
+    facts: ModelFacts = _NO_FACTS,
     overrides: Overrides = _NO_OVERRIDES,
     auto: Auto | None = None,
     kept: Kept | None = None,
@@ -119,7 +121,7 @@ def open_session(
         provider: an execution provider by name, or "auto": see `auto`.
         threads: how many processor cores to use, where a processor computes; None for the physical performance cores.
         runs: how many runs at a time the session should be good at, each with that many threads.
-        precision: of the graph. For int8, processors whose fast kernels saturate use exact ones.
+        facts: what is known of the model.
         overrides: what the caller asks of onnxruntime itself.
         auto: how "auto" chooses; None is CUDA where it works, else the CPU.
         kept: what the cache folder holds of this file, or may hold; None for nothing.
@@ -140,7 +142,7 @@ def open_session(
         entries=text_by_text("session_options", overrides.session_options),
         threads=threads,
         runs=runs,
-        precision=precision,
+        facts=facts,
         device=None if overrides.device is None else whole_number("device", overrides.device, least=0),
         own=text_by_text("provider_options", overrides.provider_options),
         kept=kept or Kept(),
@@ -161,7 +163,7 @@ class _Opening:
     """The caller's configuration entries."""
     threads: int | None
     runs: int
-    precision: Precision
+    facts: ModelFacts
     device: int | None
     own: dict[str, str]
     """The caller's options for the provider."""
@@ -174,12 +176,12 @@ class _Opening:
             threads=self.threads or default_threads(),
             runs=self.runs,
             plug_in=plug_in,
-            half=self.precision == "fp16",
-            int8=self.precision == "int8",
+            half=self.facts.precision == "fp16",
+            int8=self.facts.precision == "int8",
             device=self.device,
             engines=kept,
-            image_hw=(0, 0) if self.kept.engines is None else self.kept.engines.image_hw,
-            width=0 if self.kept.engines is None else self.kept.engines.width,
+            image_hw=self.facts.image_hw,
+            width=self.facts.width,
         )
 
     def kept_engines(self, provider: ExecutionProvider, kind: Kind) -> AbstractContextManager[EngineFolder]:
@@ -234,37 +236,26 @@ def _open_auto(opening: _Opening, auto: Auto) -> OpenedSession:
 
 def _open_cpu(opening: _Opening) -> OpenedSession:
     threads = opening.threads or default_threads()
-    exact = opening.precision == "int8" and int8_products_saturate()
+    exact = opening.facts.precision == "int8" and int8_products_saturate()
     copy = NO_COPY if opening.entries or opening.own else opening.kept.copy
     notes = [_EXACT if exact else "", copy.note]
     session = None
     if copy.graph is not None:
         options = session_options(threads, exact_int8=exact, optimized=True)
         try:
-            session = _create(replace(opening, path=copy.graph), CPU, options, providers=[CPU.full_name])
+            session = _create(
+                replace(opening, path=copy.graph, facts=_NO_FACTS), CPU, options, providers=[CPU.full_name]
+            )
         except ArtifactError as error:
             notes.append(f"its prepared copy is not used: {error.what}; {AGAIN}")
     if session is None:
-        check_memory_to_load(opening.path, opening.precision)
+        check_memory_to_load(opening.path, opening.facts.precision)
         copy, options = NO_COPY, session_options(threads, exact_int8=exact)
         session = _create(opening, CPU, options, providers=[(CPU.full_name, opening.own)])
     note = "; ".join(filter(None, notes))
     return OpenedSession(
         session=session, provider=CPU.full_name, choice="cpu", threads=threads, note=note, copy=copy.folder
     )
-
-
-def placement(session: ort.InferenceSession) -> dict[str, int]:
-    """Counts the graph's nodes by the provider that runs them, by onnxruntime's names.
-
-    It is empty before onnxruntime 1.24, and for sessions with other options than `session_options`.
-    """
-    counted: dict[str, int] = {}
-    if hasattr(session, "get_provider_graph_assignment_info"):
-        with suppress(Exception):  # without the entry onnxruntime raises, in a class of its own
-            for part in session.get_provider_graph_assignment_info():
-                counted[part.ep_name] = counted.get(part.ep_name, 0) + len(part.get_nodes())
-    return counted
 
 
 def _open_accelerator(opening: _Opening, wanted: ExecutionProvider, kind: Kind) -> OpenedSession:
@@ -305,35 +296,11 @@ def _create_plugged(
     return _create(opening, wanted, options)
 
 
-def session_options(threads: int, *, exact_int8: bool = False, optimized: bool = False) -> ort.SessionOptions:
-    """Makes a session's options: its number of threads, no log, and no spinning between pictures.
-
-    Args:
-        threads: processor cores, at least 1.
-        exact_int8: whether to use slower int8 kernels that do not saturate.
-        optimized: whether the graph is optimised already.
-
-    Raises:
-        MissingDependencyError: no onnxruntime is installed.
-    """
-    runtime = import_onnxruntime()
-    options: ort.SessionOptions = runtime.SessionOptions()
-    if optimized:
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.log_severity_level = LOG_NOTHING
-    # Workers may spin while a picture is computed, for speed, but leave the processor alone between pictures.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if exact_int8:
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    return options
-
-
 def _create(
     opening: _Opening, wanted: ExecutionProvider, options: ort.SessionOptions, **providers: Any
 ) -> ort.InferenceSession:
     runtime, path = opening.runtime, opening.path
+    opening.facts.check()
     try:
         for key, value in opening.entries.items():
             options.add_session_config_entry(key, value)

@@ -20,6 +20,7 @@ from vit_runtime.artifact.signature import check_signature
 from vit_runtime.devices.child import Answers
 from vit_runtime.devices.copying import kept_of
 from vit_runtime.devices.engine import silence_onnxruntime
+from vit_runtime.devices.facts import ModelFacts
 from vit_runtime.devices.machine import resident_mb
 from vit_runtime.devices.memory import return_large_blocks_at_once
 from vit_runtime.devices.session import open_session
@@ -86,8 +87,8 @@ def _open(task: Task) -> tuple[Graph, Artifact]:
         provider=setting.provider,
         threads=setting.threads,
         runs=setting.runs,
-        precision=artifact.precision,
-        kept=kept_of(artifact, stored_digest(path)),
+        facts=ModelFacts.of(artifact),
+        kept=kept_of(stored_digest(path)),
     )
     check_signature(opened.session, artifact, path)
     return Graph(artifact, opened), artifact
