@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from vit_runtime.errors import EXIT_VERIFICATION, VitEdgeError
 
@@ -71,6 +71,10 @@ def refused_sizes(where: object, remedy: str, about: str = "") -> Iterator[None]
         raise CheckpointError(where, f"{about}{error}", remedy) from error
 
 
+_OUT_OF_TIME: Final = ("certificate is not yet valid", "certificate has expired")
+"""OpenSSL's words."""
+
+
 class LabelsError(VitEdgeError, ValueError):
     """A label file that is missing, unreadable or of the wrong length."""
 
@@ -80,7 +84,19 @@ class CalibrationError(VitEdgeError, ValueError):
 
 
 class DownloadError(VitEdgeError, ConnectionError):
-    """Published weights that are not in the cache and cannot be downloaded."""
+    """Published weights that are not in the cache and cannot be downloaded.
+
+    Where a certificate is out of its time, the message says what this machine's clock says: boards without a battery
+    start with a wrong one.
+    """
+
+    def __init__(self, where: object, what: str, remedy: str = "") -> None:
+        if any(words in what for words in _OUT_OF_TIME):
+            from datetime import datetime
+
+            now = f"{datetime.now():%Y-%m-%d %H:%M}"
+            remedy = f"this machine's clock says {now}, set it if that is wrong; otherwise {remedy}"
+        super().__init__(where, what, remedy)
 
 
 class VerificationError(VitEdgeError, RuntimeError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
+import ssl
 import threading
 import time
 import urllib.request
@@ -75,6 +76,23 @@ def test_without_a_network_one_line_says_what_to_do(words, entry, vit_export_cli
     assert f"or try {words[0]} without trained weights: --weights random" in line
     assert re.search("unreachable|name resolution", line)
     assert files_in(folder) == []
+
+
+def test_a_certificate_that_is_out_of_its_time_points_to_the_clock(hub, folder, vit_export_cli, monkeypatch):
+    """A board without a battery starts in the past until it has asked for the time."""
+
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        words = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate is not yet valid (_ssl.c:1006)"
+        raise URLError(ssl.SSLCertVerificationError(1, words))
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    result = vit_export_cli("vit_b_16", "-o", folder)
+    assert result.exit_code == 1
+    line = result.stderr.splitlines()[-1]
+    assert "certificate is not yet valid" in line
+    assert re.search(
+        r"this machine's clock says \d{4}-\d\d-\d\d \d\d:\d\d, set it if that is wrong; otherwise fetch", line
+    )
 
 
 @pytest.mark.usefixtures("no_network")

@@ -6,6 +6,7 @@ Each test is a fresh interpreter in which importing certain packages fails, as o
 from __future__ import annotations
 
 import importlib
+import platform
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.without import WORKSTATION, run_without
 
 import vit_runtime
 from vit_runtime.arrays import UInt8Array
+from vit_runtime.devices import crashes
 
 COMMAND_LINE = ("typer", "rich", "pydantic")
 
@@ -104,6 +106,33 @@ except vit.ProviderError as error:
 """
     expected = "onnxruntime: does not exist for 32-bit systems, and this is one; install the 64-bit system, where"
     assert run_without(("onnxruntime",), script, tiny_artifact).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "version", "refused"),
+    [
+        ("aarch64", "fp asimd crc32", "1.21.0", True),  # Cortex-A72 of a Raspberry Pi 4
+        ("aarch64", "fp asimd crc32", "1.21.1", False),
+        ("aarch64", "fp asimd asimdhp asimddp", "1.21.0", False),  # Cortex-A76 of a Raspberry Pi 5
+        ("x86_64", "", "1.21.0", False),
+    ],
+)
+def test_an_onnxruntime_that_crashes_on_this_core_is_named_before_it_does(
+    machine: str, features: str, version: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"Features : {features}\nCPU part : 0xd08\n")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(crashes, "installed_version", lambda _: version)
+    if not refused:
+        crashes.check_release(tmp_path)
+        return
+    with pytest.raises(vit_runtime.ProviderError) as caught:
+        crashes.check_release(tmp_path)
+    assert str(caught.value) == (
+        "onnxruntime 1.21.0: crashes on this processor (Cortex-A72, which has no dot product); "
+        "run: pip install 'onnxruntime>=1.20,!=1.21.0'"
+    )
 
 
 def test_onnxruntime_is_imported_when_a_model_is_loaded(tiny_artifact: Path):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from vit_runtime.devices.crashes import check_release
 from vit_runtime.devices.plugins import is_installed, is_registered
 from vit_runtime.devices.providers import ExecutionProvider
 from vit_runtime.errors import MissingDependencyError, ProviderError
@@ -41,8 +42,11 @@ def import_onnxruntime() -> Any:
 
     Raises:
         MissingDependencyError: no onnxruntime is installed.
-        ProviderError: the onnxruntime that is installed does not load, or there is none for 32-bit systems.
+        ProviderError: the onnxruntime that is installed does not load, is known to crash here, or there is none
+            for 32-bit systems.
     """
+    if "onnxruntime" not in sys.modules:
+        check_release()
     try:
         with _environment(_NO_TELEMETRY, "1"):
             import onnxruntime
