@@ -78,7 +78,8 @@ def test_without_a_network_one_line_says_what_to_do(words, entry, vit_export_cli
     assert files_in(folder) == []
 
 
-def test_a_certificate_that_is_out_of_its_time_points_to_the_clock(hub, folder, vit_export_cli, monkeypatch):
+@pytest.mark.usefixtures("hub")
+def test_a_certificate_that_is_out_of_its_time_points_to_the_clock(folder, vit_export_cli, monkeypatch):
     """A board without a battery starts in the past until it has asked for the time."""
 
     def refuse(*_args: object, **_kwargs: object) -> None:
