@@ -23,7 +23,7 @@ from vit_runtime.many import Answer
 from vit_runtime.model import Prediction, ViT
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.pictures.reading import ImageSource
-from vit_runtime.preparing import Prepared, prepare
+from vit_runtime.preparing.prepare import Prepared, prepare
 from vit_runtime.selftest import SelfTestResult
 
 __version__ = "0.1.0"

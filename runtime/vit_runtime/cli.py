@@ -35,7 +35,7 @@ from vit_runtime.errors import EXIT_VERIFICATION, ImageError, UsageError
 from vit_runtime.heatmap import save_overlay
 from vit_runtime.many import DEFAULT_BATCH_SIZE
 from vit_runtime.pictures.finding import find_pictures
-from vit_runtime.preparing import prepare
+from vit_runtime.preparing.prepare import prepare
 from vit_runtime.tuning.setting import Purpose
 
 app = typer.Typer(

@@ -17,8 +17,9 @@ import onnxruntime
 import pytest
 
 import vit_runtime as vit
-from vit_runtime import preparing
 from vit_runtime.devices import copying
+from vit_runtime.devices.child import Child, ChildError
+from vit_runtime.preparing import worker
 from vit_runtime.selftest import waves
 
 Run = Callable[..., Any]
@@ -271,13 +272,30 @@ def test_a_cache_folder_that_takes_no_files(vit_run: Run, tiny_artifact: Path, o
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), MemoryError()])
 def test_an_end_on_the_way(error: BaseException, tiny_artifact: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch):
-    def written_in_part(_path: Path, folder: Path, _precision: str) -> None:
-        folder.joinpath("model.onnx").write_bytes(b"begun")
+    def written_in_part(_child: Child, paths: list[str]) -> None:
+        Path(paths[1], "model.onnx").write_bytes(b"begun")
         raise error
 
-    monkeypatch.setattr(preparing, "write_copy", written_in_part)
+    monkeypatch.setattr(Child, "ask", written_in_part)
     with pytest.raises(type(error)):
         vit.prepare(tiny_artifact)
+    assert is_empty(own_cache)
+
+
+def test_a_crash_takes_only_its_own_process(
+    vit_run: Run, tiny_artifact: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As onnxruntime 1.31 and older crash over dynamic int8."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif 'vit_runtime.preparing.worker' in sys.argv[1:]:\n os.abort()"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    result = vit_run("prepare", tiny_artifact)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"error: {tiny_artifact}: no copy can be prepared: it crashed (SIGABRT); "
+        "install the newest onnxruntime, or use the file without a copy\n"
+    )
     assert is_empty(own_cache)
 
 
@@ -290,24 +308,32 @@ def test_what_a_killed_process_left_is_cleared_away(tiny_artifact: Path):
     assert not left.exists()
 
 
-def test_a_copy_that_answers_wrong_is_not_kept(tiny_artifact: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch):
-    write = preparing.write_copy
+def test_a_copy_that_answers_wrong_is_refused(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write = worker.write_copy
 
     def with_wrong_weights(path: Path, folder: Path, precision: Any) -> None:
         write(path, folder, precision)
         inverted(folder)
 
-    monkeypatch.setattr(preparing, "write_copy", with_wrong_weights)
+    monkeypatch.setattr(worker, "write_copy", with_wrong_weights)
     with pytest.raises(vit.ProviderError, match="fails the self-test"):
-        vit.prepare(tiny_artifact)
-    assert is_empty(own_cache)
+        worker.copy_and_try(tiny_artifact, tmp_path)
 
 
-def test_an_onnxruntime_that_packs_nothing(tiny_artifact: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch):
-    """As before 1.21, which knows the entry not and ignores it."""
+def test_an_onnxruntime_that_packs_nothing(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As before 1.21, which does not know the entry and ignores it."""
     entries = {key: value for key, value in copying._ENTRIES.items() if "prepacked" not in key}
     monkeypatch.setattr(copying, "_ENTRIES", entries)
     with pytest.raises(vit.ProviderError, match=r"keeps no packed weights; install onnxruntime 1\.21 or newer"):
+        worker.copy_and_try(tiny_artifact, tmp_path)
+
+
+def test_what_the_process_says_is_the_error(tiny_artifact: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch):
+    def says(_child: Child, _paths: list[str]) -> None:
+        raise ChildError("it fails the self-test")
+
+    monkeypatch.setattr(Child, "ask", says)
+    with pytest.raises(vit.ProviderError, match="no copy can be prepared: it fails the self-test"):
         vit.prepare(tiny_artifact)
     assert is_empty(own_cache)
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from vit_runtime.artifact import Artifact, as_path, read_artifact
 from vit_runtime.artifact.digest import check_digest, stored_digest
-from vit_runtime.cache.copies import FoundCopy, make_copy, making_copy, read_record
+from vit_runtime.cache.copies import make_copy, making_copy, read_record
 from vit_runtime.cache.folder import cache_folder
-from vit_runtime.devices.copying import circumstances, write_copy
-from vit_runtime.devices.facts import ModelFacts
+from vit_runtime.devices.child import Child, ChildError
+from vit_runtime.devices.copying import circumstances
 from vit_runtime.devices.room import check_memory_to_prepare
-from vit_runtime.devices.session import Kept, open_session
 from vit_runtime.errors import OutputFileError, ProviderError
-from vit_runtime.graph import Graph
-from vit_runtime.selftest import problem
 
 _TIMES_AS_LARGE: Final = 2.05
 """Size of a copy over that of its file: plain and packed weights, and some alignment (docs/log.md)."""
+_PATIENCE: Final = 1800.0
+"""Seconds that it may take: a slow card writes 10 MB in one."""
 _SPARE_BYTES: Final = 32 << 20
 """What is left free on the disk."""
 
@@ -62,12 +62,7 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
             return Prepared(folder=there.folder, bytes=read_record(there.folder).bytes, is_new=False)
         check_memory_to_prepare(path)
         _check_room(path, artifact)
-
-        def write(folder: Path) -> None:
-            write_copy(path, folder, artifact.precision)
-            _check_answers(folder, artifact)
-
-        folder, record = make_copy(digest, path, now, write, date=date.today().isoformat())
+        folder, record = make_copy(digest, path, now, partial(_make, path), date=date.today().isoformat())
     return Prepared(folder=folder, bytes=record.bytes, is_new=True)
 
 
@@ -83,14 +78,17 @@ def _check_room(path: Path, artifact: Artifact) -> None:
         raise OutputFileError(cache_folder(), found, "free some room, or name another folder by VIT_EDGE_CACHE")
 
 
-def _check_answers(folder: Path, artifact: Artifact) -> None:
-    """Runs the file's self-test on its copy.
+def _make(path: Path, folder: Path) -> None:
+    """Has a process of its own make a copy in a folder, and try it.
 
     Raises:
-        ProviderError: it fails.
+        ProviderError: it crashed or failed.
     """
-    copy = FoundCopy(folder=folder, note="")
-    opened = open_session(folder, provider="cpu", facts=ModelFacts.of(artifact), kept=Kept(copy=copy))
-    wrong = opened.note if opened.copy is None else problem(Graph(artifact, opened), artifact.self_test)
-    if wrong:
-        raise ProviderError("prepared copy", wrong, "use the file itself, and tell us")
+    child = Child("vit_runtime.preparing.worker", _PATIENCE)
+    try:
+        child.ask([str(path.absolute()), str(folder)])
+    except ChildError as error:
+        remedy = "install the newest onnxruntime, or use the file without a copy"
+        raise ProviderError(path, f"no copy can be prepared: {error}", remedy) from error
+    finally:
+        child.close()

@@ -1,0 +1,1 @@
+"""Makes the copy of a model file that starts sooner and shares its memory."""

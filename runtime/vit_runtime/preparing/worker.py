@@ -1,0 +1,54 @@
+"""A process that makes a copy and tries it: releases of onnxruntime before 1.32 crash over dynamic int8 (docs/log.md).
+
+Its parent asks with the paths of a model file and of a folder.
+It answers with an empty document once the copy is right.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from vit_runtime.artifact import Artifact, read_artifact
+from vit_runtime.cache.copies import FoundCopy
+from vit_runtime.devices.child import Answers
+from vit_runtime.devices.copying import write_copy
+from vit_runtime.devices.engine import silence_onnxruntime
+from vit_runtime.devices.facts import ModelFacts
+from vit_runtime.devices.memory import return_large_blocks_at_once
+from vit_runtime.devices.session import Kept, open_session
+from vit_runtime.errors import ProviderError
+from vit_runtime.graph import Graph
+from vit_runtime.selftest import problem
+
+
+def main() -> None:
+    """Makes each copy that its parent asks for."""
+    answers = Answers()
+    return_large_blocks_at_once()
+    with answers.report_errors():
+        silence_onnxruntime()
+        for document in answers.asked():
+            path, folder = cast("list[str]", document)
+            copy_and_try(Path(path), Path(folder))
+            answers.answer({})
+
+
+def copy_and_try(path: Path, folder: Path) -> None:
+    """Writes a model file's copy into a folder, and runs the file's self-test on it.
+
+    Raises:
+        ArtifactError: onnxruntime cannot load the file, or cannot write its copy.
+        ProviderError: this onnxruntime packs nothing in advance, or the copy fails the self-test.
+    """
+    artifact = read_artifact(path)
+    write_copy(path, folder, artifact.precision)
+    _check_answers(folder, artifact)
+
+
+def _check_answers(folder: Path, artifact: Artifact) -> None:
+    copy = FoundCopy(folder=folder, note="")
+    opened = open_session(folder, provider="cpu", facts=ModelFacts.of(artifact), kept=Kept(copy=copy))
+    wrong = opened.note if opened.copy is None else problem(Graph(artifact, opened), artifact.self_test)
+    if wrong:
+        raise ProviderError("prepared copy", wrong, "use the file itself, and tell us")
