@@ -17,6 +17,7 @@ import onnxruntime
 import pytest
 
 import vit_runtime as vit
+from vit_runtime.cache.copies import FoundCopy
 from vit_runtime.devices import copying
 from vit_runtime.devices.child import Child, ChildError
 from vit_runtime.preparing import worker
@@ -311,9 +312,10 @@ def test_what_a_killed_process_left_is_cleared_away(tiny_artifact: Path):
 def test_a_copy_that_answers_wrong_is_refused(tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write = worker.write_copy
 
-    def with_wrong_weights(path: Path, folder: Path, precision: Any) -> None:
-        write(path, folder, precision)
+    def with_wrong_weights(path: Path, folder: Path, precision: Any) -> FoundCopy:
+        copy = write(path, folder, precision)
         inverted(folder)
+        return copy
 
     monkeypatch.setattr(worker, "write_copy", with_wrong_weights)
     with pytest.raises(vit.ProviderError, match="fails the self-test"):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 
-
+_PLAIN: Final = frozenset({str, int, float, bool})
 _LARGEST_EXACT_INT = 2**53
 """Ints below this are taken where a float belongs: JSON writes a whole float as an int, and a larger one with an
 exponent."""
@@ -63,6 +63,12 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _decode_value(hint: Any, value: object, where: str) -> object:
+    if type(value) is hint and hint in _PLAIN:  # most values: looked at first, since `get_origin` takes its time
+        return value
+    return _decode_other(hint, value, where)
+
+
+def _decode_other(hint: Any, value: object, where: str) -> object:
     if get_origin(hint) in (Union, types.UnionType):
         if value is None:
             return None

@@ -67,6 +67,8 @@ class CopyRecord:
     """The model file's path then."""
     circumstances: Circumstances
     files: tuple[CopiedFile, ...]
+    exact_int8: bool
+    """Whether it was made for slower int8 kernels, since the fast ones of this processor saturate."""
     date: str
     """Day on which it was made: 2026-11-29."""
 
@@ -90,6 +92,8 @@ class FoundCopy:
     """None where there is none that can be used."""
     note: str
     """Why there is none although one was made; else empty."""
+    exact_int8: bool = False
+    """Whether it wants slower int8 kernels, since the fast ones of this processor saturate."""
 
     @property
     def graph(self) -> Path | None:
@@ -110,18 +114,19 @@ def find_copy(digest: str, now: Circumstances, *, whole: bool = False) -> FoundC
     """
     folder = _folder(digest, now)
     try:
-        problem = why_untrusted(folder) or _difference(folder, digest, now) or (damage(folder) if whole else "")
+        problem = why_untrusted(folder)
+        if not problem:
+            record = read_record(folder)
+            problem = _difference(folder, record, digest, now) or (damage(folder) if whole else "")
     except (FileNotFoundError, NotADirectoryError):
         return NO_COPY
     except OSError as error:
         problem = f"{folder} cannot be read ({error.strerror})"
     except (ValueError, RecursionError):
         problem = f"its record is damaged; {AGAIN}"
-    return FoundCopy(folder=None, note=f"its prepared copy is not used: {problem}") if problem else _found(folder)
-
-
-def _found(folder: Path) -> FoundCopy:
-    return FoundCopy(folder=folder, note="")
+    if problem:
+        return FoundCopy(folder=None, note=f"its prepared copy is not used: {problem}")
+    return FoundCopy(folder=folder, note="", exact_int8=record.exact_int8)
 
 
 def read_record(folder: Path) -> CopyRecord:
@@ -172,7 +177,7 @@ def making_copy(digest: str, now: Circumstances) -> Iterator[FoundCopy]:
 
 
 def make_copy(
-    digest: str, file: Path, now: Circumstances, write: Callable[[Path], None], *, date: str
+    digest: str, file: Path, now: Circumstances, write: Callable[[Path], bool], *, date: str
 ) -> tuple[Path, CopyRecord]:
     """Makes a file's copy under a temporary name and puts it into its place; gives its folder. Hold `making_copy`.
 
@@ -180,7 +185,8 @@ def make_copy(
         digest: the digest that the model file carries.
         file: the model file.
         now: this processor and this onnxruntime.
-        write: makes `GRAPH` and `WEIGHTS` in a folder, and raises where they are not right.
+        write: makes `GRAPH` and `WEIGHTS` in a folder, and raises where they are not right. It says whether they want
+            exact int8 kernels.
         date: today.
 
     Raises:
@@ -190,7 +196,7 @@ def make_copy(
     with staging_folder(folder, remedy) as staging:
         new = staging / folder.name
         new.mkdir(mode=0o700)
-        write(new)
+        exact_int8 = write(new)
         with blame(folder, remedy):
             record = CopyRecord(
                 format_version=_FORMAT_VERSION,
@@ -198,6 +204,7 @@ def make_copy(
                 file=str(file.absolute()),
                 circumstances=now,
                 files=tuple(_sealed(new / name) for name in (GRAPH, WEIGHTS)),
+                exact_int8=exact_int8,
                 date=date,
             )
             (new / RECORD).write_text(json.dumps(codec.encode(record), indent=1), encoding="utf-8")
@@ -221,15 +228,8 @@ def _folder(digest: str, now: Circumstances) -> Path:
     return cache_folder() / COPIES / digest[:32] / f"{zlib.crc32(now.processor.encode()):08x}"
 
 
-def _difference(folder: Path, digest: str, now: Circumstances) -> str:
-    """Says what is not as it was when a copy was made; empty where nothing is.
-
-    Raises:
-        OSError: there is no record, or it cannot be read.
-        ValueError: the record is damaged.
-        RecursionError: the record is damaged.
-    """
-    record = read_record(folder)
+def _difference(folder: Path, record: CopyRecord, digest: str, now: Circumstances) -> str:
+    """Says what is not as it was when a copy was made; empty where all is."""
     then = record.circumstances
     if record.digest != digest:
         return f"it is another file's; {AGAIN}"

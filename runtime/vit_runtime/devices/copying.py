@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from vit_runtime.artifact import Precision
-from vit_runtime.cache.copies import GRAPH, WEIGHTS, Circumstances, find_copy
+from vit_runtime.cache.copies import GRAPH, WEIGHTS, Circumstances, FoundCopy, find_copy
 from vit_runtime.cache.engines import engine_folder
 from vit_runtime.devices.engine import import_onnxruntime
 from vit_runtime.devices.hardware import cpuinfo, processor_name
@@ -55,15 +55,16 @@ def kept_of(digest: str, *, whole: bool = False) -> Kept:
     return Kept(engines=engine_folder(digest), copy=find_copy(digest, circumstances(), whole=whole))
 
 
-def write_copy(path: Path, folder: Path, precision: Precision) -> None:
-    """Writes a model file's copy into a folder.
+def write_copy(path: Path, folder: Path, precision: Precision) -> FoundCopy:
+    """Writes a model file's copy into a folder, and gives it.
 
     Raises:
         ArtifactError: onnxruntime cannot load the file, or cannot write its copy.
         ProviderError: this onnxruntime packs nothing in advance.
     """
     runtime = import_onnxruntime()
-    options = session_options(1, exact_int8=precision == "int8" and int8_products_saturate())
+    exact = precision == "int8" and int8_products_saturate()
+    options = session_options(1, exact_int8=exact)
     options.optimized_model_filepath = str(folder / GRAPH)
     for key, value in _ENTRIES.items():
         options.add_session_config_entry(key, value)
@@ -74,3 +75,4 @@ def write_copy(path: Path, folder: Path, precision: Precision) -> None:
     if not (folder / WEIGHTS).is_file() or _PACKED not in (folder / GRAPH).read_bytes():
         what = f"onnxruntime {runtime.__version__} keeps no packed weights"
         raise ProviderError("prepared copy", what, f"install onnxruntime {_FIRST} or newer")
+    return FoundCopy(folder=folder, note="", exact_int8=exact)

@@ -236,8 +236,9 @@ def _open_auto(opening: _Opening, auto: Auto) -> OpenedSession:
 
 def _open_cpu(opening: _Opening) -> OpenedSession:
     threads = opening.threads or default_threads()
-    exact = opening.facts.precision == "int8" and int8_products_saturate()
     copy = NO_COPY if opening.entries or opening.own else opening.kept.copy
+    # A copy knows: whether they saturate takes a session of its own to find out.
+    exact = copy.exact_int8 if copy.folder else opening.facts.precision == "int8" and int8_products_saturate()
     notes = [_EXACT if exact else "", copy.note]
     session = None
     if copy.graph is not None:

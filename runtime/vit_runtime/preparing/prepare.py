@@ -78,15 +78,15 @@ def _check_room(path: Path, artifact: Artifact) -> None:
         raise OutputFileError(cache_folder(), found, "free some room, or name another folder by VIT_EDGE_CACHE")
 
 
-def _make(path: Path, folder: Path) -> None:
-    """Has a process of its own make a copy in a folder, and try it.
+def _make(path: Path, folder: Path) -> bool:
+    """Has a process of its own make a copy in a folder, and try it; says whether it wants exact int8 kernels.
 
     Raises:
         ProviderError: it crashed or failed.
     """
     child = Child("vit_runtime.preparing.worker", _PATIENCE)
     try:
-        child.ask([str(path.absolute()), str(folder)])
+        return child.ask([str(path.absolute()), str(folder)]) is True
     except ChildError as error:
         remedy = "install the newest onnxruntime, or use the file without a copy"
         raise ProviderError(path, f"no copy can be prepared: {error}", remedy) from error

@@ -1,7 +1,7 @@
 """A process that makes a copy and tries it: releases of onnxruntime before 1.32 crash over dynamic int8 (docs/log.md).
 
-Its parent asks with the paths of a model file and of a folder.
-It answers with an empty document once the copy is right.
+Its parent asks with the paths of a model file and of a folder. Once the copy is right, it answers whether that wants
+exact int8 kernels.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from vit_runtime.artifact import Artifact, read_artifact
-from vit_runtime.cache.copies import FoundCopy
+from vit_runtime.artifact import read_artifact
 from vit_runtime.devices.child import Answers
 from vit_runtime.devices.copying import write_copy
 from vit_runtime.devices.engine import silence_onnxruntime
@@ -30,25 +29,20 @@ def main() -> None:
         silence_onnxruntime()
         for document in answers.asked():
             path, folder = cast("list[str]", document)
-            copy_and_try(Path(path), Path(folder))
-            answers.answer({})
+            answers.answer(copy_and_try(Path(path), Path(folder)))
 
 
-def copy_and_try(path: Path, folder: Path) -> None:
-    """Writes a model file's copy into a folder, and runs the file's self-test on it.
+def copy_and_try(path: Path, folder: Path) -> bool:
+    """Writes a model file's copy into a folder, runs the file's self-test on it, and says whether it wants exact int8.
 
     Raises:
         ArtifactError: onnxruntime cannot load the file, or cannot write its copy.
         ProviderError: this onnxruntime packs nothing in advance, or the copy fails the self-test.
     """
     artifact = read_artifact(path)
-    write_copy(path, folder, artifact.precision)
-    _check_answers(folder, artifact)
-
-
-def _check_answers(folder: Path, artifact: Artifact) -> None:
-    copy = FoundCopy(folder=folder, note="")
+    copy = write_copy(path, folder, artifact.precision)
     opened = open_session(folder, provider="cpu", facts=ModelFacts.of(artifact), kept=Kept(copy=copy))
     wrong = opened.note if opened.copy is None else problem(Graph(artifact, opened), artifact.self_test)
     if wrong:
         raise ProviderError("prepared copy", wrong, "use the file itself, and tell us")
+    return copy.exact_int8
