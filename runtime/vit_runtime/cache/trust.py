@@ -10,20 +10,16 @@ import os
 import stat
 from itertools import chain
 from pathlib import Path
-from typing import Final
 
 from vit_runtime.cache.folder import cache_folder
-
-_BY_GROUP: Final = stat.S_IWGRP
-_BY_ALL: Final = stat.S_IWOTH
 
 
 def why_untrusted(folder: Path) -> str:
     """Says why what lies in a folder of the cache is not to be trusted; empty where it is.
 
     The folder, those around it and the files in it have to belong to this process's user or to root, and others may
-    not write to them. A group may write around the cache folder if it is the user's own. On Windows, where the cache
-    folder lies in the user's profile, everything is trusted.
+    not write to them. The user's private group, which has the user's own number, may: Linux distributions and volumes of
+    containers have it so. On Windows, where the cache folder lies in the user's profile, everything is trusted.
 
     Raises:
         OSError: the folder cannot be looked at.
@@ -48,17 +44,16 @@ def _owner(path: Path) -> str:
     return "" if status.st_uid in (os.geteuid(), 0) else f"{path} belongs to another user"
 
 
-def _writable(path: Path, allowed: int = 0) -> str:
-    others = path.lstat().st_mode & (_BY_GROUP | _BY_ALL) & ~allowed
+def _writable(path: Path) -> str:
+    status = path.lstat()
+    private = status.st_gid == os.getegid() == os.geteuid()
+    others = status.st_mode & (stat.S_IWOTH if private else stat.S_IWGRP | stat.S_IWOTH)
     return f"other users may write to {path}" if others else ""
 
 
 def _writable_around(path: Path) -> str:
     """In a folder like /tmp, which is sticky, nobody can rename what belongs to others."""
-    status = path.lstat()
-    if status.st_mode & stat.S_ISVTX:
-        return ""
-    return _writable(path, _BY_GROUP if status.st_gid == os.getegid() else 0)
+    return "" if path.lstat().st_mode & stat.S_ISVTX else _writable(path)
 
 
 def _writable_inside(path: Path, folder: Path) -> str:
