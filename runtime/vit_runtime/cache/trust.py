@@ -18,7 +18,7 @@ def why_untrusted(folder: Path) -> str:
     """Says why what lies in a folder of the cache is not to be trusted; empty where it is.
 
     The folder, those around it and the files in it have to belong to this process's user or to root, and others may
-    not write to them. The user's private group, which has the user's own number, may: Linux distributions and volumes of
+    not write to them. The user's private group, which has the user's own number, may: distributions and volumes of
     containers have it so. On Windows, where the cache folder lies in the user's profile, everything is trusted.
 
     Raises:
