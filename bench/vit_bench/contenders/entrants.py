@@ -28,14 +28,16 @@ class Entrant:
     setup: str = ""
     """How it is set up, in words; empty where nothing was chosen."""
     environment: Mapping[str, str] | None = field(default=None, repr=False)
+    copied_bytes: int = 0
+    """What it keeps on the disk besides its model."""
 
     @property
     def bytes(self) -> int:
-        """Size of its model on disk, with weights in files of their own."""
+        """What it takes on disk: its model, with weights in files of their own, and what it keeps besides."""
         file = Path(self.task.file)
         beside = [file.with_suffix(".bin")] if file.suffix in (".xml", ".param") else []
         beside += [file.with_name(f"{file.name}.data")]
-        return sum(path.stat().st_size for path in (file, *beside) if path.is_file())
+        return self.copied_bytes + sum(path.stat().st_size for path in (file, *beside) if path.is_file())
 
     def run(self, task: Task, each: Callable[[PhotoAnswer], None] | None = None) -> Finished:
         """Runs once, in a process of its own; see `process.run_task`."""

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
+from vit_bench.contenders.caches import in_empty_cache, with_prepared_copies
 from vit_bench.contenders.entrants import artifacts
 from vit_bench.contenders.names import REFERENCE, TOOLS, Tool
 from vit_bench.contenders.peers import PEERS, Peers, make_peers
@@ -226,20 +227,21 @@ class Session:
 
     def latency(self) -> Latency:
         """Side by side, in rounds."""
-        with self._photo() as photo, self.peers() as peers:
-            return measure_latency(self.entrants, peers, photo, self.settings, self.progress)
+        with self._photo() as photo, self.peers() as peers, in_empty_cache(self.entrants) as entrants:
+            return measure_latency(entrants, peers, photo, self.settings, self.progress)
 
     def accuracy(self) -> Accuracy:
         """On a folder of labelled photos."""
         photos = self._labelled()
-        with self.peers(need_own_weights=True) as peers:
+        with self.peers(need_own_weights=True) as peers, in_empty_cache(self.entrants) as entrants:
             threads = self.settings.threads
-            return measure_accuracy(self.entrants, peers, photos, threads=threads, progress=self.progress)
+            return measure_accuracy(entrants, peers, photos, threads=threads, progress=self.progress)
 
     def footprint(self) -> Footprints:
-        """Start to first answer, memory and disk."""
-        with self._photo() as photo, self.peers() as peers:
-            return measure_footprint(self.entrants, peers, photo, self.settings, self.progress)
+        """Start to first answer, memory and disk; our files on the CPU also with their prepared copies."""
+        own = with_prepared_copies(self.entrants, self.progress.note)
+        with self._photo() as photo, self.peers() as peers, own as entrants:
+            return measure_footprint(entrants, peers, photo, self.settings, self.progress)
 
     def limit(self) -> Limits:
         """Against the engine's own speed, on the CPU."""
