@@ -68,7 +68,7 @@ constraints: newest  ## then write what has passed into .ci/, for CI and whoever
 test-arm64: $(VENV)/.export  ## the built wheel on ARM cores that QEMU plays: do its answers differ from those here?
 	$(BIN)/python tests/arm64/prove.py build/arm64 --photos $(PHOTOS)
 
-count-arm64: $(VENV)/.export  ## then: the instructions that a pass executes there; builds QEMU first (15 minutes, 2 GB)
+count-arm64: $(VENV)/.export  ## then: the instructions that a pass executes there; builds QEMU first (10 minutes, 2 GB)
 	$(BIN)/python tests/arm64/count.py build/arm64
 
 format: $(VENV)/.dev  ## put the code into shape

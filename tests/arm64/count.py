@@ -3,7 +3,7 @@
     make count-arm64                    # after `make test-arm64`, which exports the files
 
 Counted, not timed: an instruction of one kind may take longer than another. Debian's QEMU for single programs takes
-no plug-ins, so the first run builds it from Debian's source, in a Debian of its own (15 minutes, 2 GB).
+no plug-ins, so the first run builds it from Debian's source, in a Debian of its own (10 minutes, 2 GB).
 """
 
 from __future__ import annotations

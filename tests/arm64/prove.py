@@ -4,7 +4,8 @@
     make test-arm64 PHOTOS=100          # with more photos than 10
 
 For each core and file: `vit-run check` has to pass, and `vit-run classify --json` has to name the same class for each
-picture as on this machine. Times say nothing under emulation; the differences do.
+picture as on this machine; int8 files may choose otherwise where two classes nearly tie. Times say nothing under
+emulation; the differences do.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ from numpy.typing import NDArray
 CORES = ("cortex-a53", "cortex-a72", "cortex-a76")  # Pi 3; Pi 4; Pi 5, Orin and RK3588 are like it
 DIGITS = PROJECT / "models/digits"
 ALL_CLASSES = "100000"
+NEAR_TIE = 0.1
+"""So far apart may two logits be here, for an int8 file to name the one here and the other there.
+
+Float sums in another order round an activation to the next step now and then, which moves logits of DeiT-Tiny by 0.2.
+"""
 
 
 @dataclass(frozen=True)
@@ -109,9 +115,13 @@ def compare(folder: Path, case: Case, core: str, here: Answers) -> tuple[str, bo
     if done.returncode != 0:
         return f"{line}vit-run classify: exit status {done.returncode}\n{done.stderr}", False
     there = parse(done.stdout)
-    same = int((here.best == there.best).sum())
+    changed = np.flatnonzero(here.best != there.best)
+    gaps = here.logits[changed, here.best[changed]] - here.logits[changed, there.best[changed]]
+    allowed = 0.0 if case.model.stem.endswith("fp32") else NEAR_TIE
     difference = float(np.abs(here.logits - there.logits).max())
-    return f"{line}{same:>8} of {len(here.best):<8}{difference:>10.1e}", same == len(here.best)
+    line += f"{len(here.best) - len(changed):>8} of {len(here.best):<8}{difference:>10.1e}"
+    line += "".join(f"; {gap:.3f} apart here" for gap in gaps)
+    return line, bool((gaps < allowed).all())
 
 
 def main() -> int:
