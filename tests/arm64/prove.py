@@ -121,7 +121,7 @@ def compare(folder: Path, case: Case, core: str, here: Answers) -> tuple[str, bo
     difference = float(np.abs(here.logits - there.logits).max())
     line += f"{len(here.best) - len(changed):>8} of {len(here.best):<8}{difference:>10.1e}"
     line += "".join(f"; {gap:.3f} apart here" for gap in gaps)
-    return line, bool((gaps < allowed).all())
+    return line, bool((np.abs(gaps) < allowed).all())
 
 
 def main() -> int:
