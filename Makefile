@@ -8,13 +8,14 @@ PLATFORM := $(shell $(PYTHON) -c 'import platform as p; print(*p.python_version_
 	print(p.system().lower(), p.machine(), sep="-")')
 CONSTRAINTS ?= .ci/constraints-$(PLATFORM).txt
 PINS := $(wildcard $(CONSTRAINTS))
+PHOTOS ?= 10
 UPGRADE ?= --upgrade
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(UPGRADE) $(addprefix --constraint ,$(PINS))
 
-.PHONY: help demo check report test test-all newest constraints format clean
+.PHONY: help demo check report test test-all test-arm64 count-arm64 newest constraints format clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/.export: pyproject.toml $(PINS)
 	$(PYTHON) -m venv $(VENV)
@@ -62,6 +63,13 @@ constraints: newest  ## then write what has passed into .ci/, for CI and whoever
 	} > build/constraints.txt
 	grep -q '^torch==' build/constraints.txt
 	mv build/constraints.txt $(CONSTRAINTS)
+
+# Linux 6.7 or newer, apt with Debian's keys, and user namespaces: an ARM Debian under QEMU, in build/arm64 (700 MB).
+test-arm64: $(VENV)/.export  ## the built wheel on ARM cores that QEMU plays: do its answers differ from those here?
+	$(BIN)/python tests/arm64/prove.py build/arm64 --photos $(PHOTOS)
+
+count-arm64: $(VENV)/.export  ## then: the instructions that a pass executes there; builds QEMU first (10 minutes, 2 GB)
+	$(BIN)/python tests/arm64/count.py build/arm64
 
 format: $(VENV)/.dev  ## put the code into shape
 	$(BIN)/ruff check --fix --exit-zero .

@@ -64,6 +64,7 @@ class OutputFile(io.RawIOBase):
         super().__init__()
         self.destination = destination
         self.remedy = remedy
+        self._file: BinaryIO = io.BytesIO()  # Python closes what could not be opened too, and 3.13 tells of errors
         with blame(destination, remedy):
             self._file = path.open("xb")
 
