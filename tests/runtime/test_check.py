@@ -122,7 +122,7 @@ CPU = "sys/devices/system/cpu"
 XEON = "vendor_id\t: GenuineIntel\nmodel name\t: Xeon\nflags\t\t: fpu avx2 avx512f avx512_vnni amx_int8\n\n"
 OLD = "vendor_id\t: GenuineIntel\nmodel name\t: Core\nflags\t\t: fpu avx2\n\n"
 PI_5 = "BogoMIPS\t: 108.00\nFeatures\t: fp asimd asimdhp asimddp\nCPU part\t: 0xd0b\n\n"
-PI_4 = "Features\t: fp asimd crc32\nCPU part\t: 0xd08\n\n"
+PI_4 = "model name\t: ARMv8 Processor rev 3 (v8l)\nFeatures\t: fp asimd crc32\nCPU part\t: 0xd08\n\n"
 
 
 @pytest.fixture

@@ -148,10 +148,12 @@ def test_a_provider_that_refuses_everything_is_not_tried(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
 @pytest.mark.parametrize("after", ["trying", "measuring"])
-def test_interrupted_it_keeps_whole_rounds_and_no_half_profile(after: str, tiny_artifact: Path, own_cache: Path):
+def test_interrupted_it_keeps_whole_rounds_and_no_half_profile(
+    after: str, tiny_artifact: Path, own_cache: Path, interruptible_popen: Callable[..., subprocess.Popen[str]]
+):
     program = "from vit_runtime.cli import main; main()"
     command = [sys.executable, "-c", program, "tune", str(tiny_artifact), "--seconds", "60"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with interruptible_popen(command) as process:
         for line in process.stderr:
             if line.startswith(after):
                 break

@@ -53,7 +53,9 @@ def processor_name(root: Path = Path("/")) -> str:
         return platform.processor() or platform.machine()
     facts = cpuinfo(root)
     part = facts.get("CPU part", "")
-    return facts.get("model name") or _ARM_PARTS.get(part) or (f"ARM part {part}" if part else platform.machine())
+    # A kernel for ARM may call any core "ARMv8 Processor rev 3 (v8l)".
+    known = _ARM_PARTS.get(part) or facts.get("model name")
+    return known or (f"ARM part {part}" if part else platform.machine())
 
 
 def board_name(root: Path = Path("/")) -> str:
