@@ -32,7 +32,6 @@ from vit_runtime.devices.providers import (
     closest,
     parse,
 )
-from vit_runtime.devices.room import check_memory_to_load
 from vit_runtime.devices.saturation import int8_products_saturate
 from vit_runtime.devices.settings import session_options
 from vit_runtime.devices.threads import default_threads
@@ -250,6 +249,8 @@ def _open_cpu(opening: _Opening) -> OpenedSession:
         except ArtifactError as error:
             notes.append(f"its prepared copy is not used: {error.what}; {AGAIN}")
     if session is None:
+        from vit_runtime.devices.room import check_memory_to_load  # 5 ms, which a copy does without
+
         check_memory_to_load(opening.path, opening.facts.precision)
         copy, options = NO_COPY, session_options(threads, exact_int8=exact)
         session = _create(opening, CPU, options, providers=[(CPU.full_name, opening.own)])

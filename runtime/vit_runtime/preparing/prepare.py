@@ -12,9 +12,7 @@ from vit_runtime.artifact import Artifact, as_path, read_artifact
 from vit_runtime.artifact.digest import check_digest, stored_digest
 from vit_runtime.cache.copies import make_copy, making_copy, read_record
 from vit_runtime.cache.folder import cache_folder
-from vit_runtime.devices.child import Child, ChildError
 from vit_runtime.devices.copying import circumstances
-from vit_runtime.devices.room import check_memory_to_prepare
 from vit_runtime.errors import OutputFileError, ProviderError
 
 _TIMES_AS_LARGE: Final = 2.05
@@ -51,7 +49,9 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
         ProviderError: this onnxruntime cannot prepare a file, or the copy fails the file's self-test.
         MissingDependencyError: no onnxruntime is installed.
     """
-    from datetime import date  # 2 ms, which loading does without
+    from datetime import date  # these take 7 ms, which `import vit_runtime` does without
+
+    from vit_runtime.devices.room import check_memory_to_prepare
 
     path = as_path(path)
     artifact = read_artifact(path)
@@ -84,6 +84,8 @@ def _make(path: Path, folder: Path) -> bool:
     Raises:
         ProviderError: it crashed or failed.
     """
+    from vit_runtime.devices.child import Child, ChildError  # 4 ms, which `import vit_runtime` does without
+
     child = Child("vit_runtime.preparing.worker", _PATIENCE)
     try:
         return child.ask([str(path.absolute()), str(folder)]) is True
