@@ -24,7 +24,7 @@ def why_untrusted(folder: Path) -> str:
     Raises:
         OSError: the folder cannot be looked at.
     """
-    if os.name == "nt":
+    if not hasattr(os, "geteuid"):  # Windows
         return ""
     top = cache_folder().resolve()
     inside = top / folder.relative_to(cache_folder())
