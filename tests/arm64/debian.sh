@@ -5,8 +5,8 @@
 #     SOURCE=qemu sh tests/arm64/debian.sh ...            # and a package's source, in ROOT/usr/src
 #
 # apt fetches the packages and checks their signatures, in a state folder of its own: nothing is installed on this
-# machine, and no package's script runs. They come from the mirror that this machine's apt uses for Debian, or from
-# deb.debian.org. `DEBIAN_MIRROR` and `DEBIAN_SUITE` choose others. A second run finds its work done.
+# machine, and no package's script runs. They come from the mirror that this machine's apt uses for Debian.
+# `DEBIAN_MIRROR` and `DEBIAN_SUITE` choose others. A second run finds its work done.
 set -eu
 suite=${DEBIAN_SUITE:-trixie}
 mkdir -p "$1"
@@ -20,13 +20,14 @@ rm -rf "$root"
 # shellcheck disable=SC2016  # apt's variables
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
     awk '$1 == "Debian" && $2 !~ /security/ { print $2; exit }')}
+[ -n "$mirror" ] || { echo "apt names no mirror of Debian here; name one by DEBIAN_MIRROR" >&2; exit 1; }
 apt=$root.apt
 rm -rf "$apt"
 mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$root"
 : > "$apt/status"
 for kind in deb deb-src; do
     echo "$kind [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
-        "${mirror:-http://deb.debian.org/debian} $suite main" >> "$apt/sources.list"
+        "$mirror $suite main" >> "$apt/sources.list"
 done
 cat > "$apt/apt.conf" <<END
 APT::Architecture "$architecture";

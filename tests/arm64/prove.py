@@ -55,10 +55,10 @@ def export(arguments: list[str], stem: Path, calibration: Path) -> list[Path]:
     paths = []
     for kind, options in kinds.items():
         paths.append(path := stem.with_suffix(f".{kind}.onnx"))
-        if not path.exists():
-            program = Path(sys.executable).with_name("vit-export")
-            command = [program, *arguments, *options, "--output", path]
-            subprocess.run(command, check=True, capture_output=True)
+        program = Path(sys.executable).with_name("vit-export")
+        # Anew each time, since it is this exporter's files that are tried.
+        command = [program, *arguments, *options, "--output", path, "--force"]
+        subprocess.run(command, check=True, capture_output=True)
     return paths
 
 

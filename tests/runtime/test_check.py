@@ -42,7 +42,7 @@ def test_check_says_what_is_right_how_fast_and_on_what(vit_run: Run, tiny_artifa
 
 
 def test_a_report_needs_no_editing(vit_run: Run, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     report = tmp_path / "pi5.json"
     monkeypatch.setattr("vit_runtime.loading.kept_of", kept_with_a_note(tmp_path / "cache"))
     result = vit_run("check", tiny_artifact, "--report", report, "--json")
@@ -62,7 +62,9 @@ def test_a_report_needs_no_editing(vit_run: Run, tiny_artifact: Path, tmp_path: 
     again = vit_run("check", tiny_artifact, "--report", report)
     assert (again.exit_code, again.stdout) == (1, "")
     assert again.stderr == f"error: {report}: exists already; add --force to replace it\n"
+    monkeypatch.setenv("HOME", "/")
     assert vit_run("check", tiny_artifact, "--report", report, "--force").exit_code == 0
+    assert json.loads(report.read_text())["note"].endswith(f"other users may write to {tmp_path / 'cache'}")
     nowhere = vit_run("check", tiny_artifact, "--report", tmp_path / "missing/pi5.json")
     assert (nowhere.exit_code, len(nowhere.stderr.splitlines())) == (1, 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -92,7 +93,10 @@ def write_report(path: Path, document: dict[str, object], model: ViT) -> None:
         "file_sha256": stored_digest(model.path),
         **document,
     }
-    text = json.dumps(report, indent=1, allow_nan=False).replace(str(Path.home()), "~")
+    text = json.dumps(report, indent=1, allow_nan=False)
+    home = os.path.expanduser("~")  # noqa: PTH111 - gives "~" itself where there is no home
+    if home != os.sep:  # a service may have the root for a home
+        text = text.replace(json.dumps(home)[1:-1], "~")
     with atomic_write(path) as file:
         file.write(f"{text}\n".encode())
 
