@@ -8,7 +8,7 @@ bytes as they are.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -16,7 +16,11 @@ from PIL import Image
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Interpolation, Preprocessing
 from vit_runtime.errors import ImageError
+from vit_runtime.pictures.limits import LIMITS, Limits
 from vit_runtime.pictures.reading import ImageSource, read_rgb, source_name
+
+Decode: TypeAlias = Literal["exact", "fast"]
+"""How to get from a photo to the model's pixels: to the reference's bytes, or to nearly the same in less time."""
 
 RESAMPLING: Final[dict[Interpolation, Image.Resampling]] = {
     "nearest": Image.Resampling.NEAREST,
@@ -29,14 +33,22 @@ LARGEST_ENLARGED: Final = 1 << 24
 """Most pixels that enlarging may make, 67 MB in Pillow; a picture that scaling makes smaller may have more."""
 
 
-def load_pixels(source: ImageSource, preprocessing: Preprocessing) -> UInt8Array:
+def load_pixels(
+    source: ImageSource,
+    preprocessing: Preprocessing,
+    *,
+    decode: Decode = "exact",
+    limits: Limits = LIMITS,
+    name: str | None = None,
+) -> UInt8Array:
     """Reads, turns upright, resizes and crops a picture: uint8 RGB (H, W, 3), where H and W are the crop's.
 
     Raises:
         ImageError: the source is missing, empty, truncated, no image, an array of another shape or dtype, or so long
             and narrow that it would be scaled to more than `LARGEST_ENLARGED` pixels.
     """
-    return fit(read_rgb(source), preprocessing, source_name(source))
+    name = source_name(source) if name is None else name
+    return fit(read_rgb(source, limits=limits, name=name), preprocessing, name)
 
 
 def fit(image: Image.Image, preprocessing: Preprocessing, name: str = "picture") -> UInt8Array:

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.errors import ImageError
 from vit_runtime.pictures.formats import FORMATS, largest_tile, may_be_decoded, open_picture
+from vit_runtime.pictures.limits import LIMITS, Limits
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | UInt8Array"
 """Anything that is an image: path, encoded bytes, binary file, PIL image, or uint8 RGB array (H, W, 3)."""
@@ -30,7 +31,7 @@ LARGEST_STREAM: Final = 256 << 20
 """Most bytes of a picture from a pipe: all of it is held in memory, since decoders jump back and forth."""
 
 
-def read_rgb(source: ImageSource) -> Image.Image:
+def read_rgb(source: ImageSource, *, limits: Limits = LIMITS, name: str | None = None) -> Image.Image:
     """Reads a picture as a person sees it: upright by its EXIF orientation, 8 bits, RGB.
 
     Grey, CMYK, palette, 16-bit and transparent pictures are converted as `Image.convert("RGB")` does; 16-bit
@@ -42,7 +43,7 @@ def read_rgb(source: ImageSource) -> Image.Image:
     """
     if isinstance(source, np.ndarray):
         return Image.fromarray(_checked_array(source))
-    name = source_name(source)
+    name = source_name(source) if name is None else name
     if isinstance(source, Image.Image):
         if not may_be_decoded(source):
             raise ImageError(name, f"opened as {source.format}, which is not read here", "load() it where you trust it")
@@ -52,18 +53,18 @@ def read_rgb(source: ImageSource) -> Image.Image:
             raise ImageError(name, "empty")
         return _decode_file(BytesIO(source.tobytes() if isinstance(source, memoryview) else source), name)
     if isinstance(source, (str, os.PathLike)):
-        return _read_path(name)
+        return _read_path(source_name(source), name)
     if hasattr(source, "read"):
         return _read_file(source, name)
     raise ImageError(name, "not an image", "give a path, bytes, a binary file, a PIL image or a uint8 array (H, W, 3)")
 
 
-def _read_path(name: str) -> Image.Image:
-    if not name:
+def _read_path(path: str, name: str) -> Image.Image:
+    if not path:
         raise ImageError("''", "an empty path")
     try:
         # Opened here, not by Pillow, which keeps the files of animations and of broken pictures open.
-        with Path(name).open("rb") as file:
+        with Path(path).open("rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):  # a pipe, such as /dev/stdin or a shell's <(...)
                 return _decode_file(_all_of(file, name), name)
