@@ -5,6 +5,7 @@
 >>> model.classify("dog.jpg", top_k=5)  # doctest: +SKIP
 """
 
+from vit_runtime.answers import Answer
 from vit_runtime.artifact import Artifact, read_artifact
 from vit_runtime.checking import check
 from vit_runtime.devices.providers import Provider
@@ -19,7 +20,6 @@ from vit_runtime.errors import (
 )
 from vit_runtime.heatmap import AttentionMap
 from vit_runtime.loading import load
-from vit_runtime.many import Answer
 from vit_runtime.model import Prediction, ViT
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.pictures.reading import ImageSource

@@ -31,12 +31,12 @@ from vit_runtime.command_line.running import Choice, Failures, answers_of, embed
 from vit_runtime.command_line.summary import describe
 from vit_runtime.devices.engine import silence_onnxruntime
 from vit_runtime.devices.providers import Provider
+from vit_runtime.devices.purpose import Purpose
 from vit_runtime.errors import EXIT_VERIFICATION, ImageError, UsageError
 from vit_runtime.heatmap import save_overlay
 from vit_runtime.many import DEFAULT_BATCH_SIZE
 from vit_runtime.pictures.finding import find_pictures
 from vit_runtime.preparing.prepare import prepare
-from vit_runtime.tuning.setting import Purpose
 
 app = typer.Typer(
     name="vit-run",

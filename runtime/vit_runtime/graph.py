@@ -34,6 +34,9 @@ class Graph:
         self.choice = opened.choice
         """What to give as `provider` to get the same: "openvino:gpu"."""
         self.threads = opened.threads
+        """Processor cores that one run uses; None for an accelerator."""
+        self.runs_at_once = opened.runs
+        """Runs at a time that the session is good at."""
         self.note = opened.note
         self.prepared_copy = opened.copy
         """Folder of the prepared copy that was mapped; None where the file itself was loaded."""
@@ -42,6 +45,7 @@ class Graph:
     def __repr__(self) -> str:
         closed = ", closed" if self._session is None else ""
         about = f"{self.description.model}, {self.description.precision}, {self.provider}, threads={self.threads}"
+        about += "" if self.runs_at_once == 1 else f", {self.runs_at_once} runs at once"
         return f"{type(self).__name__}({about}{closed})"
 
     def __enter__(self) -> Self:

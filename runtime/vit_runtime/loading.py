@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from vit_runtime.artifact import Artifact, as_path
 from vit_runtime.artifact.digest import check_digest, stored_digest
@@ -18,10 +18,13 @@ from vit_runtime.cache.folder import PROFILES, cache_folder
 from vit_runtime.devices.copying import kept_of
 from vit_runtime.devices.facts import ModelFacts
 from vit_runtime.devices.providers import CPU_PROVIDER, Provider
+from vit_runtime.devices.purpose import Purpose
 from vit_runtime.devices.session import Auto, OpenedSession, Overrides, open_session
-from vit_runtime.errors import ProviderError
+from vit_runtime.errors import ProviderError, UsageError, option
 from vit_runtime.graph import Graph
 from vit_runtime.model import ViT
+from vit_runtime.pictures.limits import LIMITS, Limits
+from vit_runtime.pictures.preprocess import Decode
 from vit_runtime.selftest import problem
 from vit_runtime.suitability import check_suits, preferred, unfit
 
@@ -32,7 +35,7 @@ _WORTH_A_WORD: Final = 1.1
 """How many times as fast another file has to be for a user to hear of it each time."""
 
 
-def load(
+def load(  # noqa: PLR0913 - as many options as loading has; all have defaults
     path: str | os.PathLike[str],
     *,
     provider: Provider = "auto",
@@ -42,6 +45,9 @@ def load(
     session_options: Mapping[str, str] | None = None,
     verify: bool = False,
     use_profile: bool = True,
+    purpose: Purpose = "latency",
+    decode: Decode = "exact",
+    limits: Limits = LIMITS,
 ) -> ViT:
     """Loads an artifact that `vit-export` has written.
 
@@ -59,6 +65,10 @@ def load(
             finds damage, not a forger; `check` does it too. So it is with the copy that `prepare` made.
         use_profile: whether to heed the file's profile by `vit-run tune`. Who gives a provider, threads or a device has
             it not heeded, either.
+        purpose: "latency" lets all threads work on one picture, "throughput" lets each work on a picture of its own,
+            for more pictures a second.
+        decode: "exact" prepares pictures to the reference's bytes, "fast" to nearly the same in less time.
+        limits: what one picture may cost.
 
     Raises:
         ArtifactError: the file is missing, damaged, or no vit-edge artifact of a known version.
@@ -66,6 +76,8 @@ def load(
         UsageError: options that do not go together.
         MissingDependencyError: no onnxruntime is installed.
     """
+    if purpose not in get_args(Purpose):
+        raise UsageError(option("purpose"), f"'{purpose}' is unknown", f"choose {' or '.join(get_args(Purpose))}")
     path = as_path(path)
     artifact = read_document(path)
     check_suits(artifact, provider)
@@ -78,11 +90,12 @@ def load(
         facts=ModelFacts.of(artifact, partial(check_tensors, path, artifact.external_data)),
         overrides=Overrides(device=device, provider_options=provider_options, session_options=session_options),
         kept=kept_of(digest, whole=verify),
+        runs=1 if purpose == "latency" else None,
     )
     by_profile: OpenedSession | None = None
     notes: tuple[str, ...] = ()
     if use_profile and provider == "auto" and threads is None and device is None and not provider_options:
-        by_profile, notes = _open_by_profile(opening, artifact, digest, path)
+        by_profile, notes = _open_by_profile(opening, artifact, digest, path, purpose)
     opened = by_profile or opening(
         provider=provider,
         threads=threads,
@@ -91,15 +104,16 @@ def load(
     check_signature(opened.session, artifact, path)
     unsuitable = "" if by_profile else unfit(artifact, opened.provider)
     told = filter(None, (*notes, opened.note, unsuitable))
-    return ViT(artifact, replace(opened, note="; ".join(told)), path)
+    return ViT(artifact, replace(opened, note="; ".join(told)), path, decode=decode, limits=limits)
 
 
 def _open_by_profile(
-    opening: Callable[..., OpenedSession], artifact: Artifact, digest: str, path: Path
+    opening: Callable[..., OpenedSession], artifact: Artifact, digest: str, path: Path, purpose: Purpose
 ) -> tuple[OpenedSession | None, tuple[str, ...]]:
     """Opens a file in the setting of its profile, and says so; None where there is none, or it does not hold any more.
 
-    A provider other than the CPU has to pass the file's self-test.
+    A provider other than the CPU has to pass the file's self-test. What was found fastest for one picture says which
+    provider to take for many, but not with how many threads.
     """
     if not (cache_folder() / PROFILES).is_dir():
         return None, ()
@@ -111,7 +125,8 @@ def _open_by_profile(
     setting = found.profile.setting
     try:
         check_suits(artifact, setting.provider)
-        opened = opening(provider=setting.provider, threads=setting.threads)
+        threads = setting.threads if purpose == "latency" else None
+        opened = opening(provider=setting.provider, threads=threads)
         wrong = "" if opened.provider == CPU_PROVIDER else problem(Graph(artifact, opened), artifact.self_test)
     except ProviderError as error:
         wrong = error.what

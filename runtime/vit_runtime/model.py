@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 import numpy as np
 
-from vit_runtime.arrays import FloatArray
+from vit_runtime.answers import Answer, ImageSources, is_one, sources_of
+from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Artifact, Output
 from vit_runtime.artifact.signature import empty_answer
 from vit_runtime.checks import whole_number
 from vit_runtime.devices.session import OpenedSession
+from vit_runtime.devices.threads import default_threads
 from vit_runtime.errors import ArtifactError, ImageError
 from vit_runtime.graph import Graph
 from vit_runtime.heatmap import AttentionMap, keep
-from vit_runtime.many import (
-    DEFAULT_BATCH_SIZE,
-    Answer,
-    ImageSources,
-    Picture,
-    answer_each,
-    is_one,
-    read_each,
-    read_picture,
-    sources_of,
-)
-from vit_runtime.pictures.reading import ImageSource, read_rgb
+from vit_runtime.pictures.limits import LIMITS, Limits
+from vit_runtime.pictures.preprocess import Decode, fit, load_pixels
+from vit_runtime.pictures.reading import ImageSource, read_rgb, source_name
 from vit_runtime.vectors import normalized
+from vit_runtime.waiting import Waiting
+from vit_runtime.workers.stream import Plan, Prepared, answer_one, stream
 
-_Error = TypeVar("_Error", bound=ImageError)
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+_ACCELERATOR_BATCH: Final = 8
+"""Pictures in one run of an accelerator, unless told otherwise: what TensorRT's engine is compiled for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,27 +50,48 @@ class ViT(Graph):
 
     Methods that take images accept one picture (see `ImageSource`), or any number of them in a list, tuple, generator
     or other iterable. They raise `ImageError` for a source that is no picture; `answers` and `maps` give the error in
-    the answer's place instead. Several pictures run in batches; an empty list gives an empty answer of the right shape.
+    the answer's place instead. An empty list gives an empty answer of the right shape.
+
+    Several pictures are read and computed at a time, by as many threads as `workers` says; answers keep the order of
+    the pictures. `batch_size` is the number of pictures in one run: by default 1 where a processor computes, which is
+    fastest there, and 8 on an accelerator. The iterable itself is iterated over in the caller's thread.
 
     A `ViT` is safe to use from several threads. `close`, or a `with` block, gives its memory back. It cannot be
     pickled: with `multiprocessing`, load it in each process, for example in the pool's `initializer`.
     """
 
-    def __init__(self, artifact: Artifact, opened: OpenedSession, path: Path) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        opened: OpenedSession,
+        path: Path,
+        *,
+        decode: Decode = "exact",
+        limits: Limits = LIMITS,
+    ) -> None:
         super().__init__(artifact, opened)
         self.artifact = artifact
         self.path = path
         """The file that the model was loaded from."""
+        self.decode: Decode = decode
+        """How pictures are prepared: to the reference's bytes, or fast."""
+        self.limits = limits
+        """What one picture may cost."""
+
+    @property
+    def workers(self) -> int:
+        """Pictures that are worked on at a time, where there are several."""
+        return default_threads() if self.threads is None else self.threads * self.runs_at_once
 
     # To a type checker a str is a sequence of str; here it is one picture.
     @overload
-    def classify(self, images: ImageSource, *, top_k: int = ..., batch_size: int = ...) -> list[Prediction]: ...  # type: ignore[overload-overlap]
+    def classify(self, images: ImageSource, *, top_k: int = ..., batch_size: int | None = ...) -> list[Prediction]: ...  # type: ignore[overload-overlap]
     @overload
     def classify(
-        self, images: Iterable[ImageSource], *, top_k: int = ..., batch_size: int = ...
+        self, images: Iterable[ImageSource], *, top_k: int = ..., batch_size: int | None = ...
     ) -> list[list[Prediction]]: ...
     def classify(
-        self, images: ImageSources, *, top_k: int = 5, batch_size: int = DEFAULT_BATCH_SIZE
+        self, images: ImageSources, *, top_k: int = 5, batch_size: int | None = None
     ) -> list[Prediction] | list[list[Prediction]]:
         """The likeliest classes, best first: a list for one picture, a list of lists for several."""
         top_k = whole_number("top_k", top_k, least=1)
@@ -78,13 +99,11 @@ class ViT(Graph):
         predictions = [self.top(row, top_k=top_k) for row in logits]
         return predictions[0] if is_one(images) else predictions
 
-    def logits(self, images: ImageSources, *, batch_size: int = DEFAULT_BATCH_SIZE) -> FloatArray:
+    def logits(self, images: ImageSources, *, batch_size: int | None = None) -> FloatArray:
         """The scores before the softmax: float32 (N, classes); N is 1 for one picture."""
         return self._compute("logits", images, batch_size)
 
-    def embed(
-        self, images: ImageSources, *, normalize: bool = False, batch_size: int = DEFAULT_BATCH_SIZE
-    ) -> FloatArray:
+    def embed(self, images: ImageSources, *, normalize: bool = False, batch_size: int | None = None) -> FloatArray:
         """The class token after the final LayerNorm: float32 (N, width); N is 1 for one picture.
 
         A model that averages its patches gives that average instead. With `normalize` each row has length 1, so the
@@ -94,38 +113,37 @@ class ViT(Graph):
         return normalized(embeddings) if normalize else embeddings
 
     @overload
-    def attend(self, images: ImageSource, *, batch_size: int = ...) -> AttentionMap: ...  # type: ignore[overload-overlap]
+    def attend(self, images: ImageSource, *, batch_size: int | None = ...) -> AttentionMap: ...  # type: ignore[overload-overlap]
     @overload
-    def attend(self, images: Iterable[ImageSource], *, batch_size: int = ...) -> list[AttentionMap]: ...
-    def attend(
-        self, images: ImageSources, *, batch_size: int = DEFAULT_BATCH_SIZE
-    ) -> AttentionMap | list[AttentionMap]:
+    def attend(self, images: Iterable[ImageSource], *, batch_size: int | None = ...) -> list[AttentionMap]: ...
+    def attend(self, images: ImageSources, *, batch_size: int | None = None) -> AttentionMap | list[AttentionMap]:
         """Where the model looked, by attention rollout: a map for one picture, a list of maps for several.
 
         Raises:
             ArtifactError: the model was exported without attention maps.
         """
-        preprocessing = self.artifact.preprocessing
-        photos = (read_picture(source, preprocessing, keep) for source in sources_of(images))
-        answers = self._answer_each(photos, "rollout", batch_size)
-        maps = [AttentionMap(answer.values, answer.source, preprocessing) for answer in answers]
+        maps = _raised(self._maps(images, keep, batch_size))
         return maps[0] if is_one(images) else maps
 
     def answers(
-        self, images: ImageSources, output: Output, *, batch_size: int = DEFAULT_BATCH_SIZE
+        self, images: ImageSources, output: Output, *, batch_size: int | None = None
     ) -> Iterator[Answer | ImageError]:
         """Gives one output for each picture, in order, and the error in its place for a source that is no picture.
 
-        Pictures are read when their answers are wanted, so memory stays flat for any number of them. An exception that
-        `images` itself raises is passed on; pictures that were read for the same batch get no answer then.
+        Pictures are read a few ahead of their answers, so memory stays flat for any number of them. An exception that
+        `images` itself raises is passed on, behind the answers of the pictures in front of it.
 
         Raises:
             ArtifactError: the model has no such output.
         """
-        pictures = read_each(sources_of(images), self.artifact.preprocessing)
-        return self._answer_each(pictures, output, batch_size)
 
-    def maps(self, images: ImageSources, *, batch_size: int = 1) -> Iterator[AttentionMap | ImageError]:
+        def read(source: ImageSource) -> Prepared[Answer]:
+            pixels = load_pixels(source, self.artifact.preprocessing, decode=self.decode, limits=self.limits)
+            return Prepared(pixels, partial(Answer, source))
+
+        return self._stream(images, output, read, batch_size)
+
+    def maps(self, images: ImageSources, *, batch_size: int | None = None) -> Iterator[AttentionMap | ImageError]:
         """Gives a map for each picture, in order, as `attend` does, and the error for a source that is no picture.
 
         Each map keeps its decoded photo in memory for as long as the map itself lives, so that a file, or a pipe, is
@@ -134,13 +152,44 @@ class ViT(Graph):
         Raises:
             ArtifactError: the model was exported without attention maps.
         """
-        preprocessing = self.artifact.preprocessing
-        photos = read_each(sources_of(images), preprocessing, read_rgb)
-        answers = self._answer_each(photos, "rollout", batch_size)
-        return (
-            AttentionMap(answer.values, answer.source, preprocessing) if isinstance(answer, Answer) else answer
-            for answer in answers
-        )
+        return self._maps(images, partial(read_rgb, limits=self.limits), batch_size)
+
+    def stream(
+        self,
+        items: Iterable[_Item | Waiting],
+        output: Output,
+        read: Callable[[_Item], Prepared[_Result]],
+        name: Callable[[_Item], str],
+        *,
+        batch_size: int | None = None,
+        ahead: int | None = None,
+    ) -> Iterator[_Result | ImageError]:
+        """Answers items of any kind; see `vit_runtime.workers.stream.stream`. `answers` is this for pictures.
+
+        Args:
+            items: what is to be answered; `WAITING` among them hands out the answers that are done.
+            output: which output of the model.
+            read: reads and prepares an item, in a worker.
+            name: what to call an item that hangs.
+            batch_size: pictures in one run; None for what suits the provider.
+            ahead: most items that are read before their answers are taken; with 1, one is done after the other in the
+                caller's thread.
+
+        Raises:
+            ArtifactError: the model has no such output.
+        """
+        self.require(output)
+        if batch_size is None:
+            batch_size = 1 if self.threads is not None else _ACCELERATOR_BATCH
+        batch_size = whole_number("batch_size", batch_size, least=1)
+
+        def compute(pixels: UInt8Array) -> FloatArray:
+            return self.run(pixels, [output])[0]
+
+        if ahead == 1:
+            return answer_one(items, read, compute)
+        plan = Plan(workers=self.workers, batch_size=batch_size, ahead=ahead, seconds=self.limits.seconds)
+        return stream(items, read, compute, plan, name)
 
     def top(self, logits: FloatArray, *, top_k: int = 5) -> list[Prediction]:
         """The likeliest classes of one picture's logits (classes,), best first; ties by lower index.
@@ -162,16 +211,44 @@ class ViT(Graph):
             for index in np.argsort(-logits, kind="stable")[:top_k]
         ]
 
-    def _answer_each(
-        self, pictures: Iterable[Picture | _Error], output: Output, batch_size: int
-    ) -> Iterator[Answer | _Error]:
-        self.require(output)
-        batch_size = whole_number("batch_size", batch_size, least=1)
-        return answer_each(pictures, lambda pixels: self.run(pixels, [output])[0], batch_size)
-
-    def _compute(self, output: Output, images: ImageSources, batch_size: int) -> FloatArray:
-        """Gives all answers in one array; raises at the first picture that cannot be read, before it takes the next."""
+    def _maps(
+        self, images: ImageSources, kept: Callable[[ImageSource], ImageSource], batch_size: int | None
+    ) -> Iterator[AttentionMap | ImageError]:
+        """Gives maps that hold what `kept` makes of their sources."""
         preprocessing = self.artifact.preprocessing
-        pictures = (read_picture(source, preprocessing) for source in sources_of(images))
-        rows = [answer.values for answer in self._answer_each(pictures, output, batch_size)]
+
+        def read(source: ImageSource) -> Prepared[AttentionMap]:
+            photo = kept(source)
+            pixels = fit(read_rgb(photo, limits=self.limits), preprocessing, source_name(source))
+            return Prepared(pixels, lambda values: AttentionMap(values, photo, preprocessing))
+
+        # Decoded photos are large, so few are held at a time.
+        return self._stream(images, "rollout", read, batch_size, ahead=max(self.workers, batch_size or 1))
+
+    def _stream(
+        self,
+        images: ImageSources,
+        output: Output,
+        read: Callable[[ImageSource], Prepared[_Result]],
+        batch_size: int | None,
+        ahead: int | None = None,
+    ) -> Iterator[_Result | ImageError]:
+        """Answers pictures; one by itself without threads."""
+        sources: Iterable[Any] = sources_of(images)
+        ahead = 1 if is_one(images) else ahead
+        return self.stream(sources, output, read, source_name, batch_size=batch_size, ahead=ahead)
+
+    def _compute(self, output: Output, images: ImageSources, batch_size: int | None) -> FloatArray:
+        """Gives all answers in one array; raises at the first picture that cannot be read."""
+        rows = [answer.values for answer in _raised(self.answers(images, output, batch_size=batch_size))]
         return np.stack(rows) if rows else empty_answer(output, self.artifact)
+
+
+def _raised(answers: Iterable[_Result | ImageError]) -> list[_Result]:
+    """Gathers answers; raises at the first error among them."""
+    gathered = []
+    for answer in answers:
+        if isinstance(answer, ImageError):
+            raise answer
+        gathered.append(answer)
+    return gathered

@@ -13,11 +13,11 @@ from vit_runtime.artifact import codec
 from vit_runtime.command_line.console import note
 from vit_runtime.command_line.terminal import columns
 from vit_runtime.devices.providers import Provider
+from vit_runtime.devices.purpose import Purpose
 from vit_runtime.errors import EXIT_INTERRUPTED, OutputFileError
 from vit_runtime.tuning.agreement import describe_agreement
 from vit_runtime.tuning.contender import Contender
 from vit_runtime.tuning.profile import Profile, keep_profile
-from vit_runtime.tuning.setting import Purpose
 from vit_runtime.tuning.tune import Tuning, tune
 from vit_runtime.wording import plural
 

@@ -54,7 +54,9 @@ class OpenedSession:
     choice: Provider
     """The same as users name it, with the kind of device: "openvino:gpu"."""
     threads: int | None
-    """Processor cores that the session uses; None for an accelerator, which schedules itself."""
+    """Processor cores that a run uses; None for an accelerator, which schedules itself."""
+    runs: int
+    """Runs at a time that the session is good at; 1 for an accelerator."""
     note: str
     """What a user should know, such as why `auto` did not take an accelerator that is compiled in; else empty."""
     copy: Path | None = None
@@ -107,7 +109,7 @@ def open_session(
     *,
     provider: Provider = "auto",
     threads: int | None = None,
-    runs: int = 1,
+    runs: int | None = 1,
     facts: ModelFacts = _NO_FACTS,
     overrides: Overrides = _NO_OVERRIDES,
     auto: Auto | None = None,
@@ -119,7 +121,8 @@ def open_session(
         path: the file; weights in a file of their own lie beside it.
         provider: an execution provider by name, or "auto": see `auto`.
         threads: how many processor cores to use, where a processor computes; None for the physical performance cores.
-        runs: how many runs at a time the session should be good at, each with that many threads.
+        runs: how many runs at a time the session should be good at, each with that many threads; None for as many as
+            there are threads, each with one.
         facts: what is known of the model.
         overrides: what the caller asks of onnxruntime itself.
         auto: how "auto" chooses; None is CUDA where it works, else the CPU.
@@ -161,19 +164,29 @@ class _Opening:
     entries: dict[str, str]
     """The caller's configuration entries."""
     threads: int | None
-    runs: int
+    runs: int | None
     facts: ModelFacts
     device: int | None
     own: dict[str, str]
     """The caller's options for the provider."""
     kept: Kept
 
+    @property
+    def cores(self) -> int:
+        """Processor cores to use for a run, where a processor computes; for all runs where each has one thread."""
+        return self.threads or default_threads()
+
+    def share(self) -> tuple[int, int]:
+        """Threads of a run, and runs at a time, where a processor computes."""
+        return (1, self.cores) if self.runs is None else (self.cores, self.runs)
+
     def wanted(self, kind: Kind, *, plug_in: bool = False, kept: Path | None = None) -> Wanted:
         """What the options of a provider depend on."""
+        threads, runs = self.share()
         return Wanted(
             kind=kind,
-            threads=self.threads or default_threads(),
-            runs=self.runs,
+            threads=threads,
+            runs=runs,
             plug_in=plug_in,
             half=self.facts.precision == "fp16",
             int8=self.facts.precision == "int8",
@@ -234,7 +247,7 @@ def _open_auto(opening: _Opening, auto: Auto) -> OpenedSession:
 
 
 def _open_cpu(opening: _Opening) -> OpenedSession:
-    threads = opening.threads or default_threads()
+    threads, runs = opening.share()
     copy = NO_COPY if opening.entries or opening.own else opening.kept.copy
     # A copy knows: whether they saturate takes a session of its own to find out.
     exact = copy.exact_int8 if copy.folder else opening.facts.precision == "int8" and int8_products_saturate()
@@ -256,7 +269,13 @@ def _open_cpu(opening: _Opening) -> OpenedSession:
         session = _create(opening, CPU, options, providers=[(CPU.full_name, opening.own)])
     note = "; ".join(filter(None, notes))
     return OpenedSession(
-        session=session, provider=CPU.full_name, choice="cpu", threads=threads, note=note, copy=copy.folder
+        session=session,
+        provider=CPU.full_name,
+        choice="cpu",
+        threads=threads,
+        runs=runs,
+        note=note,
+        copy=copy.folder,
     )
 
 
@@ -267,7 +286,7 @@ def _open_accelerator(opening: _Opening, wanted: ExecutionProvider, kind: Kind) 
         built_for = ", ".join(name for name, record in EXECUTION_PROVIDERS.items() if is_here(runtime, record))
         found = f"not in this build of onnxruntime {runtime.__version__} (it has: {built_for})"
         raise ProviderError(where, found, wanted.how_to_get)
-    options = session_options(opening.threads or default_threads())
+    options = session_options(opening.cores)
     # The written graph holds no shape arithmetic: every node can run on an accelerator, so none may fall back.
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     built_in = is_built_in(runtime, wanted)
@@ -281,9 +300,15 @@ def _open_accelerator(opening: _Opening, wanted: ExecutionProvider, kind: Kind) 
             session = _create_plugged(opening, wanted, kind, options, own)
         if session.get_providers()[0] != wanted.full_name:
             raise ProviderError(where, "onnxruntime would not start it", wanted.how_to_run)
-    threads = opening.threads or default_threads() if kind == "cpu" else None
-    choice = wanted.named(kind)
-    return OpenedSession(session=session, provider=wanted.full_name, choice=choice, threads=threads, note=kept.note)
+    threads, runs = opening.share() if kind == "cpu" else (None, 1)
+    return OpenedSession(
+        session=session,
+        provider=wanted.full_name,
+        choice=wanted.named(kind),
+        threads=threads,
+        runs=runs,
+        note=kept.note,
+    )
 
 
 def _create_plugged(

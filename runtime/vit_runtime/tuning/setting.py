@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from vit_runtime.devices.providers import Provider, parse
 from vit_runtime.wording import plural
 
-Purpose = Literal["latency", "throughput"]
-"""What is to be fast: the answer for one picture, or pictures a second."""
 _MOST_THREADS: Final = 1024
 
 

@@ -7,8 +7,9 @@ from typing import Final, cast
 
 from vit_runtime.devices.listing import Device
 from vit_runtime.devices.providers import SLOW_TO_START, Provider
+from vit_runtime.devices.purpose import Purpose
 from vit_runtime.devices.threads import default_threads, logical_processors
-from vit_runtime.tuning.setting import Purpose, Setting
+from vit_runtime.tuning.setting import Setting
 
 _BATCH: Final = 8
 """Pictures in a run where a processor computes a batch."""

@@ -18,12 +18,12 @@ from vit_runtime.artifact import as_path
 from vit_runtime.devices.listing import Device, list_devices
 from vit_runtime.devices.machine import available_mb, recent_load
 from vit_runtime.devices.providers import SLOW_TO_START, Provider, parse
+from vit_runtime.devices.purpose import Purpose
 from vit_runtime.errors import ProviderError, UsageError, option
 from vit_runtime.suitability import suits
 from vit_runtime.tuning.agreement import recorded_cosine
 from vit_runtime.tuning.contender import Candidate, Contender
 from vit_runtime.tuning.profile import Profile, new_profile
-from vit_runtime.tuning.setting import Purpose
 from vit_runtime.tuning.trials import settings_to_try
 
 _FIRST_LOOK: Final = 0.3

@@ -1,0 +1,139 @@
+"""Threads that do tasks, and that are left behind where one of them does not come back.
+
+Python's own `ThreadPoolExecutor` waits for its threads when the program ends. A thread that hangs in a decoder, or that
+reads from a disk which does not answer, would hold the program up for ever. These threads do not.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+_Result = TypeVar("_Result")
+
+_LOOK_AGAIN: Final = 0.1
+"""Seconds between looks at a thread that is to end."""
+
+
+class Task(Generic[_Result]):
+    """A piece of work, and what came of it."""
+
+    def __init__(self, work: Callable[[Task[_Result]], None]) -> None:
+        self._work: Callable[[Task[_Result]], None] | None = work
+        self._done = threading.Event()
+        self._result: _Result | None = None
+        self._error: BaseException | None = None
+        self._timed_since: list[float] = []
+        self.thread: threading.Thread | None = None
+        """The thread that works on it, or that has."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a result, or an error in its place."""
+        return self._done.is_set()
+
+    def run(self) -> None:
+        """Does the work, which calls `finish` itself, now or later from another thread; an exception finishes it."""
+        work, self._work = self._work, None  # the picture in it can be large, and is wanted once
+        if work is None:
+            return
+        try:
+            work(self)
+        except BaseException as error:  # raised again where the result is asked for
+            self.fail(error)
+
+    def finish(self, result: _Result) -> None:
+        """Hands over the result."""
+        self._result = result
+        self._done.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Hands over an exception in place of a result."""
+        self._error = error
+        self._done.set()
+
+    def start_timing(self) -> None:
+        """Counts the time from now on as that of work which may hang."""
+        self._timed_since = [time.monotonic()]
+
+    def stop_timing(self) -> bool:
+        """That work has come back, or counts as lost; says whether this is the first to say so."""
+        try:
+            self._timed_since.pop()  # in one step, as two threads may come here at once
+        except IndexError:
+            return False
+        return True
+
+    def seconds_timed(self) -> float:
+        """How long the work that may hang has been going on."""
+        return max((time.monotonic() - since for since in list(self._timed_since)), default=0.0)
+
+    def wait(self, seconds: float) -> bool:
+        """Waits at most so long, and says whether the task is done."""
+        return self._done.wait(seconds)
+
+    def result(self) -> _Result:
+        """The result of a task that is done; raises the exception that came in its place."""
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]  # `finish` has set it
+
+
+class Pool:
+    """A number of threads that do tasks in the order in which they come."""
+
+    def __init__(self, workers: int) -> None:
+        self._tasks: queue.SimpleQueue[Task[object] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._current: dict[threading.Thread, Task[object]] = {}
+        self._closed = False
+        self.left_behind = 0
+        """Threads that were given up."""
+        for _ in range(workers):
+            self._start()
+
+    def submit(self, task: Task[_Result]) -> None:
+        """Puts a task behind the others."""
+        self._tasks.put(task)  # type: ignore[arg-type]  # the queue does not look into tasks
+
+    def give_up(self, task: Task[_Result]) -> None:
+        """Leaves the thread that works on a task behind, whatever becomes of it, and starts another in its place."""
+        if task.thread in self._threads:
+            self._threads.remove(task.thread)
+            self.left_behind += 1
+            self._start()
+
+    def close(self, seconds: float | None = None) -> None:
+        """Ends the threads: tasks that have begun are done first, the others are not.
+
+        A program that ends while a thread computes in a library can crash. So this waits, but not for work that may
+        hang and has taken longer than `seconds`.
+        """
+        self._closed = True
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            while thread.is_alive() and not self._hangs(thread, seconds):
+                thread.join(_LOOK_AGAIN)
+
+    def _hangs(self, thread: threading.Thread, seconds: float | None) -> bool:
+        task = self._current.get(thread)
+        return task is not None and seconds is not None and task.seconds_timed() > seconds
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name="vit-edge worker", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        me = threading.current_thread()
+        while me in self._threads and (task := self._tasks.get()) is not None:
+            if not self._closed:
+                task.thread = me
+                self._current[me] = task
+                task.run()
+            self._current.pop(me, None)
+            del task  # what it holds must not live until the next one comes

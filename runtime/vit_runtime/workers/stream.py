@@ -1,0 +1,194 @@
+"""Answers any number of pictures, many at a time: for each item, in order, an answer, or the error that it gave.
+
+On a processor each worker reads a picture and computes it by itself: with one thread a run that is faster than batches
+(docs/log.md). For an accelerator workers read, and one thread computes what they have read in batches. `ViT`, the
+commands and the Ray predictor all come through here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from vit_runtime.arrays import FloatArray, UInt8Array
+from vit_runtime.errors import ImageError
+from vit_runtime.waiting import WAITING, Waiting
+from vit_runtime.workers.batches import Batches, Compute
+from vit_runtime.workers.frames import empty_frames
+from vit_runtime.workers.pool import Pool, Task
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+_MOST_LEFT_BEHIND: Final = 16
+"""Pictures that may hang before the whole job counts as hanging."""
+_LOOK_AGAIN: Final = 0.25
+"""Seconds between looks at a picture that is waited for."""
+_MORE_SECONDS: Final = 1.0
+"""Seconds beyond the limit before a thread is left behind: what reads pictures gives up by itself where it can."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared(Generic[_Result]):
+    """A picture that was read, and what to make of its row."""
+
+    pixels: UInt8Array
+    """uint8 RGB (H, W, 3)."""
+    finish: Callable[[FloatArray], _Result]
+    """Makes the answer of the output's row; called in a worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many pictures are worked on at a time."""
+
+    workers: int
+    """Threads that read pictures, and compute them where `batch_size` is 1."""
+    batch_size: int = 1
+    """Most pictures in a run."""
+    ahead: int | None = None
+    """Most pictures that are read before their answers are taken; None for as many as keep the workers busy."""
+    seconds: float | None = None
+    """How long reading one picture may take."""
+
+    @property
+    def window(self) -> int:
+        """Most items that are in the works, or done and not taken."""
+        if self.ahead is not None:
+            return self.ahead
+        return 4 * self.workers if self.batch_size == 1 else self.workers + 2 * self.batch_size
+
+
+def stream(
+    items: Iterable[_Item | Waiting],
+    read: Callable[[_Item], Prepared[_Result]],
+    compute: Compute,
+    plan: Plan,
+    name: Callable[[_Item], str],
+) -> Iterator[_Result | ImageError]:
+    """Gives each item's answer, in order, or the `ImageError` in its place.
+
+    Items are taken in the caller's thread, and no more than `plan.window` of them before their answers are taken. An
+    exception that `items` raises comes behind the answers of the items in front of it. Any other exception than an
+    `ImageError` comes in the place of its item, and ends the answers.
+
+    Args:
+        items: what is to be answered; `WAITING` hands out the answers that are done.
+        read: reads and prepares an item, in a worker.
+        compute: runs the model on pixels (N, H, W, 3); N is from 1 to `plan.batch_size`.
+        plan: how many at a time.
+        name: what to call an item that hangs.
+    """
+    works = _Works(read, compute, plan)
+    tasks: deque[tuple[str, Task[_Result | ImageError]]] = deque()
+    iterator, failure, window = iter(items), None, plan.window
+    try:
+        while failure is None:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
+            if item is not WAITING:
+                tasks.append((name(item), works.begin(item)))
+            del item
+            while tasks and (len(tasks) >= window or tasks[0][1].is_done):
+                yield works.result_of(*tasks.popleft())
+        while tasks:
+            yield works.result_of(*tasks.popleft())
+    finally:
+        works.close()
+    if failure is not None:
+        raise failure
+
+
+def answer_one(
+    items: Iterable[_Item | Waiting], read: Callable[[_Item], Prepared[_Result]], compute: Compute
+) -> Iterator[_Result | ImageError]:
+    """Gives the answer of one item after the other, without threads; for a single picture."""
+    for item in items:
+        if item is WAITING:
+            continue
+        try:
+            prepared = read(item)
+        except ImageError as error:
+            empty_frames(error)
+            yield error
+        else:
+            yield prepared.finish(compute(prepared.pixels[None])[0])
+
+
+class _Works(Generic[_Item, _Result]):
+    """The threads of one stream."""
+
+    def __init__(self, read: Callable[[_Item], Prepared[_Result]], compute: Compute, plan: Plan) -> None:
+        self._read, self._compute, self._plan = read, compute, plan
+        self._pool = Pool(plan.workers)
+        self._lock = threading.Lock()
+        self._unread = 0
+        self._batches = Batches(compute, plan.batch_size, lambda: self._unread > 0) if plan.batch_size > 1 else None
+
+    def begin(self, item: _Item) -> Task[_Result | ImageError]:
+        task: Task[_Result | ImageError] = Task(lambda task: self._work(item, task))
+        self._count(1)
+        self._pool.submit(task)
+        return task
+
+    def result_of(self, name: str, task: Task[_Result | ImageError]) -> _Result | ImageError:
+        """Waits for a task; where reading hangs, leaves its thread behind and gives an error."""
+        limit = self._plan.seconds
+        while not task.wait(_LOOK_AGAIN):
+            if limit is None or task.seconds_timed() < limit + _MORE_SECONDS:
+                continue
+            self._pool.give_up(task)
+            if task.stop_timing():
+                self._count(-1)
+            hanging = ImageError(name, f"takes longer than {limit:g} s to read", "save it in another format")
+            if self._pool.left_behind >= _MOST_LEFT_BEHIND:
+                raise hanging
+            return hanging
+        return task.result()
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pool.close(self._plan.seconds)
+        if self._batches is not None:
+            self._batches.close()
+
+    def _work(self, item: _Item, task: Task[_Result | ImageError]) -> None:
+        task.start_timing()
+        try:
+            prepared = self._read(item)
+        except ImageError as error:
+            empty_frames(error)
+            task.finish(error)
+            return
+        finally:
+            if task.stop_timing():
+                self._count(-1)
+        if self._batches is None:
+            task.finish(prepared.finish(self._compute(prepared.pixels[None])[0]))
+        else:
+            self._batches.add(prepared.pixels, _delivery(task, prepared.finish))
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._unread += change
+
+
+def _delivery(task: Task[Any], finish: Callable[[FloatArray], _Result]) -> Callable[[FloatArray | BaseException], None]:
+    def deliver(found: FloatArray | BaseException) -> None:
+        if isinstance(found, BaseException):
+            task.fail(found)
+            return
+        try:
+            task.finish(finish(found))
+        except BaseException as error:  # raised again where the answer is asked for
+            task.fail(error)
+
+    return deliver
