@@ -1,0 +1,1 @@
+"""Finds pictures in folders, lists and archives, one after the other."""
