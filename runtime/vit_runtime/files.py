@@ -81,6 +81,14 @@ class OutputFile(io.RawIOBase):
         """Counts the bytes written so far."""
         return self._file.tell()
 
+    def seekable(self) -> bool:
+        """Says whether one can go back: always."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Goes to a place in the file."""
+        return self._file.seek(offset, whence)
+
     def flush(self) -> None:
         """Hands the written bytes to the system."""
         if not self._file.closed:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from vit_runtime.arrays import FloatArray
 from vit_runtime.files import atomic_write
-
-VECTOR_SUFFIXES: Final = (".npy", ".jsonl")
 
 
 def normalized(embeddings: FloatArray) -> FloatArray:
@@ -21,33 +18,33 @@ def normalized(embeddings: FloatArray) -> FloatArray:
     return np.asarray(embeddings / np.where(lengths > 0, lengths, 1), np.float32)
 
 
-def json_line(path: Path, embedding: FloatArray) -> str:
-    """Puts a picture's path and embedding into one line of JSON, with nine digits: enough to restore every bit."""
-    return json.dumps({"image": str(path), "embedding": [float(f"{value:.9g}") for value in embedding]})
+def numbers(embedding: FloatArray) -> list[float]:
+    """The values of an embedding with nine digits, for text files: enough to restore every bit."""
+    return [float(f"{value:.9g}") for value in embedding]
 
 
-def write_json_lines(path: Path, rows: Iterable[tuple[Path, FloatArray]]) -> int:
-    """Writes one line for each picture, as pictures come, and returns the number of lines.
+def write_npy(path: Path, rows: Iterable[FloatArray], width: int) -> int:
+    """Writes a file of float32 (pictures, width) that `numpy.load` reads, row by row; gives the number of rows.
 
     Raises:
         OutputFileError: the file cannot be written.
     """
     count = 0
     with atomic_write(path) as file:
-        for picture, embedding in rows:
-            file.write(json_line(picture, embedding).encode() + b"\n")
+        start = file.write(_npy_header(0, width))
+        for row in rows:
+            file.write(np.ascontiguousarray(row, "<f4").data)
             count += 1
+        file.seek(0)
+        # NumPy leaves room for more digits in the header.
+        assert file.write(_npy_header(count, width)) == start  # noqa: S101
     return count
 
 
-def write_npy(path: Path, rows: list[FloatArray]) -> None:
-    """Writes a file of float32 (pictures, width) that `numpy.load` reads.
-
-    Raises:
-        OutputFileError: the file cannot be written.
-    """
-    with atomic_write(path) as file:
-        np.save(file, np.stack(rows))
+def _npy_header(count: int, width: int) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (count, width)})
+    return header.getvalue()
 
 
 def nearest(query: FloatArray, others: FloatArray, count: int) -> list[tuple[int, float]]:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from vit_runtime.devices.providers import PROVIDERS, Provider, closest
+from vit_runtime.pictures.limits import Limits
+from vit_runtime.pictures.preprocess import Decode
 
 
 def parse_provider(text: str) -> Provider:
@@ -21,7 +23,13 @@ ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="File 
 ModelsArgument = Annotated[
     list[Path], typer.Argument(metavar="MODEL.onnx...", help="Files of one model, such as fp32 and int8.")
 ]
-ImagesArgument = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of them.")]
+ImagesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGES...",
+        help="Pictures, folders (with all folders in them), patterns, zip and tar archives; - reads paths from stdin.",
+    ),
+]
 ProviderOption = Annotated[
     Provider,
     typer.Option(
@@ -48,4 +56,29 @@ NoProfileOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one line for each answer.")]
-BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Pictures in one run.")]
+BatchOption = Annotated[
+    int | None,
+    typer.Option("--batch", min=1, help="Pictures in one run.", show_default="1 on a processor, 8 on an accelerator"),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the output file: leave out the pictures that it holds already.")
+]
+FailFastOption = Annotated[
+    bool, typer.Option("--fail-fast", help="Stop at the first picture that cannot be read, instead of going on.")
+]
+DecodeOption = Annotated[
+    Decode,
+    typer.Option(
+        "--decode", help="How to prepare photos: exact gives PyTorch's pixels, fast nearly the same in less time."
+    ),
+]
+MaxPixelsOption = Annotated[int, typer.Option("--max-pixels", min=0, help="Most pixels of a picture; 0 for no limit.")]
+MaxBytesOption = Annotated[int, typer.Option("--max-bytes", min=0, help="Most bytes of a picture; 0 for no limit.")]
+MaxSecondsOption = Annotated[
+    float, typer.Option("--max-seconds", min=0, help="Longest that reading a picture may take; 0 for no limit.")
+]
+
+
+def limits_of(pixels: int, size: int, seconds: float) -> Limits:
+    """The limits that the options give."""
+    return Limits(pixels=pixels or None, bytes=size or None, seconds=seconds or None)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vit_runtime.sources.folders import EveryPicture, walk
-from vit_runtime.sources.source import Found, Waiting, failure
+from vit_runtime.sources.source import Found, failure
+from vit_runtime.waiting import Waiting
 
 
 def find(

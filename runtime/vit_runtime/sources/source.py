@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
 
 from vit_runtime.errors import ImageError
 
@@ -23,15 +21,6 @@ class Found:
     name: str
     source: str | Path | bytes
     error: ImageError | None = None
-
-
-class _Sign(Enum):
-    WAITING = "nothing new at the moment"
-
-
-Waiting: TypeAlias = Literal[_Sign.WAITING]
-WAITING: Final = _Sign.WAITING
-"""Nothing new at the moment; only live sources give it, every 20 ms, so that finished answers need not wait."""
 
 
 def failure(name: str, what: str, remedy: str = "") -> Found:

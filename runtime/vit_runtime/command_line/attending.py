@@ -1,0 +1,141 @@
+"""The command `vit-run attend`: what a model looked at, drawn over each photo, or as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+
+from vit_runtime.arrays import FloatArray
+from vit_runtime.command_line.console import answer, note, report_errors
+from vit_runtime.command_line.jobs import Asked, PictureJob
+from vit_runtime.command_line.options import (
+    DecodeOption,
+    DeviceOption,
+    FailFastOption,
+    ForceOption,
+    ImagesArgument,
+    MaxBytesOption,
+    MaxPixelsOption,
+    MaxSecondsOption,
+    ModelArgument,
+    NoProfileOption,
+    ProviderOption,
+    ThreadsOption,
+    limits_of,
+)
+from vit_runtime.command_line.places import OverlayPlaces
+from vit_runtime.command_line.running import Choice
+from vit_runtime.command_line.sinks import print_records
+from vit_runtime.errors import ImageError, UsageError
+from vit_runtime.heatmap import AttentionMap, save_overlay
+from vit_runtime.pictures.limits import BYTES, PIXELS, SECONDS
+from vit_runtime.pictures.preprocess import fit
+from vit_runtime.pictures.reading import read_rgb
+from vit_runtime.results.formats import Record
+from vit_runtime.sources.source import Found
+from vit_runtime.vectors import numbers
+from vit_runtime.waiting import WAITING, Waiting
+from vit_runtime.wording import plural
+from vit_runtime.workers.stream import Prepared
+
+
+def attend(
+    model: ModelArgument,
+    images: ImagesArgument,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Picture to write, or a folder for the pictures of several photos.",
+            show_default="PHOTO.attention.png in this folder",
+        ),
+    ] = None,
+    force: ForceOption = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out the photos whose pictures are there.")] = False,
+    fail_fast: FailFastOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the maps as JSON lines instead.")] = False,
+    decode: DecodeOption = "exact",
+    max_pixels: MaxPixelsOption = PIXELS,
+    max_bytes: MaxBytesOption = BYTES,
+    max_seconds: MaxSecondsOption = SECONDS,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    no_profile: NoProfileOption = False,
+) -> None:
+    """Draw the model's attention over each photo, to show where it looked, and print the paths of these pictures."""
+    with report_errors():
+        if as_json and (output is not None or resume):
+            wrong = "--output" if output is not None else "--resume"
+            raise UsageError("--json", f"prints maps, and {wrong} is for pictures", "leave one of them out")
+        asked = Asked(
+            images=images,
+            decode=decode if as_json else "exact",
+            limits=limits_of(max_pixels, max_bytes, max_seconds),
+            fail_fast=fail_fast,
+        )
+        job = PictureJob(model, Choice(provider, threads, device, no_profile), asked, "rollout")
+        if as_json:
+            print_records(job, _as_record)
+            return
+        if decode != "exact":
+            note("photos are read in full, since they are drawn on: --decode is for --json")
+        _draw_all(job, OverlayPlaces(output, single=job.is_single, force=force, resume=resume))
+
+
+def _as_record(name: str, rollout: FloatArray) -> Record:
+    return {"image": name, "rollout": [numbers(row) for row in rollout]}
+
+
+@dataclass(frozen=True)
+class _ToDraw:
+    """A photo, and where its overlay goes."""
+
+    found: Found
+    target: Path
+
+
+def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
+    """Draws an overlay for each photo, in the workers, and prints where it is."""
+    preprocessing = job.vit.artifact.preprocessing
+    left_out = 0
+
+    def items() -> Iterator[_ToDraw | Waiting]:
+        nonlocal left_out
+        for found in job.items():
+            if found is WAITING:
+                yield found
+            elif (target := places.place(found.name)) is None:
+                left_out += 1
+            else:
+                yield _ToDraw(found, target)
+
+    def read(item: _ToDraw) -> Prepared[Path]:
+        if item.found.error is not None:
+            raise item.found.error
+        photo = read_rgb(item.found.source, limits=job.asked.limits, name=item.found.name)
+
+        def draw(rollout: FloatArray) -> Path:
+            return _drawn(AttentionMap(rollout, photo, preprocessing), item.target)
+
+        return Prepared(fit(photo, preprocessing, item.found.name), draw)
+
+    # Decoded photos are large, so few are held at a time.
+    for target in job.each(items(), read, lambda item: item.found.name, ahead=job.vit.workers, bar=True):
+        if not isinstance(target, ImageError):
+            answer(target)
+    if left_out:
+        note(f"{plural(left_out, 'picture')} were there already")
+
+
+def _drawn(seen: AttentionMap, target: Path) -> Path:
+    overlay: Image.Image = seen.overlay()
+    save_overlay(overlay, target)
+    return target

@@ -1,0 +1,118 @@
+"""A file of answers that grows record by record, and is valid after each of them."""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vit_runtime.errors import OutputFileError, option
+from vit_runtime.files import blame
+from vit_runtime.results.formats import Format, Record
+from vit_runtime.results.job import Job, check_job, write_job
+
+if TYPE_CHECKING:
+    from io import FileIO
+
+_REMEDY = "free some room, then go on with {}"
+
+
+class GrowingFile:
+    """A file of answers. Each record is handed to the system in one piece, so whoever reads the file sees whole ones.
+
+    After `kill -9` the file ends with the last record, or inside of it; going on with it cuts such a rest off.
+    """
+
+    def __init__(self, path: Path, form: Format, job: Job, *, resume: bool) -> None:
+        """Opens the file; one that exists is replaced, or with `resume` gone on with.
+
+        Args:
+            path: the file; the note on the job lies beside it.
+            form: how records are written.
+            job: what decides on the answers.
+            resume: whether to go on with a file that exists.
+
+        Raises:
+            OutputFileError: the file cannot be written, or it is none to go on with.
+        """
+        self.path = path
+        self._form = form
+        self._held: set[bytes] = set()
+        self._size = 0
+        resume = resume and path.exists()
+        if resume:
+            check_job(path, job)
+        with blame(path, "choose another place"):
+            self._file = path.open("ab", buffering=0)
+        try:
+            _claim(self._file, path)
+            if resume:
+                for name, end in form.names(path):
+                    self._held.add(_key(name))
+                    self._size = end
+            self._file.truncate(self._size)
+            if not resume:  # after the old answers are gone, so that no note lies beside the answers of another job
+                write_job(path, job)
+        except BaseException:
+            self._file.close()
+            raise
+        if not self._size:
+            self._append(form.header())
+
+    def __len__(self) -> int:
+        """How many records were there when the file was opened."""
+        return len(self._held)
+
+    def holds(self, name: str) -> bool:
+        """Whether the file held a record of this picture when it was opened."""
+        return _key(name) in self._held
+
+    def write(self, record: Record) -> None:
+        """Adds a record.
+
+        Raises:
+            OutputFileError: no more can be written; the file ends with the record before.
+        """
+        self._append(self._form.encode(record))
+
+    def close(self) -> None:
+        """Closes the file once its bytes are on the disk.
+
+        Raises:
+            OutputFileError: they do not get there.
+        """
+        with blame(self.path, _REMEDY.format(option("resume", value=True))), self._file:
+            os.fsync(self._file.fileno())
+
+    def _append(self, data: bytes) -> None:
+        try:
+            with blame(self.path, _REMEDY.format(option("resume", value=True))):
+                written = 0
+                while written < len(data):  # a disk that fills up takes a part
+                    written += self._file.write(data[written:])
+        except BaseException:
+            self._file.truncate(self._size)
+            raise
+        self._size += len(data)
+
+
+def _claim(file: FileIO, path: Path) -> None:
+    """Keeps a second program from writing to the same file; the system lets go of it when this one ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputFileError(
+            path, "is being written by another program", "wait for it, or give another file"
+        ) from None
+    except OSError:  # a file system without locks
+        return
+
+
+def _key(name: str) -> bytes:
+    """Stands for a name: in 8 bytes, since there may be millions; two names share one in 10⁻⁷ of jobs of a million."""
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
