@@ -9,7 +9,7 @@ from typing import Final
 from vit_runtime.errors import OutputFileError, UsageError, option
 from vit_runtime.files import blame
 from vit_runtime.heatmap import OVERLAY_FORMATS
-from vit_runtime.pictures.finding import OVERLAY_ENDING
+from vit_runtime.pictures.naming import OVERLAY_ENDING
 from vit_runtime.vectors import VECTOR_SUFFIXES
 
 _ELSEWHERE: Final = "choose another place"
