@@ -8,7 +8,8 @@ import pytest
 
 from vit_runtime.errors import ImageError, OutputFileError, VitEdgeError
 from vit_runtime.files import atomic_write
-from vit_runtime.pictures.finding import find_pictures, pictures_below
+from vit_runtime.pictures.finding import find_pictures
+from vit_runtime.sources.folders import pictures_below
 
 
 def make_files(folder: Path, *names: str) -> None:

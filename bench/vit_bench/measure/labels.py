@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from vit_bench.errors import PhotosError
-from vit_runtime.pictures.finding import pictures_below
 from vit_runtime.pictures.formats import PICTURE_SUFFIXES
+from vit_runtime.sources.folders import pictures_below
 
 TABLE: Final = "labels.csv"
 """Name of the table that is looked for in the folder itself."""

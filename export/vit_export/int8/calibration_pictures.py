@@ -13,9 +13,9 @@ from vit_export.request import PathLike
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Calibration, Preprocessing
 from vit_runtime.errors import ImageError
-from vit_runtime.pictures.finding import pictures_below
 from vit_runtime.pictures.preprocess import fit
 from vit_runtime.pictures.reading import read_rgb
+from vit_runtime.sources.folders import pictures_below
 
 LEAST: Final = 2
 """Fewest pictures to calibrate on: the ranges of a single picture are those of its subject."""

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from vit_runtime.errors import ImageError
-from vit_runtime.pictures.formats import PICTURE_SUFFIXES
-
-OVERLAY_ENDING: Final = ".attention"
-"""End of the name, before the suffix, of a picture that shows an attention map."""
+from vit_runtime.pictures.naming import counts_as_picture
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
@@ -31,20 +27,5 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """The pictures in a folder and in all folders below it that are not hidden, in order of path."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if _is_picture(file) and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
-
-
 def _is_picture(file: Path) -> bool:
-    """Whether a file counts as a picture, judged by its name.
-
-    Hidden files do not: macOS leaves a hidden "._photo.jpg", which is no picture, beside each photo on a card.
-    """
-    if file.stem.endswith(OVERLAY_ENDING):  # what `vit-run attend` has drawn is no photo
-        return False
-    return file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+    return counts_as_picture(file.name) and file.is_file()

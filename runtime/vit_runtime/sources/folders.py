@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -37,88 +38,101 @@ class EveryPicture:
 
 @dataclass
 class _Level:
-    """A folder that is being walked through: what it is called, and which of its names are still to come."""
+    """A folder that is being walked through, and which of its names are still to come."""
 
     path: Path
     wanted: Wanted
     identity: tuple[int, int]
-    names: list[str]
+    names: list[str] = field(default_factory=list)
     """Backwards, so that the next one is at the end."""
-    folders: set[str]
-    others: set[str]
+    folders: set[str] = field(default_factory=set)
+    others: set[str] = field(default_factory=set)
+    """Names of what is neither a folder nor a regular file."""
+
+    def list(self) -> None:
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                name, kind = entry.name, _kind(entry)
+                if kind == stat.S_IFDIR:
+                    if self.wanted.inside(name) is None:
+                        continue
+                    self.folders.add(name)
+                elif not self.wanted.takes(name):
+                    continue
+                elif kind != stat.S_IFREG:
+                    self.others.add(name)
+                self.names.append(name)
+        self.names.sort(reverse=True)
+
+
+class _Way:
+    """The folders from the first to the present one, and the links that were followed."""
+
+    def __init__(self) -> None:
+        self.levels: list[_Level] = []
+        self._linked: set[tuple[int, int, Wanted]] = set()
+
+    def enter(self, path: Path, wanted: Wanted) -> Found | None:
+        """Goes into a folder, unless that was done already; gives the reason where it cannot be read."""
+        try:
+            status = path.stat()
+            level = _Level(path, wanted, (status.st_dev, status.st_ino))
+            if any(level.identity == outer.identity for outer in self.levels):
+                return None
+            if self.levels and path.is_symlink():
+                if (key := (*level.identity, wanted)) in self._linked:
+                    return None
+                self._linked.add(key)
+            level.list()
+        except OSError as error:
+            return failure(str(path), f"cannot be read ({error.strerror})")
+        self.levels.append(level)
+        return None
 
 
 def walk(folder: Path, wanted: Wanted) -> Iterator[Found]:
     """Gives the files that are wanted in a folder and in those below it, in order of path, lazily.
 
-    One list of names is held for each folder on the way from the first to the present one. Links are followed. A folder
-    that leads back to one on this way is not entered again, and of several links to one folder the first is followed:
-    each picture in it is given once, however the links are knotted.
+    One list of names is held for each folder on the way from the first to the present one.
 
-    A folder that cannot be read becomes one record, and so does a file that is wanted and is neither a regular file nor
-    a link to one: reading from a pipe or a device might never end.
+    Links are followed. A folder that leads back to one on this way is not entered again, and of several links to one
+    folder the first is followed: a folder is read at most once by its own name and once by a link, however the links
+    are knotted.
+
+    A folder that cannot be read becomes one record. So does a file that is wanted but not regular: reading from a pipe
+    or a device might never end.
     """
-    linked: set[tuple[int, int, Wanted]] = set()
-    first = _opened(folder, wanted)
-    if isinstance(first, Found):
-        yield first
-        return
-    way = [first]
-    while way:
-        here = way[-1]
+    way = _Way()
+    failed = way.enter(folder, wanted)
+    if failed:
+        yield failed
+    while way.levels:
+        here = way.levels[-1]
         if not here.names:
-            way.pop()
+            way.levels.pop()
             continue
         name = here.names.pop()
         path = here.path / name
-        if name not in here.folders:
-            yield failure(str(path), "is no regular file") if name in here.others else Found(str(path), path)
-            continue
-        inner = here.wanted.inside(name)
-        level = None if inner is None else _opened(path, inner)
-        if isinstance(level, Found):
-            yield level
-        elif level is not None and not _again(path, level, way, linked):
-            way.append(level)
+        if name in here.others:
+            yield failure(str(path), "is no regular file")
+        elif name not in here.folders:
+            yield Found(str(path), path)
+        elif (inner := here.wanted.inside(name)) and (failed := way.enter(path, inner)):
+            yield failed
 
 
-def _again(path: Path, level: _Level, way: list[_Level], linked: set[tuple[int, int, Wanted]]) -> bool:
-    """Whether a folder contains itself, or another link to it was followed; remembers links that are followed."""
-    if any(level.identity == outer.identity for outer in way):
-        return True
-    if not path.is_symlink():
-        return False
-    key = (*level.identity, level.wanted)
-    seen = key in linked
-    linked.add(key)
-    return seen
+def pictures_below(folder: Path) -> list[Path]:
+    """The pictures in a folder and in those below it, as `walk` finds them; what cannot be read is passed over."""
+    return [found.source for found in walk(folder, EveryPicture()) if isinstance(found.source, Path)]
 
 
-def _opened(path: Path, wanted: Wanted) -> _Level | Found:
-    """Lists a folder's wanted names, sorted; gives the reason where it cannot be read."""
-    names: list[str] = []
-    folders: set[str] = set()
-    others: set[str] = set()
+def _kind(entry: os.DirEntry[str]) -> int:
+    """What an entry is, or what it links to, as one of stat's S_IF values; 0 for other things and for broken links."""
     try:
-        status = path.stat()
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    if wanted.inside(entry.name) is not None:
-                        names.append(entry.name)
-                        folders.add(entry.name)
-                elif wanted.takes(entry.name):
-                    names.append(entry.name)
-                    if not _is_file(entry):
-                        others.add(entry.name)
-    except OSError as error:
-        return failure(str(path), f"cannot be read ({error.strerror})")
-    names.sort(reverse=True)
-    return _Level(path, wanted, (status.st_dev, status.st_ino), names, folders, others)
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link into a folder that may not be searched: reading it will say so
-        return True
+        if entry.is_dir():
+            return stat.S_IFDIR
+        return stat.S_IFREG if entry.is_file() else 0
+    except PermissionError:  # a link into a folder that may not be searched: reading it will say so
+        return stat.S_IFREG
+    except OSError:  # a link to itself
+        return 0
