@@ -154,43 +154,6 @@ class ViT(Graph):
         """
         return self._maps(images, partial(read_rgb, limits=self.limits), batch_size)
 
-    def stream(
-        self,
-        items: Iterable[_Item | Waiting],
-        output: Output,
-        read: Callable[[_Item], Prepared[_Result]],
-        name: Callable[[_Item], str],
-        *,
-        batch_size: int | None = None,
-        ahead: int | None = None,
-    ) -> Iterator[_Result | ImageError]:
-        """Answers items of any kind; see `vit_runtime.workers.stream.stream`. `answers` is this for pictures.
-
-        Args:
-            items: what is to be answered; `WAITING` among them hands out the answers that are done.
-            output: which output of the model.
-            read: reads and prepares an item, in a worker.
-            name: what to call an item that hangs.
-            batch_size: pictures in one run; None for what suits the provider.
-            ahead: most items that are read before their answers are taken; with 1, one is done after the other in the
-                caller's thread.
-
-        Raises:
-            ArtifactError: the model has no such output.
-        """
-        self.require(output)
-        if batch_size is None:
-            batch_size = 1 if self.threads is not None else _ACCELERATOR_BATCH
-        batch_size = whole_number("batch_size", batch_size, least=1)
-
-        def compute(pixels: UInt8Array) -> FloatArray:
-            return self.run(pixels, [output])[0]
-
-        if ahead == 1:
-            return answer_one(items, read, compute)
-        plan = Plan(workers=self.workers, batch_size=batch_size, ahead=ahead, seconds=self.limits.seconds)
-        return stream(items, read, compute, plan, name)
-
     def top(self, logits: FloatArray, *, top_k: int = 5) -> list[Prediction]:
         """The likeliest classes of one picture's logits (classes,), best first; ties by lower index.
 
@@ -236,7 +199,7 @@ class ViT(Graph):
         """Answers pictures; one by itself without threads."""
         sources: Iterable[Any] = sources_of(images)
         ahead = 1 if is_one(images) else ahead
-        return self.stream(sources, output, read, source_name, batch_size=batch_size, ahead=ahead)
+        return answer_items(self, sources, output, read, source_name, batch_size=batch_size, ahead=ahead)
 
     def _compute(self, output: Output, images: ImageSources, batch_size: int | None) -> FloatArray:
         """Gives all answers in one array; raises at the first picture that cannot be read."""
@@ -252,3 +215,42 @@ def _raised(answers: Iterable[_Result | ImageError]) -> list[_Result]:
             raise answer
         gathered.append(answer)
     return gathered
+
+
+def answer_items(
+    model: ViT,
+    items: Iterable[_Item | Waiting],
+    output: Output,
+    read: Callable[[_Item], Prepared[_Result]],
+    name: Callable[[_Item], str],
+    *,
+    batch_size: int | None = None,
+    ahead: int | None = None,
+) -> Iterator[_Result | ImageError]:
+    """Lets a model answer items of any kind; see `vit_runtime.workers.stream.stream`.
+
+    Args:
+        model: whose answers.
+        items: what is to be answered; `WAITING` among them hands out the answers that are done.
+        output: which output of the model.
+        read: reads and prepares an item, in a worker.
+        name: what to call an item that hangs.
+        batch_size: pictures in one run; None for what suits the provider.
+        ahead: most items that are read before their answers are taken; with 1, one is done after the other in the
+            caller's thread.
+
+    Raises:
+        ArtifactError: the model has no such output.
+    """
+    model.require(output)
+    if batch_size is None:
+        batch_size = 1 if model.threads is not None else _ACCELERATOR_BATCH
+    batch_size = whole_number("batch_size", batch_size, least=1)
+
+    def compute(pixels: UInt8Array) -> FloatArray:
+        return model.run(pixels, [output])[0]
+
+    if ahead == 1:
+        return answer_one(items, read, compute)
+    plan = Plan(workers=model.workers, batch_size=batch_size, ahead=ahead, seconds=model.limits.seconds)
+    return stream(items, read, compute, plan, name)
