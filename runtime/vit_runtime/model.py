@@ -252,5 +252,7 @@ def answer_items(
 
     if ahead == 1:
         return answer_one(items, read, compute)
-    plan = Plan(workers=model.workers, batch_size=batch_size, ahead=ahead, seconds=model.limits.seconds)
+    from vit_runtime.devices.room import workers_with_room  # 5 ms, which a single picture does without
+
+    plan = Plan(workers=workers_with_room(model.workers), batch_size=batch_size, ahead=ahead, seconds=model.limits.seconds)
     return stream(items, read, compute, plan, name)
