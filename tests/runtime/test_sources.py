@@ -229,11 +229,11 @@ def test_folders_that_are_deeper_than_a_path_may_be(tmp_path: Path, monkeypatch:
         os.mkdir("a")  # noqa: PTH102 - a path cannot lead there
         os.chdir("a")
     findings = found(tmp_path)
-    assert [finding.name for finding in findings][1:] == [str(tmp_path / "z.jpg")]
-    assert "cannot be read (File name too long)" in errors(findings)[0]
-    while Path.cwd() != tmp_path:
+    for _ in range(2100):  # what pytest would use to clear up is a recursion
         os.chdir("..")
         os.rmdir("a")  # noqa: PTH106
+    assert [finding.name for finding in findings][1:] == [str(tmp_path / "z.jpg")]
+    assert "cannot be read (File name too long)" in errors(findings)[0]
 
 
 def test_the_search_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
