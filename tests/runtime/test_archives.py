@@ -66,6 +66,24 @@ def test_compressed_archives_in_several_pieces(tmp_path: Path):
         assert pictures(found(content, tmp_path), tmp_path / "archive") == PICTURES
 
 
+def zstandard(content: bytes) -> bytes:
+    """A frame of blocks that are stored as they are (RFC 8878, sections 3.1.1 and 3.1.1.2)."""
+    blocks = [content[start : start + (1 << 17)] for start in range(0, len(content), 1 << 17)]
+    heads = [(len(block) << 3).to_bytes(3, "little") for block in blocks[:-1]]
+    heads.append((len(blocks[-1]) << 3 | 1).to_bytes(3, "little"))  # the last one
+    frame = b"\x28\xb5\x2f\xfd\xa0" + len(content).to_bytes(4, "little")
+    return frame + b"".join(itertools.chain(*zip(heads, blocks, strict=True)))
+
+
+def test_zstandard_where_python_has_it(tmp_path: Path):
+    findings = found(zstandard(tar_of(PICTURES)), tmp_path, "a.tar.zst")
+    if sys.version_info >= (3, 14):
+        assert pictures(findings, tmp_path / "a.tar.zst") == PICTURES
+    else:
+        expected = [": cannot be unpacked (Python reads Zstandard from version 3.14 on)"]
+        assert errors(findings, tmp_path / "a.tar.zst") == expected
+
+
 def test_a_picture_keeps_a_picture_s_suffix_whatever_it_holds(tmp_path: Path):
     (path := tmp_path / "a.jpg").write_bytes(zip_of(PICTURES))
     assert list(find([str(path)])) == [Found(str(path), path)]
