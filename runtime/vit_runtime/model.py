@@ -254,5 +254,7 @@ def answer_items(
         return answer_one(items, read, compute)
     from vit_runtime.devices.room import workers_with_room  # 5 ms, which a single picture does without
 
-    plan = Plan(workers=workers_with_room(model.workers), batch_size=batch_size, ahead=ahead, seconds=model.limits.seconds)
+    plan = Plan(
+        workers=workers_with_room(model.workers), batch_size=batch_size, ahead=ahead, seconds=model.limits.seconds
+    )
     return stream(items, read, compute, plan, name)
