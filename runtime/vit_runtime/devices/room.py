@@ -1,4 +1,4 @@
-"""Whether there is memory enough for a model file or for pictures, before the system ends the process without a word."""
+"""Whether there is memory for a model or for pictures, before the system ends the process without a word."""
 
 from __future__ import annotations
 
