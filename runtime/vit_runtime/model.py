@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -136,12 +137,7 @@ class ViT(Graph):
         Raises:
             ArtifactError: the model has no such output.
         """
-
-        def read(source: ImageSource) -> Prepared[Answer]:
-            pixels = load_pixels(source, self.artifact.preprocessing, decode=self.decode, limits=self.limits)
-            return Prepared(pixels, partial(Answer, source))
-
-        return self._stream(images, output, read, batch_size)
+        return self._answers(images, output, batch_size)
 
     def maps(self, images: ImageSources, *, batch_size: int | None = None) -> Iterator[AttentionMap | ImageError]:
         """Gives a map for each picture, in order, as `attend` does, and the error for a source that is no picture.
@@ -174,9 +170,18 @@ class ViT(Graph):
             for index in np.argsort(-logits, kind="stable")[:top_k]
         ]
 
+    def _answers(
+        self, images: ImageSources, output: Output, batch_size: int | None
+    ) -> Generator[Answer | ImageError, None, None]:
+        def read(source: ImageSource) -> Prepared[Answer]:
+            pixels = load_pixels(source, self.artifact.preprocessing, decode=self.decode, limits=self.limits)
+            return Prepared(pixels, partial(Answer, source))
+
+        return self._stream(images, output, read, batch_size)
+
     def _maps(
         self, images: ImageSources, kept: Callable[[ImageSource], ImageSource], batch_size: int | None
-    ) -> Iterator[AttentionMap | ImageError]:
+    ) -> Generator[AttentionMap | ImageError, None, None]:
         """Gives maps that hold what `kept` makes of their sources."""
         preprocessing = self.artifact.preprocessing
 
@@ -195,7 +200,7 @@ class ViT(Graph):
         read: Callable[[ImageSource], Prepared[_Result]],
         batch_size: int | None,
         ahead: int | None = None,
-    ) -> Iterator[_Result | ImageError]:
+    ) -> Generator[_Result | ImageError, None, None]:
         """Answers pictures; one by itself without threads."""
         sources: Iterable[Any] = sources_of(images)
         ahead = 1 if is_one(images) else ahead
@@ -203,18 +208,19 @@ class ViT(Graph):
 
     def _compute(self, output: Output, images: ImageSources, batch_size: int | None) -> FloatArray:
         """Gives all answers in one array; raises at the first picture that cannot be read."""
-        rows = [answer.values for answer in _raised(self.answers(images, output, batch_size=batch_size))]
+        rows = [answer.values for answer in _raised(self._answers(images, output, batch_size))]
         return np.stack(rows) if rows else empty_answer(output, self.artifact)
 
 
-def _raised(answers: Iterable[_Result | ImageError]) -> list[_Result]:
+def _raised(answers: Generator[_Result | ImageError, None, None]) -> list[_Result]:
     """Gathers answers; raises at the first error among them."""
-    gathered = []
-    for answer in answers:
-        if isinstance(answer, ImageError):
-            raise answer
-        gathered.append(answer)
-    return gathered
+    with closing(answers):  # else the traceback would hold the workers
+        gathered = []
+        for answer in answers:
+            if isinstance(answer, ImageError):
+                raise answer
+            gathered.append(answer)
+        return gathered
 
 
 def answer_items(
@@ -226,7 +232,7 @@ def answer_items(
     *,
     batch_size: int | None = None,
     ahead: int | None = None,
-) -> Iterator[_Result | ImageError]:
+) -> Generator[_Result | ImageError, None, None]:
     """Lets a model answer items of any kind; see `vit_runtime.workers.stream.stream`.
 
     Args:
