@@ -100,7 +100,8 @@ class PictureJob:
         self,
         answer: Callable[[str, FloatArray], _Result],
         *,
-        skip: Callable[[str], bool] = lambda _: False,
+        takes: Callable[[str], bool] = lambda _: True,
+        before: int = 0,
         bar: bool = False,
     ) -> Iterator[_Result | ImageError]:
         """Gives `answer(name, row)` for each picture, in order, or its error; ends the command after the last one.
@@ -109,7 +110,8 @@ class PictureJob:
 
         Args:
             answer: makes a picture's answer of its name and the output's row; called in a worker.
-            skip: whether to leave a picture out, by its name.
+            takes: whether to answer a picture, by its name; asked once for each.
+            before: how many are left out.
             bar: whether a progress bar may be shown.
         """
         preprocessing, asked = self.vit.artifact.preprocessing, self.asked
@@ -119,8 +121,8 @@ class PictureJob:
             pixels = load_pixels(_source(found), preprocessing, decode=asked.decode, limits=limits, name=found.name)
             return Prepared(pixels, lambda row: answer(found.name, row))
 
-        items = (item for item in asked.pictures if item is WAITING or not skip(item.name))
-        yield from self.each(items, read, lambda found: found.name, bar=bar)
+        items = (item for item in asked.pictures if item is WAITING or takes(item.name))
+        yield from self.each(items, read, lambda found: found.name, before=before, bar=bar)
 
     def each(
         self,
@@ -129,11 +131,18 @@ class PictureJob:
         name: Callable[[_Item], str],
         *,
         ahead: int | None = None,
+        before: int = 0,
         bar: bool = False,
     ) -> Iterator[_Result | ImageError]:
         """Answers items of any kind, as `records` does for pictures."""
         answered, pictures = 0, self.asked.pictures
-        with Stopping() as stopping, progress(pictures.count, wanted=bar and not pictures.is_single) as advance:
+        many = not pictures.is_single
+
+        def count() -> int | None:
+            total = pictures.count()
+            return None if total is None else max(0, total - before)
+
+        with Stopping(patient=many) as stopping, progress(count, wanted=bar and many) as advance:
             taken = stopping.until_asked(items)
             batch, ahead = self.asked.batch, 1 if pictures.is_single else ahead
             for result in answer_items(self.vit, taken, self.output, read, name, batch_size=batch, ahead=ahead):
