@@ -20,7 +20,7 @@ from vit_runtime.errors import ImageError
 from vit_runtime.pictures.limits import spelled
 from vit_runtime.waiting import WAITING, Waiting
 from vit_runtime.workers.batches import Batches, Compute
-from vit_runtime.workers.frames import empty_frames
+from vit_runtime.workers.frames import let_go
 from vit_runtime.workers.pool import Pool, Task
 
 _Item = TypeVar("_Item")
@@ -126,10 +126,13 @@ def answer_one(
         try:
             prepared = read(item)
         except ImageError as error:
-            empty_frames(error)
+            let_go(error)
             yield error
         else:
-            yield prepared.finish(compute(prepared.pixels[None])[0])
+            answer = prepared.finish(compute(prepared.pixels[None])[0])
+            del prepared  # it may hold a decoded photo, and the next picture can take a while
+            yield answer
+            del answer
 
 
 class _Works(Generic[_Item, _Result]):
@@ -188,7 +191,7 @@ class _Works(Generic[_Item, _Result]):
         try:
             prepared = self._read(item)
         except ImageError as error:
-            empty_frames(error)
+            let_go(error)
             task.finish(error)
             return
         finally:
