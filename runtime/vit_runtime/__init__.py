@@ -11,6 +11,7 @@ from vit_runtime.devices.providers import Provider
 from vit_runtime.errors import (
     ArtifactError,
     ImageError,
+    IndexFileError,
     MissingDependencyError,
     OutputFileError,
     ProviderError,
@@ -24,6 +25,7 @@ from vit_runtime.model import Prediction, ViT
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.pictures.reading import ImageSource
 from vit_runtime.preparing.prepare import Prepared, prepare
+from vit_runtime.searching.index import Index, Match, create_index, open_index
 from vit_runtime.selftest import SelfTestResult
 
 __version__ = "0.1.0"
@@ -35,6 +37,9 @@ __all__ = [
     "AttentionMap",
     "ImageError",
     "ImageSource",
+    "Index",
+    "IndexFileError",
+    "Match",
     "MissingDependencyError",
     "OutputFileError",
     "Prediction",
@@ -47,8 +52,10 @@ __all__ = [
     "VitEdgeError",
     "__version__",
     "check",
+    "create_index",
     "load",
     "load_pixels",
+    "open_index",
     "prepare",
     "read_artifact",
 ]

@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from vit_runtime import __version__, vectors
 from vit_runtime.artifact import codec, read_artifact
-from vit_runtime.command_line import cache
+from vit_runtime.command_line import cache, searching
 from vit_runtime.command_line.console import answer, note, report_errors, set_up
 from vit_runtime.command_line.options import (
     BatchOption,
@@ -31,7 +30,7 @@ from vit_runtime.command_line.running import Choice, Failures, answers_of, embed
 from vit_runtime.command_line.summary import describe
 from vit_runtime.devices.engine import silence_onnxruntime
 from vit_runtime.devices.providers import Provider
-from vit_runtime.errors import EXIT_VERIFICATION, ImageError, UsageError
+from vit_runtime.errors import EXIT_VERIFICATION, UsageError
 from vit_runtime.heatmap import save_overlay
 from vit_runtime.many import DEFAULT_BATCH_SIZE
 from vit_runtime.pictures.finding import find_pictures
@@ -129,40 +128,8 @@ def embed(
         failed.exit_if_any()
 
 
-@app.command()
-def similar(
-    model: ModelArgument,
-    query: Annotated[Path, typer.Argument(metavar="QUERY", help="The picture to compare with.")],
-    images: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Pictures, or folders of them.")],
-    *,
-    top: Annotated[int, typer.Option("--top", min=1, help="Pictures to show.")] = 5,
-    as_json: JsonOption = False,
-    batch: BatchOption = DEFAULT_BATCH_SIZE,
-    provider: ProviderOption = "auto",
-    threads: ThreadsOption = None,
-    device: DeviceOption = None,
-    no_profile: NoProfileOption = False,
-) -> None:
-    """List the pictures that are most like one picture, by the cosine of their embeddings."""
-    with report_errors():
-        vit = load_model(model, Choice(provider, threads, device, no_profile), "embedding")
-        (wanted,) = vit.embed(query, normalize=True)
-        failed = Failures()
-        others = [
-            (path, embedding)
-            for path, embedding in embeddings_of(vit, images, batch, failed, normalize=True)
-            if not path.samefile(query)
-        ]
-        if others:
-            rows = np.stack([embedding for _, embedding in others])
-            for index, cosine in vectors.nearest(wanted, rows, top):
-                if as_json:
-                    _print_json({"image": str(others[index][0]), "cosine": cosine})
-                else:
-                    answer(f"{cosine:7.4f}  {others[index][0]}")
-        failed.exit_if_any()
-        if not others:
-            raise ImageError(", ".join(map(str, images)), f"no picture besides {query}", "give other pictures")
+app.command()(searching.index)
+app.command()(searching.similar)
 
 
 @app.command()
