@@ -78,9 +78,7 @@ def similar(
     """List the pictures that are most like one picture, by the cosine of their embeddings."""
     with report_errors():
         if bool(images) == (index is not None):
-            raise UsageError(
-                "FOLDER", "give pictures to compare with, or --index, and not both", "leave one of them out"
-            )
+            raise UsageError("FOLDER", "give either folders to compare with or --index", "see vit-run similar --help")
         kept = None if index is None else open_index(index, model)
         vit = load_model(model, Choice(provider, threads, device, no_profile), "embedding")
         failed = Failures()
@@ -95,9 +93,8 @@ def similar(
                 answer(f"{cosine:7.4f}  {path}")
         failed.exit_if_any()
         if not found:
-            raise ImageError(
-                index or ", ".join(map(str, images or [])), f"no picture besides {query}", "give other pictures"
-            )
+            where = ", ".join(map(str, images or [])) if index is None else index
+            raise ImageError(where, f"no picture besides {query}", "give other pictures")
 
 
 def _nearest_of(
