@@ -41,7 +41,8 @@ def nearest(
     columns = np.ascontiguousarray(queries.T)
     step = max(1, _COSINES // len(queries))
     for start in range(0, len(records), step):
-        cosines = _cosines(records[start : start + step], columns)
+        with np.errstate(over="ignore", invalid="ignore"):  # `check` tells of NaN and infinity
+            cosines = _cosines(records[start : start + step], columns)
         check(start, cosines)
         first, last = np.searchsorted(dropped, (start, start + len(cosines)))
         cosines[dropped[first:last] - start] = -np.inf
