@@ -44,6 +44,8 @@ WRONG = {
     "from the schema to pictures": ("vit_runtime/artifact", "import vit_runtime.pictures", "vit_runtime: "),
     "from devices to the model": ("vit_runtime/devices", "import vit_runtime.model", "vit_runtime: "),
     "between pictures and devices": ("vit_runtime/pictures", "import vit_runtime.devices", "vit_runtime: "),
+    "from searching to pictures": ("vit_runtime/searching", "import vit_runtime.pictures", "vit_runtime: searching"),
+    "from searching to the model": ("vit_runtime/searching", "import vit_runtime.model", "vit_runtime: command_line"),
     "from readers to writers": ("vit_export/read", "import vit_export.write", "vit_export: cli"),
     "from writers to int8": ("vit_export/write", "import vit_export.int8", "vit_export: cli"),
     "from int8 to readers": ("vit_export/int8", "import vit_export.read", "vit_export: int8"),

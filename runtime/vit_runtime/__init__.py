@@ -5,6 +5,8 @@
 >>> model.classify("dog.jpg", top_k=5)  # doctest: +SKIP
 """
 
+from typing import TYPE_CHECKING
+
 from vit_runtime.artifact import Artifact, read_artifact
 from vit_runtime.checking import check
 from vit_runtime.devices.providers import Provider
@@ -25,8 +27,10 @@ from vit_runtime.model import Prediction, ViT
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.pictures.reading import ImageSource
 from vit_runtime.preparing.prepare import Prepared, prepare
-from vit_runtime.searching.index import Index, Match, create_index, open_index
 from vit_runtime.selftest import SelfTestResult
+
+if TYPE_CHECKING:
+    from vit_runtime.searching.index import Index, Match, create_index, open_index
 
 __version__ = "0.1.0"
 
@@ -59,3 +63,14 @@ __all__ = [
     "prepare",
     "read_artifact",
 ]
+
+_SEARCHING = ("Index", "Match", "create_index", "open_index")
+
+
+def __getattr__(name: str) -> object:
+    """Imports what few programs need when it is asked for."""
+    if name not in _SEARCHING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vit_runtime.searching import index
+
+    return getattr(index, name)

@@ -49,6 +49,7 @@ COMMANDS = {
     "classify": ("MODEL", "PICTURES"),
     "embed": ("MODEL", "PICTURES"),
     "similar": ("MODEL", "PICTURE", "PICTURES"),
+    "index": ("MODEL", "PICTURES", "-o", "INDEX"),
     "attend": ("MODEL", "PICTURES", "-o", "OUTPUT"),
     "check": ("MODEL",),
     "info": ("MODEL",),
@@ -76,6 +77,7 @@ except SystemExit as end:
         "PICTURES": pictures,
         "PICTURE": pictures / "one.png",
         "OUTPUT": tmp_path / "maps",
+        "INDEX": tmp_path / "photos.index",
     }
     args = [given.get(word, word) for word in COMMANDS[command]]
     assert run_without(WORKSTATION, script, command, *args).splitlines()[-1] == "exit 0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -13,7 +13,6 @@ import typer
 from vit_runtime import vectors
 from vit_runtime.arrays import FloatArray
 from vit_runtime.command_line.console import answer, report_errors
-from vit_runtime.command_line.indexing import Folders, open_or_create, update
 from vit_runtime.command_line.options import (
     BatchOption,
     DeviceOption,
@@ -28,7 +27,9 @@ from vit_runtime.command_line.running import Choice, Failures, embeddings_of, lo
 from vit_runtime.errors import ImageError, UsageError
 from vit_runtime.many import DEFAULT_BATCH_SIZE
 from vit_runtime.model import ViT
-from vit_runtime.searching.index import Index, open_index
+
+if TYPE_CHECKING:
+    from vit_runtime.searching.index import Index
 
 
 def index(
@@ -45,6 +46,8 @@ def index(
     no_profile: NoProfileOption = False,
 ) -> None:
     """Keep the embeddings of pictures for `similar`; a second time, compute those that are new or have changed."""
+    from vit_runtime.command_line.indexing import open_or_create, update
+
     with report_errors():
         kept = open_or_create(output, model, int8=int8, force=force)
         failed = Failures()
@@ -76,6 +79,8 @@ def similar(
     no_profile: NoProfileOption = False,
 ) -> None:
     """List the pictures that are most like one picture, by the cosine of their embeddings."""
+    from vit_runtime.searching.index import open_index
+
     with report_errors():
         if bool(images) == (index is not None):
             raise UsageError("FOLDER", "give either folders to compare with or --index", "see vit-run similar --help")
@@ -115,6 +120,8 @@ def _nearest_of(
 
 def _nearest_in(kept: Index, vit: ViT, query: Path, top: int) -> list[tuple[Path, float]]:
     """Compares with an index, where the query may be, too, under one name or several."""
+    from vit_runtime.command_line.indexing import Folders
+
     (wanted,) = vit.embed(query)
     folders, count = Folders(kept.path), top + 1
     while True:
