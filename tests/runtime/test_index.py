@@ -250,6 +250,14 @@ class TestRows:
             assert [name for name, _ in found] == [names[number] for number in row]
             np.testing.assert_allclose([cosine for _, cosine in found], values, atol=1e-6)
 
+    def test_faiss_that_is_not_installed(self, index: vit.Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setitem(sys.modules, "faiss", None)
+        with pytest.raises(
+            vit.MissingDependencyError, match=r"^faiss: not installed; run: pip install 'vit-edge\[faiss\]'$"
+        ):
+            index.to_faiss(tmp_path / "rows.faiss")
+        assert not list(tmp_path.glob("rows.faiss*"))
+
 
 class TestCommands:
     @pytest.mark.parametrize("options", [(), ("--int8",)], ids=["float32", "int8"])
