@@ -85,6 +85,17 @@ def write_header(folder: Path, header: Header) -> None:
         new.unlink(missing_ok=True)
         write_at(new, 0, header.encode())
         new.replace(folder / HEADER_FILE)
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Waits until the disk has the folder's new names, so that old files may be deleted. Windows cannot be asked to."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _opened(path: Path, flags: int) -> int:
