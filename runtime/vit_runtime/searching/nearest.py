@@ -13,8 +13,8 @@ from vit_runtime.arrays import FloatArray
 Rows = npt.NDArray[np.int64]
 
 _NUMBERS: Final = 256 << 10
-"""Numbers in one product. As float32 they stay in a core's cache, and BLAS starts no threads, which gain nothing: a
-query waits for memory (docs/log.md)."""
+"""Numbers in one product. As float32 they stay in a core's cache, and BLAS starts no threads, which gain little: a
+query waits for memory. On busy cores they cost twenty times as much (docs/log.md)."""
 _COSINES: Final = 256 << 10
 """Cosines that are held at a time."""
 

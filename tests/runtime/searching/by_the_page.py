@@ -1,4 +1,4 @@
-"""Reads and writes an index as docs/search.md specifies it, without any of our code."""
+"""Reads and writes an index as docs/search.md specifies it, without any of our code; and makes rows for one."""
 
 from __future__ import annotations
 
@@ -83,3 +83,11 @@ def read_index(folder: Path) -> dict[str, FloatArray]:
             scale, *codes = struct.unpack_from(f"<f{width}b", files["vectors"], (4 + width) * number)
             rows[name] = np.array(codes, np.float32) * np.float32(scale)
     return rows
+
+
+def unit(rows: FloatArray) -> FloatArray:
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def random_rows(count: int, width: int, seed: int = 0) -> FloatArray:
+    return np.random.default_rng(seed).standard_normal((count, width), dtype=np.float32)
