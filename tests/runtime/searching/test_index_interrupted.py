@@ -131,7 +131,7 @@ class TestInterrupted:
         assert process.returncode == 130, stderr
         *_, kept, last = stderr.splitlines()
         count = len(vit.open_index(path, verify=True))
-        told = f"{count} pictures by tiny, in float32"
+        told = f"{count} pictures by tiny fp32, in float32"
         assert kept == f"{path}: {count} added, 0 updated, 0 dropped, 0 unchanged; {told}; run the same again to go on"
         assert last == f"stopped after {count} pictures"
         assert 10 <= count < 400
