@@ -170,7 +170,7 @@ def test_all_names_what_there_is():
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("vit_runtime")
     }
     # Aliases of types have no module of ours.
-    assert set(vit_runtime.__all__) == public | {"ImageSource", "Provider", "__version__"}
+    assert set(vit_runtime.__all__) == public | {"Decode", "ImageSource", "Provider", "__version__"}
     assert list(vit_runtime.__all__) == sorted(vit_runtime.__all__)
 
 
