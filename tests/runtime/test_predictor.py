@@ -174,7 +174,10 @@ def test_wrong_arguments_are_refused(arguments, message, tiny_artifact):
     ("batch", "message"),
     [
         ({"path": np.array(["a"])}, "column: the batch has no 'bytes'; it has 'path'"),
-        ({"bytes": column_of([b"x"]), "error": np.zeros(1)}, "batch: has a column 'error' already; give another prefix"),
+        (
+            {"bytes": column_of([b"x"]), "error": np.zeros(1)},
+            "batch: has a column 'error' already; give another prefix",
+        ),
         ({"bytes": column_of([b"x"]), "other": column_of([object()])}, "batch: column 'other' has values that Arrow"),
         (SimpleNamespace(), "batch: is a SimpleNamespace, and no table and no dict of arrays"),
     ],

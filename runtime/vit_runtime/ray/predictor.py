@@ -96,9 +96,7 @@ class Predictor:
             if name in table.column_names:
                 raise UsageError("batch", f"has a column '{name}' already", "give another prefix, as in prefix='vit_'")
         answered = self._answered(sources)
-        return with_columns(
-            table, self._names, answer_columns(self._model, answered, self._answers, self._top_k)
-        )
+        return with_columns(table, self._names, answer_columns(self._model, answered, self._answers, self._top_k))
 
     def _answered(self, sources: Sequence[ImageSource | ImageError]) -> list[Answered]:
         """Answers for pictures, in order; errors keep their places."""
