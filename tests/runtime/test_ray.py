@@ -1,4 +1,4 @@
-"""`Predictor` in real workers of Ray, two of them with a core each: no picture lost or repeated, and the answers of `load`."""
+"""`Predictor` in two real workers of Ray: no picture is lost or repeated, and the answers are those of `load`."""
 
 from __future__ import annotations
 

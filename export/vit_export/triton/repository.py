@@ -1,10 +1,12 @@
 """Puts an artifact into a model repository of Triton: a folder for each model, which appears complete or not at all.
 
+```
 REPOSITORY/NAME/config.pbtxt
                 labels.txt                    where the artifact has labels
                 1/model.onnx                  the artifact, byte for byte
                 1/model.onnx/model.onnx       the same above 2 GB: then Triton wants a folder
-                1/model.onnx/NAME.onnx.data   and the weights under the name that the artifact gives them
+                1/model.onnx/NAME.onnx.data   and the weights, under the name that the artifact gives them
+```
 """
 
 from __future__ import annotations

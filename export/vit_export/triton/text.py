@@ -39,10 +39,10 @@ def message_text(message: Message) -> str:
 
 
 def quoted(text: str) -> str:
-    """Writes a string: UTF-8, of which everything but printable ASCII is escaped by its octal number.
+    r"""Writes a string: UTF-8, of which everything but printable ASCII is escaped by its octal number.
 
     >>> print(quoted('a "café"'))
-    "a \\"caf\\303\\251\\""
+    "a \"caf\303\251\""
     """
     return f'"{"".join(map(_character, text.encode()))}"'
 

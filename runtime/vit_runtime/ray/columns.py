@@ -1,7 +1,7 @@
 """Puts answers into columns of Arrow, whose types are the same whatever a batch holds.
 
-A dict of NumPy arrays would not do: where all pictures of a batch are fine, a column of errors has no type, and Parquet files
-of such batches cannot be read together with others.
+A dict of NumPy arrays would not do: where all pictures of a batch are fine, its column of errors has no type, and
+Parquet files of such batches cannot be read together with others.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from vit_runtime.checks import whole_number
 from vit_runtime.devices.providers import Provider
@@ -31,13 +31,14 @@ class Predictor:
 
     | answers | columns |
     |---|---|
-    | "labels" | `label`, `index` (int32), `probability` (float32); with `top_k` above 1 also the lists `labels`, `indices` and `probabilities`, best first |
+    | "labels" | `label`, `index` (int32) and `probability` (float32) of the likeliest class |
+    | the same with `top_k` above 1 | also the lists `labels`, `indices` and `probabilities`, best first |
     | "probabilities" | `probabilities`: float32, one for each class |
     | "embeddings" | `embedding`: float32, of the model's width |
     | all | `error`: what was wrong with a picture, whose answers are null then; null where all went well |
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - Ray hands over plain values, each by its name
         self,
         model: str | os.PathLike[str],
         *,
@@ -115,14 +116,14 @@ def _check_version(wanted: str | None) -> None:
 
 def _require_pyarrow() -> None:
     try:
-        import pyarrow  # noqa: F401 - only whether it is there
+        __import__("pyarrow")
     except ImportError as error:
         if error.name != "pyarrow":
             raise
         raise MissingDependencyError("pyarrow", "vit-edge[ray,cpu]") from None
 
 
-def _choice(name: str, value: str, known: tuple[str, ...]) -> str:
+def _choice(name: str, value: str, known: tuple[str, ...]) -> Any:
     if value not in known:
         raise UsageError(name, f"{repr(value)[:_MOST_SHOWN]} is unknown", f"choose one of {', '.join(known)}")
     return value
