@@ -111,5 +111,4 @@ def _warm_up(pictures: int, size_hw: tuple[int, int]) -> Message:
     """A run on black pictures before the first request: engines are compiled and memory is taken then."""
     pixels: Message = {"data_type": Name("TYPE_UINT8"), "dims": [*size_hw, 3], "zero_data": True}
     inputs: list[Message] = [{"key": "pixels", "value": pixels}]
-    inputs: list[Message] = [{"key": "pixels", "value": pixels}]
     return {"name": f"{pictures} at a time", "batch_size": pictures, "inputs": inputs}
