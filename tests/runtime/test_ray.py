@@ -105,6 +105,15 @@ def test_from_a_folder_to_parquet(ray, folder, labelled_artifact, tmp_path):
     assert os.getpid() not in {row["worker"] for row in rows}
 
 
+def test_a_worker_counts_the_processors_that_it_was_given(ray):
+    from vit_runtime.ray.worker import assigned_cpus
+
+    given = {0: 1, 0.5: 1, 1: 1, 2: 2}
+    counted = {cpus: ray.get(ray.remote(num_cpus=cpus)(assigned_cpus).remote()) for cpus in given}
+    assert counted == given
+    assert assigned_cpus() is None  # the program that starts the job has the whole machine
+
+
 def test_embeddings_of_decoded_pictures_of_all_sizes(ray, random_pictures, tiny_artifact, tiny):
     pictures = random_pictures(9)
     rows = ray.data.from_items([{"number": number, "image": picture} for number, picture in enumerate(pictures)])

@@ -102,7 +102,7 @@ class Predictor:
     def _answered(self, sources: Sequence[ImageSource | ImageError]) -> list[Answered]:
         """Answers for pictures, in order; errors keep their places."""
         readable = [source for source in sources if not isinstance(source, ImageError)]
-        answers = self._model.answers(readable, OUTPUT[self._answers])
+        answers = iter(list(self._model.answers(readable, OUTPUT[self._answers])))
         return [source if isinstance(source, ImageError) else next(answers) for source in sources]
 
 
