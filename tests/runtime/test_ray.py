@@ -114,10 +114,13 @@ def test_a_worker_counts_the_processors_that_it_was_given(ray):
     assert assigned_cpus() is None  # the program that starts the job has the whole machine
 
 
-def test_embeddings_of_decoded_pictures_of_all_sizes(ray, random_pictures, tiny_artifact, tiny):
-    pictures = random_pictures(9)
+@pytest.mark.parametrize("batch_format", ["numpy", "pyarrow"])
+@pytest.mark.parametrize("one_size", [False, True])
+def test_embeddings_of_decoded_pictures(one_size, batch_format, ray, random_pictures, tiny_artifact, tiny):
+    pictures = [picture[:20, :20] for picture in random_pictures(9)] if one_size else random_pictures(9)
     rows = ray.data.from_items([{"number": number, "image": picture} for number, picture in enumerate(pictures)])
-    answers = answer(ray, rows, tiny_artifact, answers="embeddings", pictures="arrays", threads=2).take_all()
+    arguments = {"answers": "embeddings", "pictures": "arrays", "threads": 2}
+    answers = answer(ray, rows, tiny_artifact, **arguments, options={"batch_format": batch_format}).take_all()
     answers.sort(key=lambda row: row["number"])
     assert [row["number"] for row in answers] == list(range(9))
     np.testing.assert_allclose(np.stack([row["embedding"] for row in answers]), tiny.embed(pictures), atol=1e-5)
