@@ -63,7 +63,7 @@ def answer(ray: ModuleType, rows: Any, model: Path, **arguments: object) -> Any:
             import pyarrow as pa
 
             table = super().__call__(batch)
-            for name, value in (("worker", os.getpid()), ("threads", self._model.threads)):
+            for name, value in (("worker", os.getpid()), ("threads", self._model.workers)):
                 table = table.append_column(name, pa.array([value] * len(table)))
             return table
 
