@@ -29,6 +29,7 @@ def print_records(job: PictureJob, answer: Answer) -> None:
     """Answers all pictures with a line of JSON each on stdout."""
     for record in job.records(answer, bar=not _is_terminal()):
         typer.echo(json_line(failed(record) if isinstance(record, ImageError) else record))
+    job.end()
 
 
 def write_records(job: PictureJob, answer: Answer, path: Path, layout: Layout, facts: Job, *, resume: bool) -> None:
@@ -45,6 +46,7 @@ def write_records(job: PictureJob, answer: Answer, path: Path, layout: Layout, f
         file.close()
         before = f", {file.held:,} of them from before" if file.held else ""
         note(f"{path}: {plural(file.held + written, 'record')}{before}")
+    job.end()
 
 
 def refuse_resume_without_file(*, resume: bool, output: Path | None, suffixes: Iterable[str]) -> None:

@@ -54,6 +54,11 @@ class Stopping:
                 return
             yield item
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether the command was told to end."""
+        return self._asked is not None
+
     def exit_if_asked(self, answered: int) -> None:
         """Ends a command that was told to, and says how far it came."""
         if self._asked is not None:

@@ -24,9 +24,9 @@ _ORIENTATION: Final = 0x0112
 LARGEST_TILE: Final = 1 << 24
 """Most pixels of a TIFF file's tile: libtiff allocates the whole tile, even for a picture of a few pixels."""
 _BAND: Final = 256
-_BLOCK: Final = 8 << 10
-"""Bytes that a JPEG decoder gets at a time: Pillow's 64 KiB can hold hundreds of scans of the whole picture, and time
-is looked at between blocks only."""
+_SMALL_BLOCK: Final = 1 << 10
+"""Bytes that the decoder of a progressive JPEG gets at a time. Pillow's 64 KiB can hold hundreds of scans, each over
+the whole picture, and time is looked at between blocks."""
 
 LeastSize: TypeAlias = Callable[[tuple[int, int]], tuple[int, int]]
 """Gives the least width and height that are needed of an upright picture of some width and height."""
@@ -81,8 +81,8 @@ def decode_file(file: BinaryIO, task: Task) -> Stored:
     guarded = Guarded(file, task.limits, task.name)
     with _errors_of_pillow(task.name, guarded):
         image = open_picture(cast("BinaryIO", guarded))
-        if image.format in ("JPEG", "MPO"):
-            image.decodermaxblock = _BLOCK
+        if "progressive" in image.info:
+            image.decodermaxblock = _SMALL_BLOCK
         return _decoded(image, task, may_reduce=True)
 
 
@@ -130,8 +130,8 @@ def _errors_of_pillow(name: str, guarded: Guarded | None = None) -> Iterator[Non
     try:
         yield
     except Exception as error:
-        if guarded is not None and guarded.refusal is not None:  # Pillow may have made another error of it
-            raise guarded.refusal from None
+        if guarded is not None and guarded.has_refused:  # Pillow may have made another error of it
+            raise guarded.refusal() from None
         if isinstance(error, ImageError):
             raise
         raise _unreadable(error, name) from error
