@@ -82,6 +82,9 @@ _OPTIONS: Final[dict[str, Any]] = {
         ),
     ],
     "pictures": Annotated[int, typer.Option("--pictures", min=1, help="Most photos to take, evenly out of all.")],
+    "decode_image": Annotated[
+        bool, typer.Option("--decode-image", help="PyTorch a second time, with torchvision.io.decode_image.")
+    ],
     "provider": Annotated[
         Provider, typer.Option("--provider", help="What artifacts run on; all others run on the CPU.")
     ],
@@ -163,7 +166,7 @@ def latency(request: Request) -> None:
 
 @app.command()
 @_takes(
-    *("models", "folder", "size", "pictures", "against", "threads", "seconds", "rounds"),
+    *("models", "folder", "size", "pictures", "against", "decode_image", "threads", "seconds", "rounds"),
     *("provider", "checkpoint", "peers", *_RESULTS),
     against=Annotated[
         str | None,
@@ -179,6 +182,9 @@ def latency(request: Request) -> None:
         typer.Option(
             "--threads", min=1, help="Cores for every contender alike.", show_default="the physical performance cores"
         ),
+    ],
+    seconds=Annotated[
+        float, typer.Option("--seconds", help="For the folder, and for one by one, over all rounds; a pass is whole.")
     ],
 )
 def throughput(request: Request) -> None:

@@ -77,6 +77,8 @@ class Request:
     """Width and height that its photos are enlarged to; None for photos as they are."""
     pictures: int = 200
     """Most photos to take of it."""
+    decode_image: bool = False
+    """Whether PyTorch is measured a second time, with `torchvision.io.decode_image`."""
     checkpoint: str | None = None
     calibrate: Path | None = None
     peers: Path | None = None
@@ -257,7 +259,7 @@ class Session:
         tools = [tool for tool in self.tools if tool in FOLDER_TOOLS]
         prepared = photos_to_measure(wish.folder or Path(), wish.size, wish.pictures, progress)
         with prepared as photos, self.peers(tools) as peers, in_empty_cache(self.entrants) as entrants:
-            runs = runners([*entrants, *peers.entrants])
+            runs = runners([*entrants, *peers.entrants], decode_image=wish.decode_image)
             return measure_throughput(runs, peers, photos, self.settings, progress)
 
     def accuracy(self) -> Accuracy:

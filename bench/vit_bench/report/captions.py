@@ -105,7 +105,7 @@ def notes(measured: Measured) -> list[str]:
     if isinstance(section, Accuracy):
         lines += _clear_differences(section)
     if isinstance(section, Throughput):
-        least = min(entry.passes for entry in section.contenders)
+        least = min((entry.passes for entry in section.contenders), default=0)
         lines.append(f"No picture was lost or repeated: counted for each contender, in {least} or more passes.")
         lines += _how_they_read(section)
     if isinstance(section, Latency | Throughput):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -21,7 +22,8 @@ from vit_bench.contenders.torch_model import prepare
 from vit_runtime.artifact import Preprocessing
 
 _BATCHES: Final = (1, 8, 16, 32)
-_FINALISTS: Final = 3
+_FIRST_BATCH: Final = 8
+_FINALISTS: Final = 2
 _MORE_TRIES: Final = 2
 _PICTURES_TO_TRY: Final = 64
 """Pictures of one try: two of the largest batches."""
@@ -55,12 +57,20 @@ class DataLoaderFolder:
         self._label(self._photos.pixels(photo)[None])
 
     def fastest_loader(self) -> tuple[Loader, int]:
-        """Tries loaders on the first photos; the fastest three twice more, of which the best median wins.
+        """Tries workers and threads with one size of batches, then sizes with the fastest of them, on the first photos.
+
+        The two fastest are tried twice more, and the better median wins.
 
         Returns:
             The fastest, and how many were tried.
         """
-        seconds = {loader: [self._try(loader)] for loader in loaders(self._threads)}
+        cores = self._threads
+        seconds = {loader: [self._try(loader)] for loader in loaders(cores, _FIRST_BATCH)}
+        fastest = min(seconds, key=lambda loader: seconds[loader])
+        for batch in _BATCHES:
+            loader = replace(fastest, batch=batch)
+            if loader not in seconds:
+                seconds[loader] = [self._try(loader)]
         finalists = sorted(seconds, key=lambda loader: seconds[loader])[:_FINALISTS]
         for _ in range(_MORE_TRIES):
             for loader in finalists:
@@ -68,10 +78,10 @@ class DataLoaderFolder:
         return min(finalists, key=lambda loader: statistics.median(seconds[loader])), len(seconds)
 
     def _try(self, loader: Loader) -> float:
-        """Seconds for the pictures to try, with workers that have begun."""
+        """Seconds for the pictures to try, behind a first batch."""
         self._use(loader)
         positions = range(min(_PICTURES_TO_TRY, len(self._photos)))
-        for _ in self.answers(positions[: loader.batch * max(1, loader.workers)]):
+        for _ in self.answers(positions[: loader.batch]):
             pass
         start = time.perf_counter()
         for _ in self.answers(positions):
@@ -101,14 +111,13 @@ class DataLoaderFolder:
         return [row[0] for row in rows]
 
 
-def loaders(cores: int) -> list[Loader]:
+def loaders(cores: int, batch: int) -> list[Loader]:
     """Loaders worth a try: no worker to one for each core, and all cores computing or those that workers leave."""
     some = {0, cores, *(2**power for power in range(cores.bit_length()) if 2**power < cores)}
     return [
         Loader(batch=batch, workers=workers, threads=threads)
         for workers in sorted(some)
         for threads in sorted({cores, max(1, cores - workers)})
-        for batch in _BATCHES
     ]
 
 

@@ -17,9 +17,9 @@ from vit_runtime.artifact import codec
 
 _READINGS: Final[dict[Reading, str]] = {
     "exact": "",
-    "fast": ", fast",
+    "fast": " fast",
     "pil": "",
-    "decode_image": ", decode_image",
+    "decode_image": " decode_image",
 }
 """What a reading adds to a contender's name."""
 
@@ -55,12 +55,17 @@ class Runner(Entrant):
         return told[-1]
 
 
-def runners(entrants: Sequence[Entrant]) -> list[Runner]:
-    """Contenders over a folder: each with its two ways of reading photos, the exact one and the fast one."""
+def runners(entrants: Sequence[Entrant], *, decode_image: bool) -> list[Runner]:
+    """Contenders over a folder: ours with exact and with fast decoding, the others with Pillow.
+
+    Args:
+        entrants: who takes part.
+        decode_image: whether the others take part a second time, with `torchvision.io.decode_image`.
+    """
+    own: tuple[Reading, ...] = ("exact", "fast")
+    theirs: tuple[Reading, ...] = ("pil", "decode_image") if decode_image else ("pil",)
     found = []
     for entrant in entrants:
-        own: tuple[Reading, ...] = ("exact", "fast")
-        theirs: tuple[Reading, ...] = ("pil", "decode_image")
         for reading in own if entrant.task.tool == OWN else theirs:
             given = {field.name: getattr(entrant, field.name) for field in fields(Entrant)}
             found.append(Runner(**{**given, "name": f"{entrant.name}{_READINGS[reading]}"}, reading=reading))

@@ -15,7 +15,7 @@ from vit_bench.contenders.names import OWN
 from vit_bench.contenders.task import tell_document, work_as_told
 from vit_runtime.devices.memory import return_large_blocks_at_once, reuse_large_blocks
 
-_WARM_UP_PICTURES: Final = 32
+_WARM_UP_PICTURES: Final = 16
 """Pictures of a warm-up over the folder: the first runs allocate memory, workers start, and a processor needs a moment
 to reach its clock rate."""
 
