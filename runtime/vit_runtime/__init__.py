@@ -21,7 +21,8 @@ from vit_runtime.errors import (
 from vit_runtime.heatmap import AttentionMap
 from vit_runtime.loading import load
 from vit_runtime.model import Prediction, ViT
-from vit_runtime.pictures.preprocess import load_pixels
+from vit_runtime.pictures.limits import Limits
+from vit_runtime.pictures.preprocess import Decode, load_pixels
 from vit_runtime.pictures.reading import ImageSource
 from vit_runtime.preparing.prepare import Prepared, prepare
 from vit_runtime.selftest import SelfTestResult
@@ -33,8 +34,10 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "AttentionMap",
+    "Decode",
     "ImageError",
     "ImageSource",
+    "Limits",
     "MissingDependencyError",
     "OutputFileError",
     "Prediction",

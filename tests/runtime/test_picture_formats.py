@@ -18,8 +18,8 @@ from PIL import EpsImagePlugin, Image, features
 import vit_runtime as vit
 from vit_runtime.arrays import UInt8Array
 from vit_runtime.artifact import Preprocessing
-from vit_runtime.pictures import reading
 from vit_runtime.pictures.formats import FORMATS, PICTURE_SUFFIXES
+from vit_runtime.pictures.limits import Limits
 from vit_runtime.pictures.preprocess import LARGEST_ENLARGED, load_pixels
 from vit_runtime.pictures.reading import read_rgb
 
@@ -203,8 +203,9 @@ def test_a_file_that_cannot_be_turned_back(picture: UInt8Array, encode: Encode):
     assert np.array_equal(np.asarray(read_rgb(io.BufferedReader(Pipe(encode(picture, "PNG"))))), picture)
 
 
-def test_a_pipe_without_end(monkeypatch: pytest.MonkeyPatch):
-    assert reading.LARGEST_STREAM == 256 << 20
-    monkeypatch.setattr(reading, "LARGEST_STREAM", 1000)
-    with pytest.raises(vit.ImageError, match="brings more than 0 MiB; save it to a file first"):
-        read_rgb("/dev/zero" if Path("/dev/zero").exists() else io.BufferedReader(Pipe(bytes(2000))))
+def test_a_pipe_without_end():
+    with pytest.raises(vit.ImageError, match=r"too large: more than the 1,000 bytes that are allowed; raise Limits"):
+        read_rgb(
+            "/dev/zero" if Path("/dev/zero").exists() else io.BufferedReader(Pipe(bytes(2000))),
+            limits=Limits(bytes=1000),
+        )

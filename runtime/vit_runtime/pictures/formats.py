@@ -7,9 +7,10 @@ This module tries only formats whose decoders run in this process.
 from __future__ import annotations
 
 import math
+import struct
 from typing import BinaryIO, Final
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 _COMMON: Final = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -35,8 +36,10 @@ PICTURE_SUFFIXES: Final = frozenset(
 """Suffixes that make a file in a folder count as a picture; a file that is given by its own path may have any name."""
 
 
-def open_picture(file: BinaryIO) -> Image.Image:
+def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
     """Opens a seekable binary file in one of `FORMATS`, or in a plug-in's format, whatever its name; decodes nothing.
+
+    How many pixels it has is for the caller to check.
 
     Raises:
         UnidentifiedImageError: the file is in none of these formats.
@@ -53,9 +56,13 @@ def open_picture(file: BinaryIO) -> Image.Image:
 
 def may_be_decoded(image: Image.Image) -> bool:
     """Whether a picture that was opened elsewhere is safe to decode: decoded already, or in a format read here."""
+    return is_decoded(image) or image.format in (*FORMATS, *_BY_PLUG_IN, *_INSIDE_OTHERS)
+
+
+def is_decoded(image: Image.Image) -> bool:
+    """Whether an image has its pixels already."""
     # Pillow's files hold None in place of pixels until they are loaded. Their list of tiles is no sign: some have none.
-    decoded = getattr(image, "_im", None) is not None
-    return decoded or image.format in (*FORMATS, *_BY_PLUG_IN, *_INSIDE_OTHERS)
+    return getattr(image, "_im", None) is not None
 
 
 def largest_tile(image: Image.Image) -> int:
@@ -81,7 +88,20 @@ def silence_libtiff() -> None:
         handler(None)
 
 
-def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
-    # For a name without an opener Pillow would import all of its plug-ins.
-    known = [name for name in formats if name in Image.OPEN]
-    return Image.open(file, formats=known)
+def _open(file: BinaryIO, formats: tuple[str, ...]) -> ImageFile.ImageFile:
+    """Does what `Image.open` does, but for its limit of pixels, which belongs to the process and warns from half on."""
+    file.seek(0)
+    prefix = file.read(16)
+    for name in formats:
+        if name not in Image.OPEN:  # a plug-in that the program has not registered
+            continue
+        factory, accept = Image.OPEN[name]
+        try:
+            accepted = accept is None or accept(prefix)
+            if isinstance(accepted, str) or not accepted:  # a text says what Pillow lacks to read the file
+                continue
+            file.seek(0)
+            return factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # by these a plug-in says that the file is not its
+            continue
+    raise UnidentifiedImageError
