@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -136,12 +137,7 @@ class ViT(Graph):
         Raises:
             ArtifactError: the model has no such output.
         """
-
-        def read(source: ImageSource) -> Prepared[Answer]:
-            pixels = load_pixels(source, self.artifact.preprocessing, decode=self.decode, limits=self.limits)
-            return Prepared(pixels, partial(Answer, source))
-
-        return self._stream(images, output, read, batch_size)
+        return self._answers(images, output, batch_size)
 
     def maps(self, images: ImageSources, *, batch_size: int | None = None) -> Iterator[AttentionMap | ImageError]:
         """Gives a map for each picture, in order, as `attend` does, and the error for a source that is no picture.
@@ -153,43 +149,6 @@ class ViT(Graph):
             ArtifactError: the model was exported without attention maps.
         """
         return self._maps(images, partial(read_rgb, limits=self.limits), batch_size)
-
-    def stream(
-        self,
-        items: Iterable[_Item | Waiting],
-        output: Output,
-        read: Callable[[_Item], Prepared[_Result]],
-        name: Callable[[_Item], str],
-        *,
-        batch_size: int | None = None,
-        ahead: int | None = None,
-    ) -> Iterator[_Result | ImageError]:
-        """Answers items of any kind; see `vit_runtime.workers.stream.stream`. `answers` is this for pictures.
-
-        Args:
-            items: what is to be answered; `WAITING` among them hands out the answers that are done.
-            output: which output of the model.
-            read: reads and prepares an item, in a worker.
-            name: what to call an item that hangs.
-            batch_size: pictures in one run; None for what suits the provider.
-            ahead: most items that are read before their answers are taken; with 1, one is done after the other in the
-                caller's thread.
-
-        Raises:
-            ArtifactError: the model has no such output.
-        """
-        self.require(output)
-        if batch_size is None:
-            batch_size = 1 if self.threads is not None else _ACCELERATOR_BATCH
-        batch_size = whole_number("batch_size", batch_size, least=1)
-
-        def compute(pixels: UInt8Array) -> FloatArray:
-            return self.run(pixels, [output])[0]
-
-        if ahead == 1:
-            return answer_one(items, read, compute)
-        plan = Plan(workers=self.workers, batch_size=batch_size, ahead=ahead, seconds=self.limits.seconds)
-        return stream(items, read, compute, plan, name)
 
     def top(self, logits: FloatArray, *, top_k: int = 5) -> list[Prediction]:
         """The likeliest classes of one picture's logits (classes,), best first; ties by lower index.
@@ -211,9 +170,18 @@ class ViT(Graph):
             for index in np.argsort(-logits, kind="stable")[:top_k]
         ]
 
+    def _answers(
+        self, images: ImageSources, output: Output, batch_size: int | None
+    ) -> Generator[Answer | ImageError, None, None]:
+        def read(source: ImageSource) -> Prepared[Answer]:
+            pixels = load_pixels(source, self.artifact.preprocessing, decode=self.decode, limits=self.limits)
+            return Prepared(pixels, partial(Answer, source))
+
+        return self._stream(images, output, read, batch_size)
+
     def _maps(
         self, images: ImageSources, kept: Callable[[ImageSource], ImageSource], batch_size: int | None
-    ) -> Iterator[AttentionMap | ImageError]:
+    ) -> Generator[AttentionMap | ImageError, None, None]:
         """Gives maps that hold what `kept` makes of their sources."""
         preprocessing = self.artifact.preprocessing
 
@@ -232,23 +200,67 @@ class ViT(Graph):
         read: Callable[[ImageSource], Prepared[_Result]],
         batch_size: int | None,
         ahead: int | None = None,
-    ) -> Iterator[_Result | ImageError]:
+    ) -> Generator[_Result | ImageError, None, None]:
         """Answers pictures; one by itself without threads."""
         sources: Iterable[Any] = sources_of(images)
         ahead = 1 if is_one(images) else ahead
-        return self.stream(sources, output, read, source_name, batch_size=batch_size, ahead=ahead)
+        return answer_items(self, sources, output, read, source_name, batch_size=batch_size, ahead=ahead)
 
     def _compute(self, output: Output, images: ImageSources, batch_size: int | None) -> FloatArray:
         """Gives all answers in one array; raises at the first picture that cannot be read."""
-        rows = [answer.values for answer in _raised(self.answers(images, output, batch_size=batch_size))]
+        rows = [answer.values for answer in _raised(self._answers(images, output, batch_size))]
         return np.stack(rows) if rows else empty_answer(output, self.artifact)
 
 
-def _raised(answers: Iterable[_Result | ImageError]) -> list[_Result]:
+def _raised(answers: Generator[_Result | ImageError, None, None]) -> list[_Result]:
     """Gathers answers; raises at the first error among them."""
-    gathered = []
-    for answer in answers:
-        if isinstance(answer, ImageError):
-            raise answer
-        gathered.append(answer)
-    return gathered
+    with closing(answers):  # else the traceback would hold the workers
+        gathered = []
+        for answer in answers:
+            if isinstance(answer, ImageError):
+                raise answer
+            gathered.append(answer)
+        return gathered
+
+
+def answer_items(
+    model: ViT,
+    items: Iterable[_Item | Waiting],
+    output: Output,
+    read: Callable[[_Item], Prepared[_Result]],
+    name: Callable[[_Item], str],
+    *,
+    batch_size: int | None = None,
+    ahead: int | None = None,
+) -> Generator[_Result | ImageError, None, None]:
+    """Lets a model answer items of any kind; see `vit_runtime.workers.stream.stream`.
+
+    Args:
+        model: whose answers.
+        items: what is to be answered; `WAITING` among them hands out the answers that are done.
+        output: which output of the model.
+        read: reads and prepares an item, in a worker.
+        name: what to call an item that hangs.
+        batch_size: pictures in one run; None for what suits the provider.
+        ahead: most items that are read before their answers are taken; with 1, one is done after the other in the
+            caller's thread.
+
+    Raises:
+        ArtifactError: the model has no such output.
+    """
+    model.require(output)
+    if batch_size is None:
+        batch_size = 1 if model.threads is not None else _ACCELERATOR_BATCH
+    batch_size = whole_number("batch_size", batch_size, least=1)
+
+    def compute(pixels: UInt8Array) -> FloatArray:
+        return model.run(pixels, [output])[0]
+
+    if ahead == 1:
+        return answer_one(items, read, compute)
+    from vit_runtime.devices.room import workers_with_room  # 5 ms, which a single picture does without
+
+    plan = Plan(
+        workers=workers_with_room(model.workers), batch_size=batch_size, ahead=ahead, seconds=model.limits.seconds
+    )
+    return stream(items, read, compute, plan, name)

@@ -111,7 +111,10 @@ def test_a_broken_picture_is_named_and_the_others_are_answered(
     assert str(broken) in error_line(result)
     good = [path for path in photos if path != broken]
     lines = json_lines(result.stdout)
-    assert [line["image"] for line in lines] == [str(path) for path in good]
+    assert [line["image"] for line in lines] == [str(path) for path in photos]
+    failed = [line for line in lines if "error" in line]
+    assert failed == [{"image": str(broken), "error": error_line(result).removeprefix("error: ")}]
+    lines = [line for line in lines if "error" not in line]
     np.testing.assert_allclose([line["embedding"] for line in lines], tiny.embed(good), rtol=0, atol=1e-5)
 
 
@@ -120,8 +123,11 @@ def test_a_missing_picture_alone(command: str, vit_run: Run, attention_artifact:
     missing = tmp_path / "missing.jpg"
     result = vit_run(command, attention_artifact, *([missing, tmp_path] if command == "similar" else [missing]))
     assert result.exit_code == 1
-    assert result.stdout == ""
     assert error_line(result) == f"error: {tmp_path / 'missing.jpg'}: no such file"
+    if command == "embed":  # whose answers are records
+        assert json_lines(result.stdout) == [{"image": str(missing), "error": f"{missing}: no such file"}]
+    else:
+        assert result.stdout == ""
 
 
 def test_embed_to_a_file_is_all_pictures_or_no_file(
@@ -207,7 +213,7 @@ USAGE_ERRORS = {
     "unknown option": ("info", "MODEL", "--fast"),
     "unknown command": ("detect", "MODEL"),
     "unknown provider": ("check", "MODEL", "--provider", "gpu"),
-    "embeddings in an unknown format": ("embed", "MODEL", "PICTURE", "-o", "embeddings.csv"),
+    "embeddings in an unknown format": ("embed", "MODEL", "PICTURE", "-o", "embeddings.txt"),
     "nothing to compare with": ("similar", "MODEL", "PICTURE"),
     "no similar pictures": ("similar", "MODEL", "PICTURE", "PICTURE", "--top", 0),
     "maps in an unknown format": ("attend", "MODEL", "PICTURE", "-o", "map.csv"),

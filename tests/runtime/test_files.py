@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vit_runtime.errors import ImageError, OutputFileError, VitEdgeError
+from vit_runtime.errors import OutputFileError, VitEdgeError
 from vit_runtime.files import atomic_write
-from vit_runtime.pictures.finding import find_pictures
 from vit_runtime.sources.folders import pictures_below
 
 
@@ -22,16 +21,6 @@ def names(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
-def test_a_folder_gives_its_pictures_by_name(tmp_path: Path):
-    make_files(tmp_path, "b.jpg", "a.PNG", "c.jpeg", "e.webp", "d.tiff", "labels.csv", "notes.txt", "model.onnx")
-    assert names(find_pictures([tmp_path])) == ["a.PNG", "b.jpg", "c.jpeg", "d.tiff", "e.webp"]
-
-
-def test_folders_below_a_folder_are_not_searched(tmp_path: Path):
-    make_files(tmp_path, "a.jpg", "below/b.jpg", "folder.jpg/c.jpg")
-    assert names(find_pictures([tmp_path])) == ["a.jpg"]
-
-
 def test_pictures_below_a_folder_are_those_of_all_folders_in_it(tmp_path: Path):
     make_files(tmp_path, "b.jpg", "a/z.PNG", "a/a/y.webp", "a/notes.txt", "a/._z.jpg", "folder.jpg/c.jpg", "d.onnx")
     found = [path.relative_to(tmp_path).as_posix() for path in pictures_below(tmp_path)]
@@ -41,12 +30,6 @@ def test_pictures_below_a_folder_are_those_of_all_folders_in_it(tmp_path: Path):
 def test_no_pictures_below_a_folder(tmp_path: Path):
     make_files(tmp_path, "a/notes.txt")
     assert pictures_below(tmp_path) == []
-
-
-def test_files_are_taken_as_they_are_in_the_order_given(tmp_path: Path):
-    make_files(tmp_path, "folder/b.jpg", "folder/a.jpg", "no_suffix")
-    paths = [tmp_path / "no_suffix", tmp_path / "folder", tmp_path / "missing.jpg", tmp_path / "no_suffix"]
-    assert names(find_pictures(paths)) == ["no_suffix", "a.jpg", "b.jpg", "missing.jpg", "no_suffix"]
 
 
 @pytest.mark.parametrize(
@@ -61,15 +44,7 @@ def test_files_are_taken_as_they_are_in_the_order_given(tmp_path: Path):
 )
 def test_other_files_of_a_folder_are_passed_over(other: str, tmp_path: Path):
     make_files(tmp_path, "a.jpg", other)
-    assert names(find_pictures([tmp_path])) == ["a.jpg"]
-
-
-@pytest.mark.parametrize("content", [(), ("notes.txt",)], ids=str)
-def test_a_folder_without_pictures_is_refused(content: tuple[str, ...], tmp_path: Path):
-    make_files(tmp_path, *content)
-    with pytest.raises(ImageError, match="a folder without pictures") as caught:
-        find_pictures([tmp_path])
-    assert str(tmp_path) in str(caught.value)
+    assert names(pictures_below(tmp_path)) == ["a.jpg"]
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path):
@@ -122,12 +97,6 @@ def test_a_full_disk_is_the_destinations(tmp_path: Path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert names(list(tmp_path.iterdir())) == []
-
-
-def test_what_attend_has_drawn_is_no_photo(tmp_path: Path):
-    make_files(tmp_path, "cat.jpg", "cat.attention.png", "dog.attention.jpg", "attention.png")
-    assert names(find_pictures([tmp_path])) == ["attention.png", "cat.jpg"]
-    assert names(find_pictures([tmp_path / "cat.attention.png"])) == ["cat.attention.png"]  # named by itself
 
 
 @pytest.mark.parametrize("place", ["missing/result.npy", "file/result.npy", "folder", "x" * 300])

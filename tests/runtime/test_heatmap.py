@@ -273,7 +273,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("options", "exit_code", "line"),
         [
-            (["-o", "{}/heat.png"], 2, "is one file for 2 photos; name a folder"),
+            (["-o", "{}/heat.png"], 2, "is one file for several photos; name a folder"),
             (["-o", "{}/heat.gif"], 2, "names no picture; end it in .png, .jpg, .jpeg, .webp"),
             (["--json", "-o", "{}/maps"], 2, "--json: prints maps"),
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import struct
 import subprocess
@@ -181,7 +182,8 @@ def test_a_picture_comes_through_a_pipe(tiny_artifact: Path, picture: UInt8Array
     done = subprocess.run(command, input=encode(picture, "PNG"), capture_output=True, check=True)
     assert b'"embedding"' in done.stdout
     nothing = subprocess.run(command, input=b"", capture_output=True, check=False)
-    assert (nothing.returncode, nothing.stdout) == (1, b"")
+    assert nothing.returncode == 1
+    assert json.loads(nothing.stdout) == {"image": "/dev/stdin", "error": "/dev/stdin: empty"}
     assert nothing.stderr.splitlines()[-1] == b"error: /dev/stdin: empty"
 
 

@@ -102,6 +102,16 @@ def test_a_system_that_does_not_tell_refuses_nothing(tiny_artifact: Path, monkey
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    ("megabytes", "workers"), [(None, 4), (10_000, 4), (480, 4), (479, 3), (250, 2), (130, 1), (5, 1)]
+)
+def test_as_many_pictures_are_worked_on_as_have_memory(
+    megabytes: int | None, workers: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(room, "memory_to_have", lambda: None if megabytes is None else megabytes * MEGABYTE)
+    assert room.workers_with_room(4) == workers
+
+
 @pytest.mark.parametrize("command", [["info"], ["check", "--json"], ["classify", "--json"]])
 def test_an_answer_that_finds_no_room_is_one_line(command: list[str], tiny_artifact: Path, photo: Path):
     first, *options = command

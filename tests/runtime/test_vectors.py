@@ -69,7 +69,9 @@ def test_a_broken_picture(tiny_artifact, photos, tmp_path, vit_run):
         assert result.exit_code == 1
         assert "1 broken.png: not an image" in result.stderr
         assert (tmp_path / name).exists() is written
-    assert len((tmp_path / "vectors.jsonl").read_text().splitlines()) == 5
+    records = [json.loads(line) for line in (tmp_path / "vectors.jsonl").read_text().splitlines()]
+    assert [sorted(record) for record in records].count(["embedding", "image"]) == 5
+    assert [record["image"] for record in records if "error" in record] == [str(photos / "1 broken.png")]
 
 
 @pytest.mark.parametrize("name", ["vectors.txt", "vectors", "no/vectors.npy"])

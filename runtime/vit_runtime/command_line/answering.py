@@ -11,7 +11,7 @@ import typer
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact.digest import stored_digest
 from vit_runtime.command_line.console import answer, note, report_errors
-from vit_runtime.command_line.jobs import Asked, PictureJob
+from vit_runtime.command_line.jobs import Asked, PictureJob, Pictures
 from vit_runtime.command_line.options import (
     BatchOption,
     DecodeOption,
@@ -71,8 +71,8 @@ def classify(
         refuse_resume_without_file(resume=resume, output=output, suffixes=RECORD_SUFFIXES)
         if output is not None:
             check_answer_file(output, RECORD_SUFFIXES, force=force, resume=resume)
-        limits = limits_of(max_pixels, max_bytes, max_seconds)
-        asked = Asked(images=images, decode=decode, limits=limits, batch=batch, fail_fast=fail_fast)
+        pictures = Pictures(images, limits_of(max_pixels, max_bytes, max_seconds))
+        asked = Asked(pictures=pictures, decode=decode, batch=batch, fail_fast=fail_fast)
         job = PictureJob(model, Choice(provider, threads, device, no_profile), asked, "logits")
 
         def predicted(name: str, logits: FloatArray) -> Record:
@@ -121,8 +121,8 @@ def embed(
         refuse_resume_without_file(resume=resume, output=output, suffixes=RECORD_SUFFIXES)
         if output is not None:
             check_answer_file(output, (_NPY, *RECORD_SUFFIXES), force=force, resume=resume)
-        limits = limits_of(max_pixels, max_bytes, max_seconds)
-        asked = Asked(images=images, decode=decode, limits=limits, batch=batch, fail_fast=fail_fast)
+        pictures = Pictures(images, limits_of(max_pixels, max_bytes, max_seconds))
+        asked = Asked(pictures=pictures, decode=decode, batch=batch, fail_fast=fail_fast)
         job = PictureJob(model, Choice(provider, threads, device, no_profile), asked, "embedding")
         width = job.vit.artifact.architecture.width
 

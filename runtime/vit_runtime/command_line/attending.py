@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image
 
 from vit_runtime.arrays import FloatArray
 from vit_runtime.command_line.console import answer, note, report_errors
-from vit_runtime.command_line.jobs import Asked, PictureJob
+from vit_runtime.command_line.jobs import Asked, PictureJob, Pictures
 from vit_runtime.command_line.options import (
     DecodeOption,
     DeviceOption,
@@ -75,19 +74,16 @@ def attend(
         if as_json and (output is not None or resume):
             wrong = "--output" if output is not None else "--resume"
             raise UsageError("--json", f"prints maps, and {wrong} is for pictures", "leave one of them out")
-        asked = Asked(
-            images=images,
-            decode=decode if as_json else "exact",
-            limits=limits_of(max_pixels, max_bytes, max_seconds),
-            fail_fast=fail_fast,
-        )
+        pictures = Pictures(images, limits_of(max_pixels, max_bytes, max_seconds))
+        places = OverlayPlaces(output, single=pictures.is_single, force=force, resume=resume)
+        asked = Asked(pictures=pictures, decode=decode if as_json else "exact", fail_fast=fail_fast)
         job = PictureJob(model, Choice(provider, threads, device, no_profile), asked, "rollout")
         if as_json:
             print_records(job, _as_record)
             return
         if decode != "exact":
             note("photos are read in full, since they are drawn on: --decode is for --json")
-        _draw_all(job, OverlayPlaces(output, single=job.is_single, force=force, resume=resume))
+        _draw_all(job, places)
 
 
 def _as_record(name: str, rollout: FloatArray) -> Record:
@@ -104,38 +100,35 @@ class _ToDraw:
 
 def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
     """Draws an overlay for each photo, in the workers, and prints where it is."""
-    preprocessing = job.vit.artifact.preprocessing
-    left_out = 0
-
-    def items() -> Iterator[_ToDraw | Waiting]:
-        nonlocal left_out
-        for found in job.items():
-            if found is WAITING:
-                yield found
-            elif (target := places.place(found.name)) is None:
-                left_out += 1
-            else:
-                yield _ToDraw(found, target)
+    preprocessing, limits = job.vit.artifact.preprocessing, job.asked.pictures.limits
 
     def read(item: _ToDraw) -> Prepared[Path]:
         if item.found.error is not None:
             raise item.found.error
-        photo = read_rgb(item.found.source, limits=job.asked.limits, name=item.found.name)
+        photo = read_rgb(item.found.source, limits=limits, name=item.found.name)
 
         def draw(rollout: FloatArray) -> Path:
-            return _drawn(AttentionMap(rollout, photo, preprocessing), item.target)
+            save_overlay(AttentionMap(rollout, photo, preprocessing).overlay(), item.target)
+            return item.target
 
         return Prepared(fit(photo, preprocessing, item.found.name), draw)
 
     # Decoded photos are large, so few are held at a time.
-    for target in job.each(items(), read, lambda item: item.found.name, ahead=job.vit.workers, bar=True):
+    items = _to_draw(job.asked.pictures, places)
+    for target in job.each(items, read, lambda item: item.found.name, ahead=job.vit.workers, bar=True):
         if not isinstance(target, ImageError):
             answer(target)
-    if left_out:
-        note(f"{plural(left_out, 'picture')} were there already")
 
 
-def _drawn(seen: AttentionMap, target: Path) -> Path:
-    overlay: Image.Image = seen.overlay()
-    save_overlay(overlay, target)
-    return target
+def _to_draw(pictures: Pictures, places: OverlayPlaces) -> Iterator[_ToDraw | Waiting]:
+    """Gives each photo with its place; says at the end how many had their overlay already."""
+    there = 0
+    for found in pictures:
+        if found is WAITING:
+            yield found
+        elif (target := places.place(found.name)) is None:
+            there += 1
+        else:
+            yield _ToDraw(found, target)
+    if there:
+        note(f"{plural(there, 'picture')} were there already")

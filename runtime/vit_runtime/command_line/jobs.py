@@ -19,6 +19,7 @@ from vit_runtime.command_line.running import Choice, load_model
 from vit_runtime.command_line.stopping import Stopping
 from vit_runtime.devices.purpose import Purpose
 from vit_runtime.errors import EXIT_INPUT, ImageError
+from vit_runtime.model import answer_items
 from vit_runtime.pictures.limits import Limits
 from vit_runtime.pictures.preprocess import Decode, load_pixels
 from vit_runtime.sources.finding import find
@@ -33,13 +34,44 @@ STDIN: Final = "-"
 """What stands for a list of paths on stdin."""
 
 
+class Pictures:
+    """The pictures that a command names, found one after the other; they can be taken once."""
+
+    def __init__(self, images: Sequence[str], limits: Limits) -> None:
+        """Looks for the first two.
+
+        Args:
+            images: what the user named.
+            limits: what a picture may cost.
+        """
+        self.limits = limits
+        self.is_live = STDIN in images
+        """Whether some are named on stdin, perhaps an hour from now."""
+        self._images = images
+        found = self._find()
+        first = [] if self.is_live else list(islice(found, 2))
+        self.is_single = len(first) == 1
+        """Whether there is no more than one picture."""
+        self._items = chain(first, found)
+
+    def __iter__(self) -> Iterator[Found | Waiting]:
+        return self._items
+
+    def count(self) -> int | None:
+        """Counts the pictures by looking for them once more; None where nobody knows."""
+        return None if self.is_live else sum(1 for _ in self._find())
+
+    def _find(self) -> Iterator[Found | Waiting]:
+        most = sys.maxsize if self.limits.bytes is None else self.limits.bytes
+        return find(self._images, most_bytes=most, stdin=sys.stdin.buffer if self.is_live else None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Which pictures a command is to answer, and how."""
+    """How a command is to answer pictures."""
 
-    images: Sequence[str]
+    pictures: Pictures
     decode: Decode = "exact"
-    limits: Limits
     batch: int | None = None
     fail_fast: bool = False
 
@@ -51,7 +83,7 @@ class PictureJob:
     """
 
     def __init__(self, model: Path, choice: Choice, asked: Asked, output: Output) -> None:
-        """Looks for the first two pictures, and loads the model.
+        """Loads the model.
 
         Raises:
             VitEdgeError: the model cannot be loaded, or lacks the output.
@@ -60,14 +92,9 @@ class PictureJob:
         self.output: Output = output
         self.failures = 0
         """Pictures that could not be answered so far."""
-        self._found = find(asked.images, most_bytes=_most_bytes(asked.limits), stdin=sys.stdin.buffer)
-        # What comes on stdin may come an hour from now: the model is loaded meanwhile.
-        first = [] if STDIN in asked.images else list(islice(self._found, 2))
-        self.is_single = len(first) == 1
-        """Whether there is no more than one picture."""
-        self._items: Iterable[Found | Waiting] = chain(first, self._found)
-        purpose: Purpose = "latency" if self.is_single else "throughput"
-        self.vit = load_model(model, choice, output, purpose=purpose, decode=asked.decode, limits=asked.limits)
+        purpose: Purpose = "latency" if asked.pictures.is_single else "throughput"
+        limits = asked.pictures.limits
+        self.vit = load_model(model, choice, output, purpose=purpose, decode=asked.decode, limits=limits)
 
     def records(
         self,
@@ -88,12 +115,11 @@ class PictureJob:
         preprocessing, asked = self.vit.artifact.preprocessing, self.asked
 
         def read(found: Found) -> Prepared[_Result]:
-            pixels = load_pixels(
-                _source(found), preprocessing, decode=asked.decode, limits=asked.limits, name=found.name
-            )
+            limits = asked.pictures.limits
+            pixels = load_pixels(_source(found), preprocessing, decode=asked.decode, limits=limits, name=found.name)
             return Prepared(pixels, lambda row: answer(found.name, row))
 
-        items = (item for item in self._items if item is WAITING or not skip(item.name))
+        items = (item for item in asked.pictures if item is WAITING or not skip(item.name))
         yield from self.each(items, read, lambda found: found.name, bar=bar)
 
     def each(
@@ -106,11 +132,11 @@ class PictureJob:
         bar: bool = False,
     ) -> Iterator[_Result | ImageError]:
         """Answers items of any kind, as `records` does for pictures."""
-        answered, total = 0, None if STDIN in self.asked.images else self._count
-        with Stopping() as stopping, progress(total or _unknown, wanted=bar and not self.is_single) as advance:
+        answered, pictures = 0, self.asked.pictures
+        with Stopping() as stopping, progress(pictures.count, wanted=bar and not pictures.is_single) as advance:
             taken = stopping.until_asked(items)
-            batch, ahead = self.asked.batch, 1 if self.is_single else ahead
-            for result in self.vit.stream(taken, self.output, read, name, batch_size=batch, ahead=ahead):
+            batch, ahead = self.asked.batch, 1 if pictures.is_single else ahead
+            for result in answer_items(self.vit, taken, self.output, read, name, batch_size=batch, ahead=ahead):
                 advance()
                 answered += 1
                 if isinstance(result, ImageError):
@@ -122,30 +148,13 @@ class PictureJob:
         stopping.exit_if_asked(answered)
         self.exit_if_failed()
 
-    def items(self) -> Iterable[Found | Waiting]:
-        """The pictures that were found; to be taken once."""
-        return self._items
-
     def exit_if_failed(self) -> None:
         """Ends the command with the exit status for bad input, if a picture could not be answered."""
         if self.failures:
             raise typer.Exit(EXIT_INPUT)
-
-    def _count(self) -> int | None:
-        """Counts the pictures by looking for them once more."""
-        found = find(self.asked.images, most_bytes=_most_bytes(self.asked.limits))
-        return sum(1 for _ in found)
 
 
 def _source(found: Found) -> str | Path | bytes:
     if found.error is not None:
         raise found.error
     return found.source
-
-
-def _most_bytes(limits: Limits) -> int:
-    return sys.maxsize if limits.bytes is None else limits.bytes
-
-
-def _unknown() -> int | None:
-    return None

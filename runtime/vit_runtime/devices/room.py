@@ -1,4 +1,4 @@
-"""Whether there is memory enough for a model file, before the system ends the process without a word."""
+"""Whether there is memory for a model or for pictures, before the system ends the process without a word."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ _SPARE_BYTES: Final = 25_000_000
 _TIMES_TO_LOAD: Final[dict[Precision, float]] = {"fp32": 1.02, "fp16": 1.02, "int8": 1.45}
 """How many times its weights a file takes while onnxruntime packs them: tried with real limits (docs/log.md)."""
 _TIMES_TO_PREPARE: Final = 1.95
+_WORKER_BYTES: Final = 120_000_000
+"""What a worker takes for a photo of 24 megapixels, of which Pillow holds a pixel in four bytes (docs/log.md)."""
 
 
 def check_memory_to_load(path: Path, precision: Precision) -> None:
@@ -37,6 +39,12 @@ def check_memory_to_prepare(path: Path) -> None:
         ProviderError: less than that can be had.
     """
     _check(path, "prepare", _TIMES_TO_PREPARE, "close other programs, or add swap for this time")
+
+
+def workers_with_room(wanted: int) -> int:
+    """How many of the workers that are wanted have memory for a camera's photo each; at least 1."""
+    there = memory_to_have()
+    return wanted if there is None else max(1, min(wanted, there // _WORKER_BYTES))
 
 
 def _check(path: Path, action: str, times: float, remedy: str) -> None:

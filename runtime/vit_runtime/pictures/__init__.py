@@ -1,1 +1,1 @@
-"""Finds pictures in folders, reads them, and prepares them to the same bytes as the reference does."""
+"""Reads pictures, and prepares them to the same bytes as the reference does."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from vit_runtime.errors import ImageError
-from vit_runtime.pictures.formats import PICTURE_SUFFIXES
 from vit_runtime.sources.members import Members
 from vit_runtime.sources.source import Found, failure
 from vit_runtime.sources.tar_headers import Plain
@@ -37,11 +36,8 @@ _SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".ta
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a regular file is an archive, by its suffix or first bytes; with a picture's suffix it is none."""
-    name = path.name.lower()
-    if path.suffix.lower() in PICTURE_SUFFIXES:
-        return False
-    if name.endswith(_SUFFIXES):
+    """Whether a regular file is an archive, by its suffix or first bytes."""
+    if path.name.lower().endswith(_SUFFIXES):
         return True
     try:
         with path.open("rb") as file:

@@ -9,10 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from vit_runtime.sources.archives import is_archive, pictures_in
+from vit_runtime.pictures.formats import PICTURE_SUFFIXES
 from vit_runtime.sources.folders import EveryPicture, walk
-from vit_runtime.sources.lines import read_paths
-from vit_runtime.sources.patterns import is_pattern, matches
 from vit_runtime.sources.source import Found, failure
 from vit_runtime.waiting import Waiting
 
@@ -49,6 +47,8 @@ def find(
 
 
 def _listed(stream: BinaryIO | None, most_bytes: int) -> Iterator[Found | Waiting]:
+    from vit_runtime.sources.lines import read_paths  # as below: costs milliseconds, and few commands need it
+
     stream = stream or getattr(sys.stdin, "buffer", None)
     if stream is None:  # a process may be started without
         yield failure(STDIN, "stdin is closed", "pipe paths into the command")
@@ -69,14 +69,30 @@ def _named(text: str, most_bytes: int, *, patterns: bool) -> Iterator[Found]:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # ValueError: a NUL inside
-        if patterns and is_pattern(text) and not os.path.lexists(text):
-            yield from matches(text)
-        else:
-            yield Found(str(path), path)
+        yield from _absent(text, path, patterns=patterns)
         return
     if stat.S_ISDIR(mode):
         yield from _or(walk(path, EveryPicture()), path, "a folder without pictures")
-    elif stat.S_ISREG(mode) and is_archive(path):
+    elif stat.S_ISREG(mode) and path.suffix.lower() not in PICTURE_SUFFIXES:
+        yield from _file(path, most_bytes)
+    else:
+        yield Found(str(path), path)
+
+
+def _absent(text: str, path: Path, *, patterns: bool) -> Iterator[Found]:
+    if patterns:
+        from vit_runtime.sources.patterns import is_pattern, matches
+
+        if is_pattern(text) and not os.path.lexists(text):
+            yield from matches(text)
+            return
+    yield Found(str(path), path)
+
+
+def _file(path: Path, most_bytes: int) -> Iterator[Found]:
+    from vit_runtime.sources.archives import is_archive, pictures_in
+
+    if is_archive(path):
         yield from _or(pictures_in(path, most_bytes), path, "an archive without pictures")
     else:
         yield Found(str(path), path)

@@ -184,7 +184,7 @@ def _is_sound(header: bytes) -> bool:
     except (ValueError, IndexError):
         return False
     unsigned = sum(others)
-    return expected in (unsigned, unsigned - 256 * sum(byte > 127 for byte in others))
+    return expected == unsigned or expected == unsigned - 256 * sum(byte > 127 for byte in others)
 
 
 def _number(field: bytes, archive: str) -> int:

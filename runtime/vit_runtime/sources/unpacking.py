@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import zlib
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -109,11 +107,15 @@ def deflate_machine() -> Machine:
 
 def xz_machine() -> Machine:
     """Unpacks xz within bounds of memory."""
+    import lzma
+
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_LZMA_MEMORY)
 
 
 def bzip2_machine() -> Machine:
     """Unpacks bzip2."""
+    import bz2
+
     return bz2.BZ2Decompressor()
 
 

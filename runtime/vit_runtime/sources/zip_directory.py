@@ -1,6 +1,6 @@
 """Reads the directory of a zip archive, entry after entry.
 
-Python's own `zipfile` holds the whole directory in memory, at some 700 bytes a member.
+Python's own `zipfile` holds the whole directory in memory, at some 500 bytes a member.
 
 Source of the format: PKWARE, APPNOTE.TXT 6.3.10.
 """

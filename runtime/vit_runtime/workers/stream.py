@@ -7,9 +7,11 @@ commands and the Ray predictor all come through here.
 
 from __future__ import annotations
 
+import atexit
 import threading
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -68,7 +70,7 @@ def stream(
     compute: Compute,
     plan: Plan,
     name: Callable[[_Item], str],
-) -> Iterator[_Result | ImageError]:
+) -> Generator[_Result | ImageError, None, None]:
     """Gives each item's answer, in order, or the `ImageError` in its place.
 
     Items are taken in the caller's thread, and no more than `plan.window` of them before their answers are taken. An
@@ -109,7 +111,7 @@ def stream(
 
 def answer_one(
     items: Iterable[_Item | Waiting], read: Callable[[_Item], Prepared[_Result]], compute: Compute
-) -> Iterator[_Result | ImageError]:
+) -> Generator[_Result | ImageError, None, None]:
     """Gives the answer of one item after the other, without threads; for a single picture."""
     for item in items:
         if item is WAITING:
@@ -132,6 +134,7 @@ class _Works(Generic[_Item, _Result]):
         self._lock = threading.Lock()
         self._unread = 0
         self._batches = Batches(compute, plan.batch_size, lambda: self._unread > 0) if plan.batch_size > 1 else None
+        _OPEN.add(self)
 
     def begin(self, item: _Item) -> Task[_Result | ImageError]:
         task: Task[_Result | ImageError] = Task(lambda task: self._work(item, task))
@@ -155,7 +158,8 @@ class _Works(Generic[_Item, _Result]):
         return task.result()
 
     def close(self) -> None:
-        """Ends the threads."""
+        """Ends the threads; a second call does nothing."""
+        _OPEN.discard(self)
         self._pool.close(self._plan.seconds)
         if self._batches is not None:
             self._batches.close()
@@ -179,6 +183,17 @@ class _Works(Generic[_Item, _Result]):
     def _count(self, change: int) -> None:
         with self._lock:
             self._unread += change
+
+
+_OPEN: Final[weakref.WeakSet[_Works[Any, Any]]] = weakref.WeakSet()
+"""Works whose threads have not been ended: a stream that was left in the middle, and is held by a traceback."""
+
+
+@atexit.register
+def _close_all() -> None:
+    """Ends all threads before Python goes: a library whose threads are still computing then ends in a crash."""
+    for works in list(_OPEN):
+        works.close()
 
 
 def _delivery(task: Task[Any], finish: Callable[[FloatArray], _Result]) -> Callable[[FloatArray | BaseException], None]:
