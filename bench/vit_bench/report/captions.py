@@ -106,7 +106,9 @@ def notes(measured: Measured) -> list[str]:
         lines += _clear_differences(section)
     if isinstance(section, Throughput):
         least = min((entry.passes for entry in section.contenders), default=0)
-        lines.append(f"No picture was lost or repeated: counted for each contender, in {least} or more passes.")
+        lines.append(
+            f"In every pass each picture was answered once, none lost, none repeated: counted in {least} or more."
+        )
         lines += _how_they_read(section)
     if isinstance(section, Latency | Throughput):
         lines += _how_they_ran(entry.contender for entry in section.contenders)

@@ -41,7 +41,7 @@ class DataLoaderFolder:
         ways = {"pil": "Pillow's picture", "decode_image": "the tensor of torchvision.io.decode_image"}
         self.reading = f"torchvision's transforms of {ways[folder.reading]}"
         self._loader: DataLoader[tuple[torch.Tensor, int]] | None = None
-        if folder.loader is not None:
+        if folder.loader is not None and folder.work == "folder":  # one photo by itself gets all threads
             self._use(folder.loader)
 
     def answers(self, positions: Sequence[int]) -> Iterator[tuple[int, int]]:
