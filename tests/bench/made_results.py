@@ -198,7 +198,7 @@ def latency(
 def throughput(
     rates: Mapping[str, float], *, model: str = DEIT, reading: str = "by 2 workers", reference: str = "torch"
 ) -> Throughput:
-    """With torch answering 20 pictures a second, 0.1 s one by one; the others are as many times faster as `rates` says."""
+    """With torch answering 20 pictures a second, and one in 0.1 s; the others are `rates` times as fast."""
     return Throughput(
         model=model,
         reference=reference,
