@@ -5,6 +5,8 @@
 >>> model.classify("dog.jpg", top_k=5)  # doctest: +SKIP
 """
 
+from typing import TYPE_CHECKING
+
 from vit_runtime.answers import Answer
 from vit_runtime.artifact import Artifact, read_artifact
 from vit_runtime.checking import check
@@ -12,6 +14,7 @@ from vit_runtime.devices.providers import Provider
 from vit_runtime.errors import (
     ArtifactError,
     ImageError,
+    IndexFileError,
     MissingDependencyError,
     OutputFileError,
     ProviderError,
@@ -27,6 +30,9 @@ from vit_runtime.pictures.reading import ImageSource
 from vit_runtime.preparing.prepare import Prepared, prepare
 from vit_runtime.selftest import SelfTestResult
 
+if TYPE_CHECKING:
+    from vit_runtime.searching.index import Index, Match, create_index, open_index
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -37,7 +43,10 @@ __all__ = [
     "Decode",
     "ImageError",
     "ImageSource",
+    "Index",
+    "IndexFileError",
     "Limits",
+    "Match",
     "MissingDependencyError",
     "OutputFileError",
     "Prediction",
@@ -50,8 +59,21 @@ __all__ = [
     "VitEdgeError",
     "__version__",
     "check",
+    "create_index",
     "load",
     "load_pixels",
+    "open_index",
     "prepare",
     "read_artifact",
 ]
+
+_SEARCHING = ("Index", "Match", "create_index", "open_index")
+
+
+def __getattr__(name: str) -> object:
+    """Imports what few programs need when it is asked for."""
+    if name not in _SEARCHING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vit_runtime.searching import index
+
+    return getattr(index, name)

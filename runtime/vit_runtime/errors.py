@@ -7,6 +7,7 @@ Each class builds its own one-line message from its parts: where it happened, wh
     ├── ImageError              (ValueError)    a source that cannot be read as a picture
     ├── ProviderError           (RuntimeError)  an execution provider that cannot run here
     ├── MissingDependencyError  (ImportError)   a package that an extra would have brought
+    ├── IndexFileError          (ValueError)    a search index that is missing, damaged, or of another model
     ├── UsageError              (ValueError)    options that do not go together
     └── OutputFileError         (OSError)       a result file that cannot be written
 
@@ -36,6 +37,7 @@ _SPELLED_OTHERWISE: Final = {
     "batch_size": "--batch",
     "images": "IMAGES",
     "model": "MODEL",
+    "repository": "--triton",
     "rollout": "--attention",
     "targets": "--target",
     "top_k": "--top",
@@ -116,6 +118,10 @@ class ArtifactError(VitEdgeError, ValueError):
 
 class ImageError(VitEdgeError, ValueError):
     """Something that was given as a picture and cannot be read as one."""
+
+
+class IndexFileError(VitEdgeError, ValueError):
+    """A search index that is missing, damaged, of an unknown format version, or made with another model."""
 
 
 class ProviderError(VitEdgeError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Embeddings in files, and the pictures that are most alike."""
+"""Embeddings: their length, and files of them."""
 
 from __future__ import annotations
 
@@ -45,12 +45,3 @@ def _npy_header(count: int, width: int) -> bytes:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (count, width)})
     return header.getvalue()
-
-
-def nearest(query: FloatArray, others: FloatArray, count: int) -> list[tuple[int, float]]:
-    """Finds the `count` rows of `others` (N, width) that are most like `query` (width,); all must have length 1.
-
-    Gives each row's number and its cosine to `query`, best first.
-    """
-    cosines = others @ query
-    return [(int(index), float(cosines[index])) for index in np.argsort(-cosines, kind="stable")[:count]]

@@ -49,6 +49,7 @@ COMMANDS = {
     "classify": ("MODEL", "PICTURES"),
     "embed": ("MODEL", "PICTURES"),
     "similar": ("MODEL", "PICTURE", "PICTURES"),
+    "index": ("MODEL", "PICTURES", "-o", "INDEX"),
     "attend": ("MODEL", "PICTURES", "-o", "OUTPUT"),
     "check": ("MODEL",),
     "info": ("MODEL",),
@@ -76,6 +77,7 @@ except SystemExit as end:
         "PICTURES": pictures,
         "PICTURE": pictures / "one.png",
         "OUTPUT": tmp_path / "maps",
+        "INDEX": tmp_path / "photos.index",
     }
     args = [given.get(word, word) for word in COMMANDS[command]]
     assert run_without(WORKSTATION, script, command, *args).splitlines()[-1] == "exit 0"
@@ -169,8 +171,10 @@ def test_all_names_what_there_is():
         for name, value in vars(vit_runtime).items()
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("vit_runtime")
     }
+    later = {"Index", "Match", "create_index", "open_index"}  # imported when they are asked for
+    assert all(getattr(vit_runtime, name).__module__.startswith("vit_runtime.searching") for name in later)
     # Aliases of types have no module of ours.
-    assert set(vit_runtime.__all__) == public | {"ImageSource", "Provider", "__version__"}
+    assert set(vit_runtime.__all__) == public | later | {"Decode", "ImageSource", "Provider", "__version__"}
     assert list(vit_runtime.__all__) == sorted(vit_runtime.__all__)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import itertools
 import struct
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,6 +177,22 @@ def test_time_is_looked_at_between_the_blocks_of_a_file(
     whole = next(ticks)
     read_rgb(content, limits=vit.Limits(seconds=whole))
     assert "takes longer" in refusal(content, vit.Limits(seconds=whole - 2))  # the last block comes too late
+
+
+def test_a_refused_picture_is_freed_at_once(thousands_of_scans: bytes):
+    """No circle of references keeps it until Python looks for some."""
+    file = io.BytesIO(thousands_of_scans)
+    is_there = weakref.ref(file)
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(vit.ImageError):
+            vit.load_pixels(file, PRESET, limits=vit.Limits(seconds=0.1))
+        assert file.tell() < len(thousands_of_scans)
+        del file
+        assert is_there() is None
+    finally:
+        gc.enable()
 
 
 class Endless(io.BytesIO):

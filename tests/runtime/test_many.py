@@ -302,7 +302,7 @@ def test_photos_are_let_go(
     assert len(errors) == 5
     assert most == 1
     assert decoded_pictures() == 0
-    assert "in _decode" in "".join(traceback.format_exception(errors[0]))
+    assert "in decode_file" in "".join(traceback.format_exception(errors[0]))
 
 
 def test_photos_of_a_batch_are_let_go_one_by_one(

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.metrics.pairwise import cosine_similarity
 
 import vit_runtime as vit
-from vit_runtime.vectors import nearest, normalized
+from vit_runtime.vectors import normalized
 
 
 @pytest.fixture
@@ -35,14 +35,6 @@ def test_normalized_rows_have_length_one(tiny, photos):
 
 def test_a_row_of_zeros_stays():
     np.testing.assert_array_equal(normalized(np.zeros((1, 4), np.float32)), np.zeros((1, 4)))
-
-
-def test_the_nearest_are_those_of_scikit_learn():
-    rows = normalized(np.random.default_rng(1).standard_normal((50, 16)).astype(np.float32))
-    found = nearest(rows[7], rows, 5)
-    cosines = cosine_similarity(rows[7:8], rows)[0]
-    assert [index for index, _ in found] == list(np.argsort(-cosines)[:5])
-    np.testing.assert_allclose([cosine for _, cosine in found], np.sort(cosines)[::-1][:5], atol=1e-6)
 
 
 @pytest.mark.parametrize("normalize", [False, True])

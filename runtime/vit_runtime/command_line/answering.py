@@ -88,6 +88,7 @@ def classify(
             for record in job.records(predicted):
                 if not isinstance(record, ImageError):
                     _print_predictions(record, job.vit)
+            job.end()
 
 
 def embed(
@@ -139,18 +140,12 @@ def embed(
             write_records(job, embedded, output, _embedding_layout(width), facts, resume=resume)
 
 
-def embeddings_of(job: PictureJob, *, normalize: bool) -> Iterator[tuple[str, FloatArray]]:
-    """Gives each readable picture's name and embedding, in order; ends the command behind the last one."""
-
-    def named(name: str, row: FloatArray) -> tuple[str, FloatArray]:
-        return name, normalized(row[None])[0] if normalize else row
-
-    return (pair for pair in job.records(named, bar=True) if not isinstance(pair, ImageError))
-
-
 def _rows(job: PictureJob, *, normalize: bool) -> Iterator[FloatArray]:
     """All embeddings. A missing row would shift those behind it, so one bad picture means that there is no file."""
-    return (row for _, row in embeddings_of(job, normalize=normalize))
+    for row in job.records(lambda _, row: normalized(row[None])[0] if normalize else row, bar=True):
+        if not isinstance(row, ImageError):
+            yield row
+    job.end()
 
 
 def _print_predictions(record: Record, vit: ViT) -> None:

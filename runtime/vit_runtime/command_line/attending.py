@@ -118,6 +118,7 @@ def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
     for target in job.each(items, read, lambda item: item.found.name, ahead=job.vit.workers, bar=True):
         if not isinstance(target, ImageError):
             answer(target)
+    job.end()
 
 
 def _to_draw(pictures: Pictures, places: OverlayPlaces) -> Iterator[_ToDraw | Waiting]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Final, TypeVar
 
 import typer
 
-from vit_runtime.arrays import FloatArray
+from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Output
 from vit_runtime.command_line.console import complain
 from vit_runtime.command_line.progress import progress
@@ -90,8 +91,11 @@ class PictureJob:
         """
         self.asked = asked
         self.output: Output = output
+        self.answered = 0
+        """Pictures so far, with those that could not be answered."""
         self.failures = 0
         """Pictures that could not be answered so far."""
+        self._stopping = Stopping(patient=not asked.pictures.is_single)
         purpose: Purpose = "latency" if asked.pictures.is_single else "throughput"
         limits = asked.pictures.limits
         self.vit = load_model(model, choice, output, purpose=purpose, decode=asked.decode, limits=limits)
@@ -100,27 +104,36 @@ class PictureJob:
         self,
         answer: Callable[[str, FloatArray], _Result],
         *,
-        skip: Callable[[str], bool] = lambda _: False,
+        takes: Callable[[str], bool] = lambda _: True,
+        before: int = 0,
         bar: bool = False,
     ) -> Iterator[_Result | ImageError]:
-        """Gives `answer(name, row)` for each picture, in order, or its error; ends the command after the last one.
-
-        Errors are shown and counted here. The command ends with the exit status for bad input if there were any.
+        """Gives `answer(name, row)` for each picture, in order, or its error, which is shown and counted here.
 
         Args:
             answer: makes a picture's answer of its name and the output's row; called in a worker.
-            skip: whether to leave a picture out, by its name.
+            takes: whether to answer a picture, by its name; asked once for each.
+            before: how many are left out.
             bar: whether a progress bar may be shown.
         """
-        preprocessing, asked = self.vit.artifact.preprocessing, self.asked
+        items = (item for item in self.asked.pictures if item is WAITING or takes(item.name))
 
         def read(found: Found) -> Prepared[_Result]:
-            limits = asked.pictures.limits
-            pixels = load_pixels(_source(found), preprocessing, decode=asked.decode, limits=limits, name=found.name)
-            return Prepared(pixels, lambda row: answer(found.name, row))
+            return Prepared(self.pixels(found), lambda row: answer(found.name, row))
 
-        items = (item for item in asked.pictures if item is WAITING or not skip(item.name))
-        yield from self.each(items, read, lambda found: found.name, bar=bar)
+        return self.each(items, read, lambda found: found.name, before=before, bar=bar)
+
+    def pixels(self, found: Found) -> UInt8Array:
+        """Reads and prepares a picture: uint8 RGB (H, W, 3).
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        if found.error is not None:
+            raise found.error
+        asked = self.asked
+        preprocessing, limits = self.vit.artifact.preprocessing, asked.pictures.limits
+        return load_pixels(found.source, preprocessing, decode=asked.decode, limits=limits, name=found.name)
 
     def each(
         self,
@@ -129,32 +142,39 @@ class PictureJob:
         name: Callable[[_Item], str],
         *,
         ahead: int | None = None,
+        before: int = 0,
         bar: bool = False,
     ) -> Iterator[_Result | ImageError]:
         """Answers items of any kind, as `records` does for pictures."""
-        answered, pictures = 0, self.asked.pictures
-        with Stopping() as stopping, progress(pictures.count, wanted=bar and not pictures.is_single) as advance:
-            taken = stopping.until_asked(items)
-            batch, ahead = self.asked.batch, 1 if pictures.is_single else ahead
-            for result in answer_items(self.vit, taken, self.output, read, name, batch_size=batch, ahead=ahead):
-                advance()
-                answered += 1
-                if isinstance(result, ImageError):
-                    self.failures += 1
-                    complain(result)
-                yield result
-                if self.failures and self.asked.fail_fast:
-                    break
-        stopping.exit_if_asked(answered)
-        self.exit_if_failed()
+        pictures, batch = self.asked.pictures, self.asked.batch
+        many = not pictures.is_single
 
-    def exit_if_failed(self) -> None:
-        """Ends the command with the exit status for bad input, if a picture could not be answered."""
+        def count() -> int | None:
+            total = pictures.count()
+            return None if total is None else max(0, total - before)
+
+        with progress(count, wanted=bar and many) as advance, self._stopping:
+            taken = self._stopping.until_asked(items)
+            ahead = ahead if many else 1
+            answers = answer_items(self.vit, taken, self.output, read, name, batch_size=batch, ahead=ahead)
+            with closing(answers):
+                for result in answers:
+                    advance()
+                    self.answered += 1
+                    if isinstance(result, ImageError):
+                        self.failures += 1
+                        complain(result)
+                    yield result
+                    if self.failures and self.asked.fail_fast:
+                        break
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the command was told to end before its last picture."""
+        return self._stopping.is_asked
+
+    def end(self) -> None:
+        """Ends the command with the exit status that its pictures lead to, unless all is well."""
+        self._stopping.exit_if_asked(self.answered)
         if self.failures:
             raise typer.Exit(EXIT_INPUT)
-
-
-def _source(found: Found) -> str | Path | bytes:
-    if found.error is not None:
-        raise found.error
-    return found.source

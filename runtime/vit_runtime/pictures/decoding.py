@@ -130,8 +130,8 @@ def _errors_of_pillow(name: str, guarded: Guarded | None = None) -> Iterator[Non
     try:
         yield
     except Exception as error:
-        if guarded is not None and guarded.refusal is not None:  # Pillow may have made another error of it
-            raise guarded.refusal from None
+        if guarded is not None and guarded.has_refused:  # Pillow may have made another error of it
+            raise guarded.refusal() from None
         if isinstance(error, ImageError):
             raise
         raise _unreadable(error, name) from error

@@ -19,21 +19,31 @@ class Guarded:
     """
 
     def __init__(self, file: BinaryIO, limits: Limits, name: str) -> None:
-        self.refusal: ImageError | None = None
         self._file = file
         self._limits = limits
         self._name = name
         self._end = math.inf if limits.seconds is None else time.monotonic() + limits.seconds
+        # Words, not the error itself: its traceback would hold the picture in a circle until the next collection.
+        self._refusal = "", ""
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether reading has ended early."""
+        return self._refusal != ("", "")
+
+    def refusal(self) -> ImageError:
+        """Why reading has ended early, as an error of its own to raise; to be asked for where it has."""
+        return ImageError(self._name, *self._refusal)
 
     def read(self, size: int | None = -1) -> bytes:
         """Reads on, or raises `ImageError`; a decoder that asks for all gets at most one byte more than is allowed."""
-        if self.refusal is not None:
-            raise self.refusal
+        if self.has_refused:
+            raise self.refusal()
         try:
             self._check_time()
             return self._bounded(-1 if size is None else size)
-        except ImageError as refusal:
-            self.refusal = refusal
+        except ImageError as error:
+            self._refusal = error.what, error.remedy
             raise
 
     def seek(self, offset: int, whence: int = 0) -> int:
