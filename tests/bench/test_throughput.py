@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,14 +13,15 @@ from typer.testing import Result
 from vit_bench.contenders.entrants import artifacts
 from vit_bench.contenders.folder.data_loader import loaders
 from vit_bench.contenders.folder.runner import Runner, runners
-from vit_bench.contenders.folder.task import FolderMeasured, Loader, Work
+from vit_bench.contenders.folder.task import FolderMeasured, FolderTask, Loader, Work
+from vit_bench.contenders.folder.worker import _over_folder
 from vit_bench.contenders.peers import Peers
 from vit_bench.contenders.task import Task
 from vit_bench.documents import read_results, write_results
 from vit_bench.errors import ContenderError
 from vit_bench.measure.folder_photos import FolderPhotos
 from vit_bench.measure.rounds import Settings
-from vit_bench.measure.throughput import measure_throughput
+from vit_bench.measure.throughput import check_answers, measure_throughput
 from vit_bench.report.merging import merge
 from vit_bench.report.tables import markdown_table, terminal_table
 from vit_bench.results import Absent, ContenderThroughput, Throughput
@@ -139,6 +140,25 @@ def test_who_loses_a_picture_is_out(run):
     assert absent.reason == (
         "failed in round 2: answered 17 of 20 photos once in each of 2 passes: pictures were lost or repeated"
     )
+
+
+def test_the_process_counts_each_photo_by_itself():
+    """This engine answers the first photo twice, and the last one never."""
+
+    class Careless:
+        version, detail, reading = "engine 1", "", ""
+
+        def answers(self, positions: Sequence[int]) -> Iterator[tuple[int, int]]:
+            yield from ((position, 10 * position) for position in (0, *positions[:-1]))
+
+        def answer(self, photo: str) -> None:
+            raise NotImplementedError
+
+    task = Task(tool="torch", file="", artifact="", photos=("a", "b", "c"))
+    found = _over_folder(Careless(), FolderTask(task=task, work="folder", reading="pil"))
+    assert (found.answered, found.classes, len(found.pass_seconds)) == ((2, 1, 0), (0, 10, -1), 1)
+    with pytest.raises(ContenderError, match="answered 1 of 3 photos once in each of 1 passes"):
+        check_answers("careless", found, 3)
 
 
 def test_who_finds_no_settings_is_out_and_the_others_go_on(run):
