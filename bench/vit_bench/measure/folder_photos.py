@@ -25,7 +25,7 @@ _QUALITY: Final = 90
 _SUBSAMPLING: Final = "4:2:0"
 _GRAIN: Final = 5.0
 """Standard deviation, of 255. An enlarged photo is smooth, and its JPEG small and soon decoded; with this grain it has
-about a quarter of a byte for each pixel, as a camera's photos have."""
+about a quarter of a byte for each pixel; two camera photos that were looked at have 0.16 and 0.35."""
 _LARGEST_SIDE: Final = 16_384
 
 
