@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vit_runtime.arrays import FloatArray
-from vit_runtime.command_line.console import answer, note, report_errors
+from vit_runtime.command_line.console import answer, note, report_errors, stdout_is_terminal
 from vit_runtime.command_line.jobs import Asked, PictureJob, Pictures
 from vit_runtime.command_line.options import (
     DecodeOption,
@@ -115,7 +115,8 @@ def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
 
     # Decoded photos are large, so few are held at a time.
     items = _to_draw(job.asked.pictures, places)
-    for target in job.each(items, read, lambda item: item.found.name, ahead=job.vit.workers, bar=True):
+    bar = not stdout_is_terminal()
+    for target in job.each(items, read, lambda item: item.found.name, ahead=job.vit.workers, bar=bar):
         if not isinstance(target, ImageError):
             answer(target)
     job.end()
