@@ -116,7 +116,7 @@ def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
     # Decoded photos are large, so few are held at a time.
     items = _to_draw(job.asked.pictures, places)
     bar = not stdout_is_terminal()
-    for target in job.each(items, read, lambda item: item.found.name, ahead=job.vit.workers, bar=bar):
+    for target in job.each(items, read, lambda item: item.found, ahead=job.vit.workers, bar=bar):
         if not isinstance(target, ImageError):
             answer(target)
     job.end()

@@ -23,6 +23,7 @@ from vit_runtime.errors import EXIT_INPUT, ImageError
 from vit_runtime.model import answer_items
 from vit_runtime.pictures.limits import Limits
 from vit_runtime.pictures.preprocess import Decode, load_pixels
+from vit_runtime.pictures.reading import encoded_bytes
 from vit_runtime.sources.finding import find
 from vit_runtime.sources.source import Found
 from vit_runtime.waiting import WAITING, Waiting
@@ -121,7 +122,7 @@ class PictureJob:
         def read(found: Found) -> Prepared[_Result]:
             return Prepared(self.pixels(found), lambda row: answer(found.name, row))
 
-        return self.each(items, read, lambda found: found.name, before=before, bar=bar)
+        return self.each(items, read, lambda found: found, before=before, bar=bar)
 
     def pixels(self, found: Found) -> UInt8Array:
         """Reads and prepares a picture: uint8 RGB (H, W, 3).
@@ -139,13 +140,13 @@ class PictureJob:
         self,
         items: Iterable[_Item | Waiting],
         read: Callable[[_Item], Prepared[_Result]],
-        name: Callable[[_Item], str],
+        found: Callable[[_Item], Found],
         *,
         ahead: int | None = None,
         before: int = 0,
         bar: bool = False,
     ) -> Iterator[_Result | ImageError]:
-        """Answers items of any kind, as `records` does for pictures."""
+        """Answers items of any kind, as `records` does for pictures; `found` gives the picture of an item."""
         pictures, batch = self.asked.pictures, self.asked.batch
         many = not pictures.is_single
 
@@ -156,7 +157,16 @@ class PictureJob:
         with progress(count, wanted=bar and many) as advance, self._stopping:
             taken = self._stopping.until_asked(items)
             ahead = ahead if many else 1
-            answers = answer_items(self.vit, taken, self.output, read, name, batch_size=batch, ahead=ahead)
+            answers = answer_items(
+                self.vit,
+                taken,
+                self.output,
+                read,
+                lambda item: found(item).name,
+                batch_size=batch,
+                ahead=ahead,
+                size=lambda item: encoded_bytes(found(item).source),
+            )
             with closing(answers):
                 for result in answers:
                     advance()
