@@ -11,7 +11,7 @@ import typer
 
 from vit_runtime import __version__, vectors
 from vit_runtime.artifact import codec, read_artifact
-from vit_runtime.command_line import cache
+from vit_runtime.command_line import cache, watching
 from vit_runtime.command_line.console import answer, note, report_errors, set_up
 from vit_runtime.command_line.options import (
     BatchOption,
@@ -203,6 +203,9 @@ def attend(
                 save_overlay(seen.overlay(), target)
                 answer(target)
         failed.exit_if_any()
+
+
+app.command()(watching.watch)
 
 
 @app.command()
