@@ -61,7 +61,7 @@ def film_shots(source: Source, every: float | None, seconds: float | None) -> Ge
                         continue
                     due = (position // every + 1) * every
                 yield Shot(datetime.now(timezone.utc), position, upright(frame, source.shown))
-        _check_end(source, stream, progress)
+        _check_end(source, container, stream, progress)
 
 
 def _decoded(
@@ -87,12 +87,14 @@ def _decoded(
             yield frame, position
 
 
-def _check_end(source: Source, stream: VideoStream, progress: _Progress) -> None:
+def _check_end(source: Source, container: InputContainer, stream: VideoStream, progress: _Progress) -> None:
     remedy = "the file may be damaged or cut off"
     if not progress.frames:
         raise ImageError(source.shown, "no frame of it can be decoded", remedy)
     if progress.damaged:
         raise ImageError(source.shown, f"{plural(progress.damaged, 'frame')} cannot be decoded", remedy)
-    promised = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    promised = float(stream.duration * (stream.time_base or 0)) if stream.duration else 0.0
+    if not promised and len(container.streams) == 1 and container.duration:  # of sound and pictures, one may be longer
+        promised = container.duration / 1_000_000
     if promised - progress.end > _MISSING:
         raise ImageError(source.shown, f"ends after {progress.end:.1f} of {promised:.1f} s", remedy)

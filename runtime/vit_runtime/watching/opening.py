@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import urlsplit
 
 from PIL import Image
 
@@ -45,6 +48,7 @@ _OPTIONS: Final[dict[Kind, dict[str, str]]] = {
     },
     "camera": {},
 }
+_CUT_OFF: Final = "it may be cut off; else encode it as H.264 in MP4"
 _NOT_WHAT_WAS_MEANT: Final[dict[Kind, tuple[str, str]]] = {
     "file": ("not a video in a format that is read here", "use MP4, MOV, MKV, WebM, AVI or MPEG-TS"),
     "http": ("answers with something else than a video stream", "give the address of an MJPEG or MPEG-TS stream"),
@@ -85,16 +89,21 @@ def opened(source: Source, timeout: float | None) -> Iterator[tuple[InputContain
         ImageError: it cannot be opened, is something else, or what is read inside the block cannot be read.
     """
     av = import_av()
+    begun = False
     try:
         if source.kind == "file":
             with Path(source.address).open("rb") as file, _open(av, source, file, timeout) as container:
                 yield container, _video(container, source)
         else:
             with _open(av, source, source.address, timeout) as container:
-                yield container, _video(container, source)
+                stream = _video(container, source)
+                begun = True
+                yield container, stream
     except ImageError:
         raise
     except (OSError, av.error.FFmpegError) as error:
+        if begun and getattr(error, "errno", None) == errno.EIO:
+            raise ImageError(source.shown, "the stream has ended") from None
         # Not "from error": its own text has the address with the password.
         raise _explained(av, error, source, timeout) from None
 
@@ -123,7 +132,7 @@ def _video(container: InputContainer, source: Source) -> VideoStream:
     stream = container.streams.video[0]
     decoder = stream.codec_context
     if decoder is None:  # to PyAV's types there always is one
-        raise ImageError(source.shown, "has video that is not read here", "encode it as H.264 in MP4")
+        raise ImageError(source.shown, "has video of a kind that is not stated or not read here", _CUT_OFF)
     if decoder.width * decoder.height > largest_frame():
         what = f"has frames of {decoder.width}x{decoder.height} pixels, more than {largest_frame():,}"
         raise ImageError(source.shown, what, "scale it down first")
@@ -147,6 +156,18 @@ def _explained(av: Any, error: Exception, source: Source, timeout: float | None)
         what, remedy = _NOT_WHAT_WAS_MEANT[source.kind]
     elif source.kind == "camera" and isinstance(error, PermissionError):
         what, remedy = "may not be read by this user", "add the user to the group `video`"
+    elif source.kind in ("http", "rtsp") and getattr(error, "errno", None) == errno.EIO:
+        # FFmpeg's word for an answer that ends before it has become a stream, and for a name that nobody knows.
+        known = _is_known(source.address)
+        what, remedy = _NOT_WHAT_WAS_MEANT[source.kind] if known else ("its host is not found", "look at its spelling")
     else:
         what, remedy = f"cannot be read ({reason})", _NOT_WHAT_WAS_MEANT["camera"][1] if source.kind == "camera" else ""
     return ImageError(source.shown, what, remedy)
+
+
+def _is_known(address: str) -> bool:
+    """Whether an address's host has a number."""
+    try:
+        return bool(socket.getaddrinfo(urlsplit(address).hostname, None))
+    except (OSError, ValueError):
+        return False

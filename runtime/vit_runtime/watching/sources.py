@@ -52,20 +52,24 @@ def parse_source(source: str | int | os.PathLike[str]) -> Source:
     text = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else str(source)
     if text.isdecimal():
         return _camera(f"/dev/video{int(text)}", f"camera {int(text)}")
+    if not text:
+        raise ImageError("''", "an empty name", _REMEDY)
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme[1].lower() in _KINDS:
         return _address(text, _KINDS[scheme[1].lower()])
     try:
-        mode = Path(text).stat().st_mode
+        status = Path(text).stat()
     except (OSError, ValueError):  # ValueError: a name that no file can have
         if scheme is not None:
             raise ImageError(masked(text), f"{scheme[1]} is not read here", _REMEDY) from None
         what = "no such camera" if text.startswith("/dev/") else "no such file"
-        raise ImageError(text or "''", what, _REMEDY) from None
-    if stat.S_ISCHR(mode):
+        raise ImageError(text, what, _REMEDY) from None
+    if stat.S_ISCHR(status.st_mode):
         return _camera(text, text)
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise ImageError(text, "neither a file nor a camera", _REMEDY)
+    if status.st_size == 0:
+        raise ImageError(text, "empty file")
     return Source("file", text, text)
 
 
