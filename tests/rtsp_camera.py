@@ -74,7 +74,7 @@ class _Handler(socketserver.StreamRequestHandler):
             frame = av.VideoFrame.from_ndarray(numbered(1000 * connection + number), format="rgb24")
             frame.pts = number
             for packet in encoder.encode(frame):
-                units = [unit for unit in re.split(rb"\0\0\0?\1", bytes(packet)) if unit]
+                units = [unit for unit in re.split(rb"\x00\x00\x00?\x01", bytes(packet)) if unit]
                 for unit in units:
                     marker = 0x80 if unit is units[-1] else 0
                     stamp = number * _CLOCK // _RATE
