@@ -47,7 +47,8 @@ def write_video(path: Path, pictures: Iterable[UInt8Array], *, rate: int = 10, c
         stream = container.add_stream(codec, rate=rate)
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for picture in pictures:
-            stream.height, stream.width = picture.shape[:2]
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = picture.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
@@ -59,7 +60,7 @@ def http_server(handle: Callable[[BaseHTTPRequestHandler, int], None]) -> Iterat
     numbers = iter(range(1_000_000))
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        def do_GET(self) -> None:
             with suppress(ConnectionError):  # whoever watched has gone
                 handle(self, next(numbers))
 

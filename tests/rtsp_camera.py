@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 
 import av
-
 from tests.cameras import numbered
 
 _RATE = 20
@@ -70,7 +69,7 @@ class _Handler(socketserver.StreamRequestHandler):
         sequence = 0
         for number in range(10_000):
             if self.server.ended.is_set() or (connection == 0 and number == 2 * _RATE):
-                return
+                raise ConnectionError
             frame = av.VideoFrame.from_ndarray(numbered(1000 * connection + number), format="rgb24")
             frame.pts = number
             for packet in encoder.encode(frame):
