@@ -52,8 +52,8 @@ class _Handler(socketserver.StreamRequestHandler):
             self._reply("200 OK", headers, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n")
         elif method == "PLAY":
             self._reply("200 OK", headers, "Session: 1\r\n")
-            self._play(self.server.connections)
             self.server.connections += 1
+            self._play(self.server.connections - 1)
         else:
             self._reply("200 OK", headers, "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n")
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+_ROUNDING: Final = 1e-6
+"""Seconds by which times may differ that are the same: 0.3 is not three times 0.1 in binary."""
 _MISSING: Final = 1.0
 """Seconds that a film may end before its header says; more is a file that was cut off."""
 
@@ -57,9 +59,9 @@ def film_shots(source: Source, every: float | None, seconds: float | None) -> Ge
                 if seconds is not None and position >= seconds:
                     return
                 if every is not None:
-                    if position < due:
+                    if position + _ROUNDING < due:
                         continue
-                    due = (position // every + 1) * every
+                    due = ((position + _ROUNDING) // every + 1) * every
                 yield Shot(datetime.now(timezone.utc), position, upright(frame, source.shown))
         _check_end(source, container, stream, progress)
 

@@ -38,10 +38,9 @@ _DECODERS: Final = (
 _OPTIONS: Final[dict[Kind, dict[str, str]]] = {
     "file": {},
     # A second of the stream tells what is in it; FFmpeg's own five would pass before the first answer.
-    "http": {"analyzeduration": "1000000", "fflags": "nobuffer", "seekable": "0", "tls_verify": "0"},
+    "http": {"analyzeduration": "1000000", "seekable": "0", "tls_verify": "0"},
     "rtsp": {
         "analyzeduration": "1000000",
-        "fflags": "nobuffer",
         "rtsp_transport": "tcp",  # over UDP pictures tear, and firewalls stop them
         "allowed_media_types": "video",
         "tls_verify": "0",  # cameras sign their certificates themselves
