@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from vit_runtime.errors import ImageError
 from vit_runtime.watching.frames import Shot, upright
-from vit_runtime.watching.opening import import_av, opened
+from vit_runtime.watching.opening import import_av, opened, packets
 from vit_runtime.watching.sources import Source
 from vit_runtime.wording import plural
 
@@ -54,7 +54,7 @@ def film_shots(source: Source, every: float | None, seconds: float | None) -> Ge
     progress = _Progress()
     with opened(source, None) as (container, stream):
         stream.thread_type = "AUTO"  # the next frames are decoded while the model computes
-        with closing(_decoded(container, stream, progress)) as frames:
+        with closing(_decoded(source, container, stream, progress)) as frames:
             for frame, position in frames:
                 if seconds is not None and position >= seconds:
                     return
@@ -67,12 +67,12 @@ def film_shots(source: Source, every: float | None, seconds: float | None) -> Ge
 
 
 def _decoded(
-    container: InputContainer, stream: VideoStream, progress: _Progress
+    source: Source, container: InputContainer, stream: VideoStream, progress: _Progress
 ) -> Generator[tuple[VideoFrame, float], None, None]:
     """Gives each frame that can be decoded and its position in seconds; counts what is damaged."""
     invalid = import_av().error.InvalidDataError
     step = float(1 / (stream.average_rate or Fraction(25)))
-    for packet in container.demux(stream):
+    for packet in packets(container, stream, source):
         try:
             frames = packet.decode()
         except invalid:

@@ -8,6 +8,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from PIL import Image
+
 from vit_runtime.errors import ImageError
 from vit_runtime.pictures.reading import ImageSource, read_rgb
 from vit_runtime.watching.frames import Shot, upright
@@ -106,14 +108,20 @@ class _Watch:
             reader.stop()
 
     def _picture(self, arrived: Arrived) -> ImageSource | None:
-        """The picture of a frame; None where it is damaged, or as old as a lost connection."""
+        """The picture of a frame; None where it is damaged, or as old as a lost connection.
+
+        Raises:
+            ImageError: it has too many pixels, as the next ones will.
+        """
         if time.monotonic() - arrived.moment > self._patience.timeout:
             return None
-        try:
-            if isinstance(arrived.content, bytes):
-                return read_rgb(arrived.content)
+        if not isinstance(arrived.content, bytes):
             return upright(arrived.content, self._source.shown)
+        try:
+            return read_rgb(arrived.content)
         except ImageError as error:
+            if isinstance(error.__cause__, Image.DecompressionBombError):
+                raise ImageError(self._source.shown, error.what, error.remedy) from error
             self._fault = error.what
             return None
 

@@ -17,6 +17,7 @@ from vit_runtime.watching.sources import Kind, Source
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
 # FFmpeg reads some 360 formats. Several are lists of other files (m3u8, ffconcat, SDP), which it would open as well.
@@ -47,6 +48,8 @@ _OPTIONS: Final[dict[Kind, dict[str, str]]] = {
     },
     "camera": {},
 }
+_LARGEST_FRAME: Final = 1 << 26
+"""A decoder holds several frames at a time, so that fewer pixels are allowed than in a photo."""
 _CUT_OFF: Final = "it may be cut off; else encode it as H.264 in MP4"
 _NOT_WHAT_WAS_MEANT: Final[dict[Kind, tuple[str, str]]] = {
     "file": ("not a video in a format that is read here", "use MP4, MOV, MKV, WebM, AVI or MPEG-TS"),
@@ -72,8 +75,8 @@ def import_av() -> Any:
 
 
 def largest_frame() -> int:
-    """Most pixels of a frame: as many as Pillow lets a picture have."""
-    return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else (1 << 31) - 1
+    """Most pixels of a frame: twice 8K, or what Pillow lets a picture have, where somebody has set that lower."""
+    return min(_LARGEST_FRAME, 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else _LARGEST_FRAME)
 
 
 @contextmanager
@@ -107,6 +110,20 @@ def opened(source: Source, timeout: float | None) -> Iterator[tuple[InputContain
         raise _explained(av, error, source, timeout) from None
 
 
+def packets(container: InputContainer, stream: VideoStream, source: Source) -> Iterator[Packet[VideoStream]]:
+    """The packets of a stream.
+
+    Raises:
+        ImageError: a further stream begins in the midst, which PyAV stumbles over.
+    """
+    try:
+        yield from container.demux(stream)
+    except (IndexError, ValueError) as error:
+        if isinstance(error, import_av().error.FFmpegError):  # some of them are ValueErrors as well
+            raise
+        raise ImageError(source.shown, "cannot be read to its end", "the file may be damaged or cut off") from error
+
+
 def _open(av: Any, source: Source, file: str | BinaryIO, timeout: float | None) -> InputContainer:
     limits = {
         "format_whitelist": _FORMATS[source.kind],
@@ -120,6 +137,7 @@ def _open(av: Any, source: Source, file: str | BinaryIO, timeout: float | None) 
         format="v4l2" if source.kind == "camera" else None,
         options=limits | _OPTIONS[source.kind],
         timeout=timeout,
+        metadata_errors="replace",  # a title in other letters than UTF-8 is no fault
     )
     return container
 

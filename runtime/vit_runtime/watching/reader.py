@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vit_runtime.errors import ImageError
-from vit_runtime.watching.opening import import_av, opened
+from vit_runtime.watching.opening import import_av, opened, packets
 from vit_runtime.watching.sources import Source
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Reader:
         self._timeout = timeout
         self._changed = threading.Condition()
         self._newest: Arrived | None = None
-        self._error: Exception | None = None
+        self._error: Callable[[], Exception] | None = None
         self._stopped = False
         self.is_open = False
         """Whether the source was opened, and frames can come."""
@@ -53,7 +55,7 @@ class Reader:
             self._changed.wait_for(lambda: self._newest is not None or self._error is not None, max(wait, 0.0))
             taken, self._newest = self._newest, None
             if taken is None and self._error is not None:
-                raise self._error
+                raise self._error()
             return taken
 
     def stop(self) -> None:
@@ -65,9 +67,12 @@ class Reader:
     def _run(self) -> None:
         try:
             self._read()
-            ended: Exception = ImageError(self._source.shown, "the stream has ended")
+            ended: Callable[[], Exception] = partial(ImageError, self._source.shown, "the stream has ended")
+        except ImageError as error:
+            # Not the error itself: its traceback leads back to this reader, and the circle would hold the last picture.
+            ended = partial(ImageError, error.where, error.what, error.remedy)
         except Exception as error:  # whatever it is, it is raised where frames are wanted
-            ended = error
+            ended = partial(_given, error)
         with self._changed:
             self._error = ended
             self._changed.notify_all()
@@ -78,7 +83,7 @@ class Reader:
             is_jpeg = stream.codec_context.name == "mjpeg"
             stream.thread_type = "SLICE"  # threads that take a frame each would hold frames back
             self.is_open = True
-            for packet in container.demux(stream):
+            for packet in packets(container, stream, self._source):
                 if self._stopped:
                     return
                 try:
@@ -93,3 +98,7 @@ class Reader:
             if not self._stopped:
                 self._newest = Arrived(datetime.now(timezone.utc), time.monotonic(), content)
                 self._changed.notify_all()
+
+
+def _given(error: Exception) -> Exception:
+    return error
