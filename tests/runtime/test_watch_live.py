@@ -141,7 +141,7 @@ def test_it_connects_again_after_drops_stalls_and_refusals(tiny: vit.ViT, caplog
     assert {0, 2, 4} <= set(came)
     assert 1 not in came
     notes = [record.getMessage() for record in caplog.records if record.name == "vit_runtime"]
-    assert any("sends nothing for 1.5 s" in note for note in notes)
+    assert any("sends no frame for 1.5 s" in note for note in notes)
     assert all("connects again in 0." in note for note in notes)
     assert not any("secret" in note for note in notes)
 

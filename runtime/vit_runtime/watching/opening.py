@@ -163,7 +163,7 @@ def _explained(av: Any, error: Exception, source: Source, timeout: float | None)
     reason = " ".join(str(getattr(error, "strerror", None) or type(error).__name__).split())
     if isinstance(error, (errors.ExitError, TimeoutError)):  # PyAV's clock, or the system's
         waited = "in time" if timeout is None else f"for {timeout:g} s"
-        what, remedy = f"sends nothing {waited}", "look whether it is on, or raise the timeout"
+        what, remedy = f"sends no frame {waited}", "look whether it is on, or raise the timeout"
     elif isinstance(error, errors.HTTPUnauthorizedError):
         what, remedy = "wants a user's name and password", "write USER:PASSWORD@ in front of the host"
     elif isinstance(error, (errors.HTTPError, errors.HTTPClientError)):
