@@ -108,7 +108,7 @@ def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
         photo = read_rgb(item.found.source, limits=limits, name=item.found.name)
 
         def draw(rollout: FloatArray) -> Path:
-            save_overlay(AttentionMap(rollout, photo, preprocessing).overlay(), item.target)
+            save_overlay(AttentionMap(job.sound(rollout), photo, preprocessing).overlay(), item.target)
             return item.target
 
         return Prepared(fit(photo, preprocessing, item.found.name), draw)

@@ -10,6 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Final, TypeVar
 
+import numpy as np
 import typer
 
 from vit_runtime.arrays import FloatArray, UInt8Array
@@ -19,7 +20,7 @@ from vit_runtime.command_line.progress import progress
 from vit_runtime.command_line.running import Choice, load_model
 from vit_runtime.command_line.stopping import Stopping
 from vit_runtime.devices.purpose import Purpose
-from vit_runtime.errors import EXIT_INPUT, ImageError
+from vit_runtime.errors import EXIT_INPUT, ArtifactError, ImageError
 from vit_runtime.model import answer_items
 from vit_runtime.pictures.limits import Limits
 from vit_runtime.pictures.preprocess import Decode, load_pixels
@@ -120,7 +121,7 @@ class PictureJob:
         items = (item for item in self.asked.pictures if item is WAITING or takes(item.name))
 
         def read(found: Found) -> Prepared[_Result]:
-            return Prepared(self.pixels(found), lambda row: answer(found.name, row))
+            return Prepared(self.pixels(found), lambda row: answer(found.name, self.sound(row)))
 
         return self.each(items, read, lambda found: found, before=before, bar=bar)
 
@@ -135,6 +136,18 @@ class PictureJob:
         asked = self.asked
         preprocessing, limits = self.vit.artifact.preprocessing, asked.pictures.limits
         return load_pixels(found.source, preprocessing, decode=asked.decode, limits=limits, name=found.name)
+
+    def sound(self, row: FloatArray) -> FloatArray:
+        """Gives an output's row, which must be finite: neither JSON nor a table has a word for what is not.
+
+        Raises:
+            ArtifactError: it is not.
+        """
+        if not np.isfinite(row).all():
+            raise ArtifactError(
+                self.vit.artifact.model, "answers with NaN or infinity", "run vit-run check on its file"
+            )
+        return row
 
     def each(
         self,
