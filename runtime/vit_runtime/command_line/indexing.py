@@ -129,7 +129,7 @@ def _put(
     def read(item: _New) -> Prepared[tuple[_New, FloatArray]]:
         return Prepared(job.pixels(item.found), lambda row: (item, row))
 
-    for result in job.each(items, read, lambda item: item.found.name, bar=True):
+    for result in job.each(items, read, lambda item: item.found, bar=True):
         if isinstance(result, ImageError):
             continue
         item, embedding = result

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vit_runtime.command_line.console import note
+from vit_runtime.command_line.console import note, stdout_is_terminal
 from vit_runtime.command_line.jobs import PictureJob
 from vit_runtime.errors import ImageError, UsageError, option
 from vit_runtime.results.formats import Layout, Record, format_of, json_line
@@ -27,7 +27,7 @@ def failed(error: ImageError) -> Record:
 
 def print_records(job: PictureJob, answer: Answer) -> None:
     """Answers all pictures with a line of JSON each on stdout."""
-    for record in job.records(answer, bar=not _is_terminal()):
+    for record in job.records(answer, bar=not stdout_is_terminal()):
         typer.echo(json_line(failed(record) if isinstance(record, ImageError) else record))
     job.end()
 
@@ -58,9 +58,3 @@ def refuse_resume_without_file(*, resume: bool, output: Path | None, suffixes: I
     if resume and (output is None or output.suffix.lower() not in suffixes):
         remedy = f"add {option('output')} FILE{' or FILE'.join(suffixes)}"
         raise UsageError(option("resume", value=True), "goes on with a file of records", remedy)
-
-
-def _is_terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
