@@ -171,8 +171,15 @@ def test_more_pictures_may_hang_than_there_are_workers(hasty: Many, picture: UIn
 def test_where_too_many_pictures_hang_it_is_the_disk(hasty: Many):
     answers = hasty.answers((Hanging() for _ in itertools.count()), "embedding")
     assert [hangs(next(answers)) for _ in range(15)] == [True] * 15
-    with pytest.raises(vit.ImageError, match="as 15 others did; no more pictures are read; see whether the disk"):
+    with pytest.raises(vit.ImageError, match="as 15 others do; no more pictures are read; see whether the disk"):
         next(answers)
+
+
+def test_those_that_come_back_too_late_do_not_add_up(hasty: Many, encode: Encode, picture: UInt8Array):
+    """A network that is slow for a while is no disk that does not answer."""
+    answers = list(hasty.answers([Slow(encode(picture, "PNG"), 2.5) for _ in range(32)], "embedding"))
+    assert [isinstance(answer, vit.ImageError) for answer in answers] == [True] * 32
+    assert sum(hangs(answer) for answer in answers) > 16  # the others have come back just in time to be told so
 
 
 def test_a_picture_that_comes_back_too_late_is_not_answered_twice(hasty: Many, encode: Encode, picture: UInt8Array):
