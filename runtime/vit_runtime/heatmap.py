@@ -14,6 +14,7 @@ from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Preprocessing
 from vit_runtime.errors import UsageError
 from vit_runtime.files import atomic_write, blame
+from vit_runtime.pictures.limits import LIMITS, Limits
 from vit_runtime.pictures.preprocess import crop_box
 from vit_runtime.pictures.reading import ImageSource, read_rgb
 
@@ -78,9 +79,9 @@ class AttentionMap:
         return photo
 
 
-def keep(source: ImageSource) -> ImageSource:
+def keep(source: ImageSource, limits: Limits = LIMITS) -> ImageSource:
     """Gives a source that can be read twice, once for the model and once to draw on: file objects are decoded."""
-    return read_rgb(source) if hasattr(source, "read") else source
+    return read_rgb(source, limits=limits) if hasattr(source, "read") else source
 
 
 def save_overlay(picture: Image.Image, path: Path) -> None:

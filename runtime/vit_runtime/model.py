@@ -55,7 +55,8 @@ class ViT(Graph):
 
     Several pictures are read and computed at a time, by as many threads as `workers` says; answers keep the order of
     the pictures. `batch_size` is the number of pictures in one run: by default 1 where a processor computes, which is
-    fastest there, and 8 on an accelerator. The iterable itself is iterated over in the caller's thread.
+    fastest there, and 8 on an accelerator. The iterable itself is iterated over in the caller's thread, ahead of the
+    answers: a picture must stay as it is, and a file open, until its answer is there.
 
     A `ViT` is safe to use from several threads. `close`, or a `with` block, gives its memory back. It cannot be
     pickled: with `multiprocessing`, load it in each process, for example in the pool's `initializer`.
@@ -123,7 +124,7 @@ class ViT(Graph):
         Raises:
             ArtifactError: the model was exported without attention maps.
         """
-        maps = _raised(self._maps(images, keep, batch_size))
+        maps = _raised(self._maps(images, partial(keep, limits=self.limits), batch_size))
         return maps[0] if is_one(images) else maps
 
     def answers(

@@ -5,4 +5,4 @@ from __future__ import annotations
 
 def plural(number: int, noun: str) -> str:
     """A number with its noun: "1 thread", "2 threads"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -95,7 +95,7 @@ class PictureJob:
         """Pictures so far, with those that could not be answered."""
         self.failures = 0
         """Pictures that could not be answered so far."""
-        self._stopping = Stopping()
+        self._stopping = Stopping(patient=not asked.pictures.is_single)
         purpose: Purpose = "latency" if asked.pictures.is_single else "throughput"
         limits = asked.pictures.limits
         self.vit = load_model(model, choice, output, purpose=purpose, decode=asked.decode, limits=limits)
@@ -104,22 +104,24 @@ class PictureJob:
         self,
         answer: Callable[[str, FloatArray], _Result],
         *,
-        skip: Callable[[str], bool] = lambda _: False,
+        takes: Callable[[str], bool] = lambda _: True,
+        before: int = 0,
         bar: bool = False,
     ) -> Iterator[_Result | ImageError]:
         """Gives `answer(name, row)` for each picture, in order, or its error, which is shown and counted here.
 
         Args:
             answer: makes a picture's answer of its name and the output's row; called in a worker.
-            skip: whether to leave a picture out, by its name.
+            takes: whether to answer a picture, by its name; asked once for each.
+            before: how many are left out.
             bar: whether a progress bar may be shown.
         """
-        items = (item for item in self.asked.pictures if item is WAITING or not skip(item.name))
+        items = (item for item in self.asked.pictures if item is WAITING or takes(item.name))
 
         def read(found: Found) -> Prepared[_Result]:
             return Prepared(self.pixels(found), lambda row: answer(found.name, row))
 
-        return self.each(items, read, lambda found: found.name, bar=bar)
+        return self.each(items, read, lambda found: found.name, before=before, bar=bar)
 
     def pixels(self, found: Found) -> UInt8Array:
         """Reads and prepares a picture: uint8 RGB (H, W, 3).
@@ -140,12 +142,18 @@ class PictureJob:
         name: Callable[[_Item], str],
         *,
         ahead: int | None = None,
+        before: int = 0,
         bar: bool = False,
     ) -> Iterator[_Result | ImageError]:
         """Answers items of any kind, as `records` does for pictures."""
-        pictures, batch = self.asked.pictures, self.asked.batch
-        ahead = 1 if pictures.is_single else ahead
-        with progress(pictures.count, wanted=bar and not pictures.is_single) as advance, self._stopping:
+        pictures, batch, many = self.asked.pictures, self.asked.batch, not self.asked.pictures.is_single
+        ahead = ahead if many else 1
+
+        def count() -> int | None:
+            total = pictures.count()
+            return None if total is None else max(0, total - before)
+
+        with progress(count, wanted=bar and many) as advance, self._stopping:
             taken = self._stopping.until_asked(items)
             answers = answer_items(self.vit, taken, self.output, read, name, batch_size=batch, ahead=ahead)
             with closing(answers):

@@ -39,13 +39,13 @@ def write_records(job: PictureJob, answer: Answer, path: Path, layout: Layout, f
     file = GrowingFile(path, format_of(path, layout), facts, resume=resume)
     written = 0
     try:
-        for record in job.records(answer, skip=file.holds, bar=True):
+        for record in job.records(answer, takes=file.takes, before=file.held, bar=True):
             file.write(failed(record) if isinstance(record, ImageError) else record)
             written += 1
     finally:
         file.close()
-        before = f", {len(file):,} of them from before" if len(file) else ""
-        note(f"{path}: {plural(len(file) + written, 'record')}{before}")
+        before = f", {file.held:,} of them from before" if file.held else ""
+        note(f"{path}: {plural(file.held + written, 'record')}{before}")
     job.end()
 
 

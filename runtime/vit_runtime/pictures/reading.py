@@ -16,6 +16,7 @@ from vit_runtime.errors import ImageError
 from vit_runtime.pictures.decoding import UPRIGHT, LeastSize, Stored, Task, decode_file, decode_image
 from vit_runtime.pictures.formats import may_be_decoded
 from vit_runtime.pictures.limits import LIMITS, Limits, check_bytes
+from vit_runtime.pictures.turns import turn
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | UInt8Array"
 """Anything that is an image: path, encoded bytes, binary file, PIL image, or uint8 RGB array (H, W, 3)."""
@@ -66,7 +67,8 @@ def _read(source: ImageSource, task: Task) -> Stored:
         if not may_be_decoded(source):
             found = f"opened as {source.format}, which is not read here"
             raise ImageError(task.name, found, "load() it where you trust it")
-        return decode_image(source, task)
+        with turn(source):
+            return decode_image(source, task)
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = source.tobytes() if isinstance(source, memoryview) else source
         if len(content) == 0:
@@ -76,7 +78,8 @@ def _read(source: ImageSource, task: Task) -> Stored:
     if isinstance(source, (str, os.PathLike)):
         return _read_path(source_name(source), task)
     if hasattr(source, "read"):
-        return _read_file(source, task)
+        with turn(source):
+            return _read_file(source, task)
     remedy = "give a path, bytes, a binary file, a PIL image or a uint8 array (H, W, 3)"
     raise ImageError(task.name, "not an image", remedy)
 

@@ -82,16 +82,10 @@ class Format:
 
     def _csv_names(self, file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
         columns = [*self.layout.columns]
-        end, number, pending = 0, 0, b""
-        for line in _lines(file, path):
-            pending += line
-            if len(pending) > _LONGEST_RECORD:
-                raise OutputFileError(path, f"record {number} is too long", _NOT_OURS)
-            # A line that ends inside of quotes is not the end of its record.
-            if not pending.endswith(b"\n") or pending.count(b'"') % 2:
-                continue
-            cells = _csv_cells(pending)
-            end, pending, number = end + len(pending), b"", number + 1
+        end = 0
+        for number, record in enumerate(_csv_records(file, path), start=1):
+            cells = _csv_cells(record, path, number)
+            end += len(record)
             if number == 1:
                 if cells != columns:
                     raise OutputFileError(path, "has other columns", _NOT_OURS)
@@ -118,15 +112,39 @@ def json_line(record: Record) -> str:
     return json.dumps(record, allow_nan=False)
 
 
+def encoded(text: str) -> bytes:
+    """A text as bytes: names that are not UTF-8 come as surrogates, and go out as the bytes that they are."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # other surrogates: names of Windows, and labels from a file that means harm
+        return text.encode("utf-8", "surrogatepass")
+
+
 def _csv_line(cells: Sequence[object]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerow(cells)
-    # Names that are not UTF-8 come as surrogates, and go out as the bytes that they are.
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return encoded(text.getvalue())
 
 
-def _csv_cells(line: bytes) -> list[str]:
-    return next(csv.reader(io.StringIO(line.decode("utf-8", "surrogateescape"), newline="")), [])
+def _csv_records(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Gives the bytes of each record that ends; a line that ends inside of quotes is not the end of its record."""
+    lines: list[bytes] = []
+    size = quotes = 0
+    for line in _lines(file, path):
+        lines.append(line)
+        size, quotes = size + len(line), quotes + line.count(b'"')
+        if size > _LONGEST_RECORD:
+            raise OutputFileError(path, "has a record that is too long", _NOT_OURS)
+        if line.endswith(b"\n") and quotes % 2 == 0:
+            yield b"".join(lines)
+            lines, size, quotes = [], 0, 0
+
+
+def _csv_cells(record: bytes, path: Path, number: int) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(record.decode("utf-8", "surrogateescape"), newline="")), [])
+    except csv.Error as error:
+        raise OutputFileError(path, f"record {number} cannot be read ({error})", _NOT_OURS) from error
 
 
 def _lines(file: BinaryIO, path: Path) -> Iterator[bytes]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vit_runtime.errors import OutputFileError, option
 from vit_runtime.files import blame
-from vit_runtime.results.formats import Format, Record
-from vit_runtime.results.job import Job, check_job, write_job
+from vit_runtime.results.formats import Format, Record, encoded
+from vit_runtime.results.job import Job, check_job, job_path, write_job
 
 if TYPE_CHECKING:
     from io import FileIO
 
-_REMEDY = "free some room, then go on with {}"
+_ELSEWHERE: Final = "choose another place"
+_REMEDY: Final = "free some room, then go on with {}"
 
 
 class GrowingFile:
@@ -38,35 +41,40 @@ class GrowingFile:
         """
         self.path = path
         self._form = form
-        self._held: set[bytes] = set()
+        self._held: Counter[bytes] = Counter()
         self._size = 0
-        resume = resume and path.exists()
+        is_new, resume = not os.path.lexists(path), resume and path.exists()
         if resume:
             check_job(path, job)
-        with blame(path, "choose another place"):
+        with blame(path, _ELSEWHERE):
             self._file = path.open("ab", buffering=0)
         try:
             _claim(self._file, path)
-            if resume:
-                for name, end in form.names(path):
-                    self._held.add(_key(name))
-                    self._size = end
-            self._file.truncate(self._size)
-            if not resume:  # after the old answers are gone, so that no note lies beside the answers of another job
-                write_job(path, job)
         except BaseException:
             self._file.close()
             raise
-        if not self._size:
-            self._append(form.header())
-
-    def __len__(self) -> int:
+        try:
+            self._begin(job, resume=resume)
+        except BaseException:
+            self._file.close()
+            if is_new:
+                with suppress(OSError):
+                    path.unlink()
+                    job_path(path).unlink()
+            raise
+        self.held = self._held.total()
         """How many records were there when the file was opened."""
-        return len(self._held)
 
-    def holds(self, name: str) -> bool:
-        """Whether the file held a record of this picture when it was opened."""
-        return _key(name) in self._held
+    def takes(self, name: str) -> bool:
+        """Whether the next picture of this name is still to be answered.
+
+        A name that is asked for twice is left out twice only where the file held it twice.
+        """
+        key = _key(name)
+        if self._held[key] < 1:
+            return True
+        self._held[key] -= 1
+        return False
 
     def write(self, record: Record) -> None:
         """Adds a record.
@@ -85,6 +93,18 @@ class GrowingFile:
         with blame(self.path, _REMEDY.format(option("resume", value=True))), self._file:
             os.fsync(self._file.fileno())
 
+    def _begin(self, job: Job, *, resume: bool) -> None:
+        if resume:
+            for name, end in self._form.names(self.path):
+                self._held[_key(name)] += 1
+                self._size = end
+        with blame(self.path, _ELSEWHERE):
+            self._file.truncate(self._size)
+        if not resume:  # after the old answers are gone, so that no note lies beside the answers of another job
+            write_job(self.path, job)
+        if not self._size:
+            self._append(self._form.header())
+
     def _append(self, data: bytes) -> None:
         try:
             with blame(self.path, _REMEDY.format(option("resume", value=True))):
@@ -92,7 +112,8 @@ class GrowingFile:
                 while written < len(data):  # a disk that fills up takes a part
                     written += self._file.write(data[written:])
         except BaseException:
-            self._file.truncate(self._size)
+            with suppress(OSError):  # whoever goes on with the file cuts the rest off
+                self._file.truncate(self._size)
             raise
         self._size += len(data)
 
@@ -115,4 +136,4 @@ def _claim(file: FileIO, path: Path) -> None:
 
 def _key(name: str) -> bytes:
     """Stands for a name: in 8 bytes, since there may be millions; two names share one in 10⁻⁷ of jobs of a million."""
-    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return blake2b(encoded(name), digest_size=8).digest()

@@ -50,7 +50,8 @@ class Batches:
     def close(self) -> None:
         """Ends the thread, after the batch that runs."""
         self._pictures.put(None)
-        self._thread.join()
+        if self._thread is not threading.current_thread():  # Python collects garbage in any thread
+            self._thread.join()
 
     def _work(self) -> None:
         while (first := self._pictures.get()) is not None:

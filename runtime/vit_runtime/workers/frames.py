@@ -9,6 +9,17 @@ _WHOSE_FRAMES: Final = ("vit_runtime", "PIL")
 """Packages whose stack frames may hold a decoded picture."""
 
 
+def let_go(error: BaseException) -> None:
+    """Frees what the traceback of an error that was just caught still holds; it can still be shown.
+
+    That may be a whole decoded photo. The frame that has caught the error is running, and cannot be emptied: it is
+    taken out.
+    """
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
+    empty_frames(error)
+
+
 def empty_frames(error: BaseException) -> None:
     """Frees what a traceback's frames still hold, perhaps a whole decoded photo; the traceback can still be shown.
 

@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Final, Generic, TypeVar
 
 _Result = TypeVar("_Result")
@@ -76,10 +77,11 @@ class Task(Generic[_Result]):
         return self._done.wait(seconds)
 
     def result(self) -> _Result:
-        """The result of a task that is done; raises the exception that came in its place."""
+        """Gives the result of a task that is done, and lets go of it; raises the exception that came in its place."""
         if self._error is not None:
             raise self._error
-        return self._result  # type: ignore[return-value]  # `finish` has set it
+        result, self._result = self._result, None  # it may hold a decoded photo
+        return result  # type: ignore[return-value]  # `finish` has set it
 
 
 class Pool:
@@ -110,13 +112,14 @@ class Pool:
         """Ends the threads: tasks that have begun are done first, the others are not.
 
         A program that ends while a thread computes in a library can crash. So this waits, but not for work that may
-        hang and has taken longer than `seconds`.
+        hang and has taken longer than `seconds`. It does not wait for the thread that calls it, either: Python collects
+        garbage in any thread, and with it a stream that was left in the middle.
         """
         self._closed = True
         for _ in self._threads:
             self._tasks.put(None)
         for thread in self._threads:
-            while thread.is_alive() and not self._hangs(thread, seconds):
+            while thread.is_alive() and thread is not threading.current_thread() and not self._hangs(thread, seconds):
                 thread.join(_LOOK_AGAIN)
 
     def _hangs(self, thread: threading.Thread, seconds: float | None) -> bool:
@@ -124,7 +127,9 @@ class Pool:
         return task is not None and seconds is not None and task.seconds_timed() > seconds
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._work, name="vit-edge worker", daemon=True)
+        # In the context of whoever asks: messages name options as they can be typed there.
+        run = copy_context().run
+        thread = threading.Thread(target=run, args=(self._work,), name="vit-edge worker", daemon=True)
         self._threads.append(thread)
         thread.start()
 

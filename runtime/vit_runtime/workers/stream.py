@@ -17,9 +17,10 @@ from typing import Any, Final, Generic, TypeVar
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.errors import ImageError
+from vit_runtime.pictures.limits import spelled
 from vit_runtime.waiting import WAITING, Waiting
 from vit_runtime.workers.batches import Batches, Compute
-from vit_runtime.workers.frames import empty_frames
+from vit_runtime.workers.frames import let_go
 from vit_runtime.workers.pool import Pool, Task
 
 _Item = TypeVar("_Item")
@@ -31,6 +32,8 @@ _LOOK_AGAIN: Final = 0.25
 """Seconds between looks at a picture that is waited for."""
 _MORE_SECONDS: Final = 1.0
 """Seconds beyond the limit before a thread is left behind: what reads pictures gives up by itself where it can."""
+_SECONDS_IN_HASTE: Final = 0.5
+"""How long Ctrl-C waits for a picture that is being read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +78,8 @@ def stream(
 
     Items are taken in the caller's thread, and no more than `plan.window` of them before their answers are taken. An
     exception that `items` raises comes behind the answers of the items in front of it. Any other exception than an
-    `ImageError` comes in the place of its item, and ends the answers.
+    `ImageError` comes in the place of its item, and ends the answers. Where too many pictures hang, the last one's
+    `ImageError` is raised.
 
     Args:
         items: what is to be answered; `WAITING` hands out the answers that are done.
@@ -99,10 +103,13 @@ def stream(
             if item is not WAITING:
                 tasks.append((name(item), works.begin(item)))
             del item
-            while tasks and (len(tasks) >= window or tasks[0][1].is_done):
+            while tasks and (len(tasks) >= window or works.is_ready(tasks[0][1])):
                 yield works.result_of(*tasks.popleft())
         while tasks:
             yield works.result_of(*tasks.popleft())
+    except KeyboardInterrupt:
+        works.patience = _SECONDS_IN_HASTE
+        raise
     finally:
         works.close()
     if failure is not None:
@@ -119,10 +126,13 @@ def answer_one(
         try:
             prepared = read(item)
         except ImageError as error:
-            empty_frames(error)
+            let_go(error)
             yield error
         else:
-            yield prepared.finish(compute(prepared.pixels[None])[0])
+            answer = prepared.finish(compute(prepared.pixels[None])[0])
+            del prepared  # it may hold a decoded photo, and the next picture can take a while
+            yield answer
+            del answer
 
 
 class _Works(Generic[_Item, _Result]):
@@ -130,6 +140,8 @@ class _Works(Generic[_Item, _Result]):
 
     def __init__(self, read: Callable[[_Item], Prepared[_Result]], compute: Compute, plan: Plan) -> None:
         self._read, self._compute, self._plan = read, compute, plan
+        self.patience = plan.seconds
+        """How long `close` waits for a picture that is being read, in seconds."""
         self._pool = Pool(plan.workers)
         self._lock = threading.Lock()
         self._unread = 0
@@ -142,34 +154,44 @@ class _Works(Generic[_Item, _Result]):
         self._pool.submit(task)
         return task
 
+    def is_ready(self, task: Task[_Result | ImageError]) -> bool:
+        """Whether `result_of` need not wait."""
+        return task.is_done or self._hangs(task)
+
     def result_of(self, name: str, task: Task[_Result | ImageError]) -> _Result | ImageError:
         """Waits for a task; where reading hangs, leaves its thread behind and gives an error."""
-        limit = self._plan.seconds
         while not task.wait(_LOOK_AGAIN):
-            if limit is None or task.seconds_timed() < limit + _MORE_SECONDS:
-                continue
-            self._pool.give_up(task)
-            if task.stop_timing():
-                self._count(-1)
-            hanging = ImageError(name, f"takes longer than {limit:g} s to read", "save it in another format")
-            if self._pool.left_behind >= _MOST_LEFT_BEHIND:
-                raise hanging
-            return hanging
+            if self._hangs(task):
+                return self._give_up(name, task)
         return task.result()
 
     def close(self) -> None:
-        """Ends the threads; a second call does nothing."""
+        """Ends the threads, but for those whose picture hangs; a second call does nothing."""
         _OPEN.discard(self)
-        self._pool.close(self._plan.seconds)
+        self._pool.close(self.patience)
         if self._batches is not None:
             self._batches.close()
+
+    def _hangs(self, task: Task[_Result | ImageError]) -> bool:
+        limit = self._plan.seconds
+        return limit is not None and task.seconds_timed() >= limit + _MORE_SECONDS
+
+    def _give_up(self, name: str, task: Task[_Result | ImageError]) -> ImageError:
+        self._pool.give_up(task)
+        if task.stop_timing():
+            self._count(-1)
+        what, others = f"takes longer to read than {self._plan.seconds:g} s", self._pool.left_behind - 1
+        if others + 1 >= _MOST_LEFT_BEHIND:
+            what += f", as {others} others did; no more pictures are read"
+            raise ImageError(name, what, "see whether the disk or network that they are on answers")
+        return ImageError(name, what, f"copy it elsewhere, or raise {spelled('seconds')}")
 
     def _work(self, item: _Item, task: Task[_Result | ImageError]) -> None:
         task.start_timing()
         try:
             prepared = self._read(item)
         except ImageError as error:
-            empty_frames(error)
+            let_go(error)
             task.finish(error)
             return
         finally:
