@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
@@ -32,7 +33,7 @@ from vit_runtime.command_line.options import (
 )
 from vit_runtime.command_line.places import check_answer_file
 from vit_runtime.command_line.running import Choice
-from vit_runtime.command_line.sinks import print_records, refuse_resume_without_file, write_records
+from vit_runtime.command_line.sinks import is_terminal, print_records, refuse_resume_without_file, write_records
 from vit_runtime.errors import ImageError
 from vit_runtime.model import Prediction, ViT
 from vit_runtime.pictures.limits import BYTES, PIXELS, SECONDS
@@ -85,9 +86,10 @@ def classify(
         elif as_json:
             print_records(job, predicted)
         else:
-            for record in job.records(predicted):
-                if not isinstance(record, ImageError):
-                    _print_predictions(record, job.vit)
+            with closing(job.records(predicted, bar=not is_terminal())) as records:
+                for record in records:
+                    if not isinstance(record, ImageError):
+                        _print_predictions(record, job.vit)
             job.end()
 
 
@@ -142,9 +144,10 @@ def embed(
 
 def _rows(job: PictureJob, *, normalize: bool) -> Iterator[FloatArray]:
     """All embeddings. A missing row would shift those behind it, so one bad picture means that there is no file."""
-    for row in job.records(lambda _, row: normalized(row[None])[0] if normalize else row, bar=True):
-        if not isinstance(row, ImageError):
-            yield row
+    with closing(job.records(lambda _, row: normalized(row[None])[0] if normalize else row, bar=True)) as rows:
+        for row in rows:
+            if not isinstance(row, ImageError):
+                yield row
     job.end()
 
 

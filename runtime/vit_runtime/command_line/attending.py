@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +30,7 @@ from vit_runtime.command_line.options import (
 )
 from vit_runtime.command_line.places import OverlayPlaces
 from vit_runtime.command_line.running import Choice
-from vit_runtime.command_line.sinks import print_records
+from vit_runtime.command_line.sinks import is_terminal, print_records
 from vit_runtime.errors import ImageError, UsageError
 from vit_runtime.heatmap import AttentionMap, save_overlay
 from vit_runtime.pictures.limits import BYTES, PIXELS, SECONDS
@@ -115,9 +116,11 @@ def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
 
     # Decoded photos are large, so few are held at a time.
     items = _to_draw(job.asked.pictures, places)
-    for target in job.each(items, read, lambda item: item.found.name, ahead=job.vit.workers, bar=True):
-        if not isinstance(target, ImageError):
-            answer(target)
+    name, ahead = (lambda item: item.found.name), max(2, job.vit.workers)
+    with closing(job.each(items, read, name, ahead=ahead, bar=not is_terminal())) as targets:
+        for target in targets:
+            if not isinstance(target, ImageError):
+                answer(target)
     job.end()
 
 

@@ -30,6 +30,18 @@ _TORCH_OUT_OF_MEMORY: Final = "DefaultCPUAllocator"
 """torch raises a RuntimeError that names its allocator, where Python would raise MemoryError."""
 
 
+class Ended(KeyboardInterrupt):
+    """A signal ends the command at once.
+
+    Attributes:
+        status: the exit status, that of shells.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
 def set_up() -> None:
     """Prepares the process for a command line; libraries leave such things to whoever owns the process."""
     # Pillow warns of pictures that it reads well: broken EXIF, large photos. It also logs, and Python prints log
@@ -85,7 +97,7 @@ def report_errors() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         note("interrupted")
-        raise typer.Exit(EXIT_INTERRUPTED) from error
+        raise typer.Exit(error.status if isinstance(error, Ended) else EXIT_INTERRUPTED) from error
     except BrokenPipeError:
         _write_no_more()  # the reader of our output has seen enough, as `head` does
         raise typer.Exit(EXIT_INPUT) from None
