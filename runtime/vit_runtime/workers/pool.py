@@ -113,8 +113,9 @@ class Pool:
         """Ends the threads: the steps that they are at are done first.
 
         A program that ends while a thread computes in a library can crash. So this waits, but not for work that may
-        hang and has taken longer than `seconds`: such a thread ends when that comes back. This does not wait for the thread that calls it, either: Python collects
-        garbage in any thread, and with it a stream that was left in the middle.
+        hang and has taken longer than `seconds`: such a thread ends when that comes back. This does not wait for the
+        thread that calls it, either: Python collects garbage in any thread, and with it a stream that was left in the
+        middle.
         """
         self.is_closed = True
         for _ in self._threads:
