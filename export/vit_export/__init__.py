@@ -19,6 +19,7 @@ from vit_export.errors import (
 )
 from vit_export.progress import Progress
 from vit_export.request import ExportRequest, PreprocessingOptions
+from vit_export.triton.repository import write_repository
 from vit_runtime import __version__
 from vit_runtime.artifact import Rollout, Target
 from vit_runtime.errors import MissingDependencyError, OutputFileError, UsageError, VitEdgeError
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "export",
     "export_for",
+    "write_repository",
 ]
 
 

@@ -6,6 +6,7 @@ torch is imported inside the command: `--help` answers at once, and a device wit
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -37,6 +38,7 @@ from vit_export.options import (
     ShowVersionOption,
     StdOption,
     TargetOption,
+    TritonOption,
     WeightsOption,
     parse_keep_float,
     parse_preparation,
@@ -44,6 +46,8 @@ from vit_export.options import (
     parse_targets,
 )
 from vit_export.request import ExportRequest
+from vit_export.served import check_served, is_finished
+from vit_export.triton.repository import write_repository
 from vit_runtime import __version__
 from vit_runtime.artifact import Target
 from vit_runtime.command_line.console import answer, report_errors, set_up
@@ -76,6 +80,7 @@ def export(
     discard_ratio: DiscardRatioOption = None,
     against: AgainstOption = None,
     output: OutputOption = None,
+    triton: TritonOption = None,
     force: ForceOption = False,
     list_models: ListModelsOption = False,
     show_version: ShowVersionOption = False,
@@ -109,14 +114,19 @@ def export(
             force=force,
         )
         targets = parse_targets(target)
-        checked_for(request, targets)  # before torch is imported
-        _run(request, targets)
+        requests = checked_for(request, targets)  # before torch is imported
+        # A polite kill cleans up exactly as Ctrl-C does.
+        signal.signal(signal.SIGTERM, _interrupt)
+        if triton is not None and is_finished(requests):
+            answer(write_repository(requests[0].model, triton, force=force))
+            return
+        _run(request, targets, triton)
 
 
-def _run(request: ExportRequest, targets: list[Target]) -> None:
-    # A polite kill cleans up exactly as Ctrl-C does.
-    signal.signal(signal.SIGTERM, _interrupt)
+def _run(request: ExportRequest, targets: list[Target], triton: Path | None) -> None:
     require_export_extra()
+    if triton is not None:
+        check_served(request, targets, triton)
     from vit_export.console_progress import ConsoleProgress
     from vit_export.exporter import export_for
     from vit_export.report import report
@@ -128,6 +138,9 @@ def _run(request: ExportRequest, targets: list[Target]) -> None:
     report(exports)
     for exported in exports:
         answer(exported.path)
+    if triton is not None:
+        for exported in exports:
+            answer(write_repository(exported.path, triton, force=request.force))
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
+from vit_export.places import check_takes_files
 from vit_export.read.finding import model_name
 from vit_export.request import ExportRequest
 from vit_runtime.errors import OutputFileError, option
@@ -39,6 +39,4 @@ def _check_place(path: Path, elsewhere: str, *, force: bool) -> None:
         if file.exists() and not force:
             remedy = f"add {option('force', value=True)} to replace it, or {elsewhere}"
             raise OutputFileError(file, "exists already", remedy)
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputFileError(path, f"cannot be written ({folder} takes no files)", elsewhere)
+    check_takes_files(path, elsewhere)

@@ -115,6 +115,13 @@ OutputOption = Annotated[
         show_default="models/<model>[.int8|.fp16].onnx",
     ),
 ]
+TritonOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Also put the file into a model repository of Triton. MODEL may be a finished .onnx file then.",
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 ListModelsOption = Annotated[bool, typer.Option("--list", help="List models and their published weights.")]
 ShowVersionOption = Annotated[bool, typer.Option("--version", help="Print the version.")]

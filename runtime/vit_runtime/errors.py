@@ -37,6 +37,7 @@ _SPELLED_OTHERWISE: Final = {
     "batch_size": "--batch",
     "images": "IMAGES",
     "model": "MODEL",
+    "repository": "--triton",
     "rollout": "--attention",
     "targets": "--target",
     "top_k": "--top",

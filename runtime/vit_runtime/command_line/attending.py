@@ -117,7 +117,8 @@ def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
     # Decoded photos are large, so few are held at a time.
     items = _to_draw(job.asked.pictures, places)
     ahead = max(2, job.vit.workers)  # with one ahead there would be no threads
-    with closing(job.each(items, read, lambda item: item.found.name, ahead=ahead, bar=not is_terminal())) as targets:
+    targets = job.each(items, read, lambda item: item.found.name, ahead=ahead, bar=not is_terminal())
+    with closing(targets):
         for target in targets:
             if not isinstance(target, ImageError):
                 answer(target)

@@ -159,8 +159,8 @@ class PictureJob:
         bar: bool = False,
     ) -> Generator[_Result | ImageError, None, None]:
         """Answers items of any kind, as `records` does for pictures."""
-        pictures, batch, many = self.asked.pictures, self.asked.batch, not self.asked.pictures.is_single
-        ahead = ahead if many else 1
+        pictures, batch = self.asked.pictures, self.asked.batch
+        many = not pictures.is_single
 
         def count() -> int | None:
             total = pictures.count()
@@ -168,6 +168,7 @@ class PictureJob:
 
         with progress(count, wanted=bar and many) as advance, self._stopping:
             taken = self._stopping.until_asked(items)
+            ahead = ahead if many else 1
             answers = answer_items(self.vit, taken, self.output, read, name, batch_size=batch, ahead=ahead)
             with closing(answers):
                 for result in answers:
