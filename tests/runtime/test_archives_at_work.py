@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 import vit_runtime as vit
-from vit_runtime.arrays import UInt8Array
 
 Encode = Callable[..., bytes]
 Run = Callable[..., Any]
@@ -50,9 +49,9 @@ def write_tar(path: Path, pictures: dict[str, bytes]) -> None:
     with tarfile.open(path, "w") as archive:
         for number, (name, content) in enumerate(pictures.items()):
             member = tarfile.TarInfo(name)
-            content = content[:100] if number in DAMAGED else content
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+            kept = content[:100] if number in DAMAGED else content
+            member.size = len(kept)
+            archive.addfile(member, io.BytesIO(kept))
 
 
 WRITE = {"photos.zip": write_zip, "photos.tar": write_tar}
