@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.models import ArgumentInfo
 
-from vit_bench.contenders.names import TOOLS
+from vit_bench.contenders.names import FOLDER_TOOLS, TOOLS
 from vit_bench.documents import read_results, write_results
 from vit_bench.measure.card import now
 from vit_bench.measure.session import Request, Session
@@ -69,6 +69,22 @@ _OPTIONS: Final[dict[str, Any]] = {
         Path | None,
         typer.Option("--labels", help="Table of file,class.", show_default="labels.csv in FOLDER, or folder names"),
     ],
+    "folder": Annotated[
+        Path, typer.Option("--photos", help="Folder of photos to answer for, with folders below it; no labels needed.")
+    ],
+    "size": Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="WIDTHxHEIGHT",
+            help="Enlarge the photos to JPEGs of this size first, in a temporary folder.",
+            show_default="as they are",
+        ),
+    ],
+    "pictures": Annotated[int, typer.Option("--pictures", min=1, help="Most photos to take, evenly out of all.")],
+    "decode_image": Annotated[
+        bool, typer.Option("--decode-image", help="PyTorch a second time, with torchvision.io.decode_image.")
+    ],
     "provider": Annotated[
         Provider, typer.Option("--provider", help="What artifacts run on; all others run on the CPU.")
     ],
@@ -101,6 +117,8 @@ _OPTIONS: Final[dict[str, Any]] = {
 """The options of all measuring commands; their defaults stand in `Request`."""
 _PEERS: Final = ("provider", "checkpoint", "calibrate", "peers")
 _RESULTS: Final = ("device", "output")
+_REQUIRED: Final = ("folder",)
+"""Options that a command which has them cannot do without."""
 
 
 def _takes(*names: str, **instead: Any) -> Callable[[Callable[[Request], None]], Callable[..., None]]:
@@ -113,7 +131,7 @@ def _takes(*names: str, **instead: Any) -> Callable[[Callable[[Request], None]],
     parameters = []
     for name in names:
         option = instead.get(name, _OPTIONS[name])
-        required = isinstance(option.__metadata__[0], ArgumentInfo)
+        required = isinstance(option.__metadata__[0], ArgumentInfo) or name in _REQUIRED
         default = inspect.Parameter.empty if required else getattr(Request, name)
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option))
 
@@ -144,6 +162,34 @@ def _version(
 def latency(request: Request) -> None:
     """Time the model alone, and the way from a photo on disk to its labels, in rounds A B A B."""
     _measure("latency", request, Session.latency)
+
+
+@app.command()
+@_takes(
+    *("models", "folder", "size", "pictures", "against", "decode_image", "threads", "seconds", "rounds"),
+    *("provider", "checkpoint", "peers", *_RESULTS),
+    against=Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="NAME,NAME",
+            help=f"Also {', '.join(FOLDER_TOOLS)}, each with the fastest of many settings; or all, none.",
+            show_default="torch, where it is installed",
+        ),
+    ],
+    threads=Annotated[
+        int | None,
+        typer.Option(
+            "--threads", min=1, help="Cores for every contender alike.", show_default="the physical performance cores"
+        ),
+    ],
+    seconds=Annotated[
+        float, typer.Option("--seconds", help="For the folder, and for one by one, over all rounds; a pass is whole.")
+    ],
+)
+def throughput(request: Request) -> None:
+    """Count pictures a second over a folder, and time one photo after the other, with exact and with fast decoding."""
+    _measure("throughput", request, Session.throughput)
 
 
 @app.command()

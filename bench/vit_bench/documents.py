@@ -37,6 +37,7 @@ def read_results(path: Path) -> Results:
     if version != RESULTS_VERSION:
         what = f"has results of version {version!r}, and this vit-bench reads version {RESULTS_VERSION}"
         raise ResultsError(path, what, "measure again")
+    document.setdefault("throughput", [])  # results from before there was this kind
     try:
         return codec.decode(Results, document, "results")
     except codec.SchemaError as error:

@@ -109,7 +109,7 @@ def test_killed_at_any_moment_and_gone_on_with(suffix: str, tiny_artifact: Path,
         process.kill()
         process.wait()
         cuts += 1
-    assert process.returncode == 1  # a tenth of the pictures are broken
+    assert process.returncode in (0, 1)  # a tenth of the pictures are broken; of the last ones perhaps none
     assert cuts >= 3
     assert names_in(target) == everything(folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == [target.name, f"{target.name}.job"]

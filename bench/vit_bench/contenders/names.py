@@ -28,3 +28,5 @@ OWN: Final[Tool] = "vit-edge"
 REFERENCE: Final[Tool] = "torch"
 TOOLS: Final[tuple[Tool, ...]] = tuple(tool for tool in get_args(Tool) if tool != OWN)
 """What can be measured against."""
+FOLDER_TOOLS: Final[tuple[Tool, ...]] = (REFERENCE, "torch-bf16")
+"""What can be measured against over a folder: what a `DataLoader` feeds."""

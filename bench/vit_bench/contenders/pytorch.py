@@ -32,17 +32,17 @@ from vit_runtime.pictures.reading import read_rgb
 
 def load(task: Task) -> Engine:
     """Loads one of the four."""
-    return _Torch(task)
+    return TorchEngine(task)
 
 
-class _Torch:
+class TorchEngine:
     """A model in PyTorch."""
 
     def __init__(self, task: Task) -> None:
         torch.set_num_threads(task.threads)
-        self._artifact = read_artifact(task.artifact)
-        self._dtype = torch.bfloat16 if task.tool == "torch-bf16" else torch.float32
-        model, self.detail = load_model(self._artifact.architecture, Path(task.file), self._dtype)
+        self.artifact = read_artifact(task.artifact)
+        self.dtype = torch.bfloat16 if task.tool == "torch-bf16" else torch.float32
+        model, self.detail = load_model(self.artifact.architecture, Path(task.file), self.dtype)
         if task.tool == "torch-int8":
             model = _int8(model)
         self._model: Callable[[torch.Tensor], torch.Tensor] = (
@@ -51,19 +51,22 @@ class _Torch:
         self.version = f"torch {torch.__version__}"
 
     def prepared(self, photo: Path, batch: int) -> Run:
+        """See `Engine`."""
         pixels = self._pixels(photo).repeat(batch, 1, 1, 1)
-        return lambda: cast("Scores", self._scores(pixels).numpy())
+        return lambda: cast("Scores", self.scores(pixels).numpy())
 
     def answer(self, photo: Path) -> Sequence[str]:
-        scores = self._scores(self._pixels(photo))
+        """See `Engine`."""
+        scores = self.scores(self._pixels(photo))
         _, indices = scores.softmax(-1).topk(min(TOP, scores.shape[-1]))
-        return labels(self._artifact, indices[0].tolist())
+        return labels(self.artifact, indices[0].tolist())
 
     def _pixels(self, photo: Path) -> torch.Tensor:
         """float32 or bfloat16 (1, 3, H, W)."""
-        return prepare(read_rgb(photo), self._artifact.preprocessing)[None].to(self._dtype)
+        return prepare(read_rgb(photo), self.artifact.preprocessing)[None].to(self.dtype)
 
-    def _scores(self, pixels: torch.Tensor) -> torch.Tensor:
+    def scores(self, pixels: torch.Tensor) -> torch.Tensor:
+        """float32 (N, classes) for pixels (N, 3, H, W) in the model's own dtype."""
         with torch.inference_mode():
             return self._model(pixels).float()
 

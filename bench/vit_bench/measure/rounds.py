@@ -23,6 +23,7 @@ FEW_ROUNDS: Final = 5
 
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Entrant)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +71,9 @@ class Rounds(Generic[T]):
 
 
 def run_rounds(
-    entrants: Sequence[Entrant],
+    entrants: Sequence[E],
     rounds: int | None,
-    run: Callable[[Entrant], T],
+    run: Callable[[E], T],
     progress: Progress,
     *,
     absent: Sequence[Absent] = (),

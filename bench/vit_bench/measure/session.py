@@ -16,17 +16,20 @@ from typing import Final, Literal
 
 from vit_bench.contenders.caches import in_empty_cache, with_prepared_copies
 from vit_bench.contenders.entrants import artifacts
-from vit_bench.contenders.names import REFERENCE, TOOLS, Tool
+from vit_bench.contenders.folder.runner import runners
+from vit_bench.contenders.names import FOLDER_TOOLS, REFERENCE, TOOLS, Tool
 from vit_bench.contenders.peers import PEERS, Peers, make_peers
 from vit_bench.contenders.source import Source
 from vit_bench.measure import card
 from vit_bench.measure.accuracy import measure_accuracy
 from vit_bench.measure.card import LoadMeter
+from vit_bench.measure.folder_photos import photos_to_measure
 from vit_bench.measure.footprint import measure_footprint
 from vit_bench.measure.labels import LabelledPhotos, find_photos
 from vit_bench.measure.latency import measure_latency, write_photo
 from vit_bench.measure.limit import measure_limits
 from vit_bench.measure.rounds import Settings
+from vit_bench.measure.throughput import measure_throughput
 from vit_bench.results import (
     RESULTS_VERSION,
     Accuracy,
@@ -35,6 +38,7 @@ from vit_bench.results import (
     Limits,
     Results,
     Section,
+    Throughput,
 )
 from vit_export.progress import Progress
 from vit_runtime import __version__
@@ -67,6 +71,14 @@ class Request:
     """Folder of labelled photos, for accuracy."""
     labels: Path | None = None
     """Table of their classes."""
+    folder: Path | None = None
+    """Folder of any photos, for throughput."""
+    size: str | None = None
+    """Width and height that its photos are enlarged to; None for photos as they are."""
+    pictures: int = 200
+    """Most photos to take of it."""
+    decode_image: bool = False
+    """Whether PyTorch is measured a second time, with `torchvision.io.decode_image`."""
     checkpoint: str | None = None
     calibrate: Path | None = None
     peers: Path | None = None
@@ -149,8 +161,13 @@ class Session:
         self._warnings.append(text)
 
     @contextmanager
-    def peers(self, *, need_own_weights: bool = False) -> Iterator[Peers]:
-        """Makes the other contenders; their files live as long as the block, or stay in the folder for them."""
+    def peers(self, tools: Sequence[Tool] | None = None, *, need_own_weights: bool = False) -> Iterator[Peers]:
+        """Makes the other contenders; their files live as long as the block, or stay in the folder for them.
+
+        Args:
+            tools: who is wanted; None for all that were asked for.
+            need_own_weights: whether a contender with random weights is of no use.
+        """
         with self._folder() as folder:
             wish = self.request
             source = Source(
@@ -160,7 +177,9 @@ class Session:
                 calibrate=None if wish.calibrate is None else str(wish.calibrate),
                 batch=wish.batch,
             )
-            made = make_peers(self.tools, source, self.progress.stage, need_own_weights=need_own_weights)
+            made = make_peers(
+                self.tools if tools is None else tools, source, self.progress.stage, need_own_weights=need_own_weights
+            )
             for absent in made.absent:
                 self.progress.note(f"{absent.name}: {absent.reason}")
             if made.own_weights is False:
@@ -230,6 +249,19 @@ class Session:
         with self._photo() as photo, self.peers() as peers, in_empty_cache(self.entrants) as entrants:
             return measure_latency(entrants, peers, photo, self.settings, self.progress)
 
+    def throughput(self) -> Throughput:
+        """Over a folder of photos, in rounds."""
+        wish, progress = self.request, self.progress
+        unfit = [tool for tool in self.tools if tool not in FOLDER_TOOLS]
+        if unfit and wish.against != "all":
+            what = f"'{unfit[0]}' is not measured over folders"
+            raise UsageError("--against", what, f"known are {', '.join(FOLDER_TOOLS)}, all and none")
+        tools = [tool for tool in self.tools if tool in FOLDER_TOOLS]
+        prepared = photos_to_measure(wish.folder or Path(), wish.size, wish.pictures, progress)
+        with prepared as photos, self.peers(tools) as peers, in_empty_cache(self.entrants) as entrants:
+            runs = runners([*entrants, *peers.entrants], decode_image=wish.decode_image)
+            return measure_throughput(runs, peers, photos, self.settings, progress)
+
     def accuracy(self) -> Accuracy:
         """On a folder of labelled photos."""
         photos = self._labelled()
@@ -275,6 +307,7 @@ class Session:
             vit_edge=__version__,
             card=card.read_card(device=self.request.device, load=load, started=self._started),
             latency=tuple(section for section in sections if isinstance(section, Latency)),
+            throughput=tuple(section for section in sections if isinstance(section, Throughput)),
             accuracy=tuple(section for section in sections if isinstance(section, Accuracy)),
             footprint=tuple(section for section in sections if isinstance(section, Footprints)),
             limit=tuple(section for section in sections if isinstance(section, Limits)),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from vit_bench.report.merging import Measured, order
-from vit_bench.results import Accuracy, Contender, Footprints, Latency, Limits, Section
+from vit_bench.results import Accuracy, Contender, Footprints, Latency, Limits, Section, Throughput
 from vit_runtime.wording import plural
 
 UNCLEAR: Final = "no clear difference"
@@ -32,6 +32,8 @@ def title(section: Section) -> str:
         return f"Latency, batch {section.batch}"
     if isinstance(section, Accuracy):
         return f"Accuracy on {section.pictures} photos"
+    if isinstance(section, Throughput):
+        return f"A folder of {section.pictures} photos"
     return "Footprint" if isinstance(section, Footprints) else "Linear layers alone, against the whole pass"
 
 
@@ -83,6 +85,8 @@ def _settings(section: Section) -> list[str]:
     if isinstance(section, Limits):
         used = {(limit.batch, limit.threads) for limit in section.artifacts}
         return [f"batch {batch}, {threads_text(threads)}" for batch, threads in used] if len(used) == 1 else []
+    if isinstance(section, Throughput):
+        return [plural(section.threads, "core"), f"photos: {section.photos}"]
     photo = [f"photo: {section.photo}"] if isinstance(section, Latency) else []
     return [threads_text(section.threads), *photo]
 
@@ -100,8 +104,14 @@ def notes(measured: Measured) -> list[str]:
         lines.append("Interrupted: not everything was measured that was to be.")
     if isinstance(section, Accuracy):
         lines += _clear_differences(section)
-    if isinstance(section, Latency):
-        lines += _how_they_ran(contender.contender for contender in section.contenders)
+    if isinstance(section, Throughput):
+        least = min((entry.passes for entry in section.contenders), default=0)
+        lines.append(
+            f"In every pass each picture was answered once, none lost, none repeated: counted in {least} or more."
+        )
+        lines += _how_they_read(section)
+    if isinstance(section, Latency | Throughput):
+        lines += _how_they_ran(entry.contender for entry in section.contenders)
         if section.reference_weights == "random":
             lines.append("Other tools ran random weights, which takes the same time.")
     lines += [
@@ -121,6 +131,14 @@ def _clear_differences(accuracy: Accuracy) -> list[str]:
         return [f"Top-1: {UNCLEAR} from {accuracy.reference}, since every interval holds 0."]
     rest = "" if len(clear) == len(compared) else f"; the others: {UNCLEAR}"
     return [f"Top-1 differs clearly from {accuracy.reference}'s: {', '.join(clear)}{rest}."]
+
+
+def _how_they_read(throughput: Throughput) -> list[str]:
+    readings: dict[str, list[str]] = {}
+    for entry in sorted(throughput.contenders, key=order):
+        readings.setdefault(entry.reading, []).append(entry.contender.name)
+    told = [f"{', '.join(names)}: {reading}" for reading, names in readings.items()]
+    return [f"Over the folder: {'. '.join(told)}."]
 
 
 def _how_they_ran(contenders: Iterable[Contender]) -> list[str]:

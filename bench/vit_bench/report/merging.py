@@ -14,6 +14,7 @@ from vit_bench.results import (
     Absent,
     Accuracy,
     ContenderLatency,
+    ContenderThroughput,
     Entry,
     Footprint,
     Footprints,
@@ -22,6 +23,7 @@ from vit_bench.results import (
     Limits,
     Results,
     Section,
+    Throughput,
 )
 from vit_runtime.artifact import codec
 
@@ -29,6 +31,7 @@ _T = TypeVar("_T", Latency, Accuracy, Footprints)
 _PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
 _ENTRIES: Final[dict[type[Section], str]] = {
     Latency: "contenders",
+    Throughput: "contenders",
     Accuracy: "scores",
     Footprints: "contenders",
     Limits: "artifacts",
@@ -36,6 +39,7 @@ _ENTRIES: Final[dict[type[Section], str]] = {
 """Where a section has one of each contender; in the order of a report."""
 _COMPARABLE: Final[dict[type[Section], tuple[str, ...]]] = {
     Latency: ("model", "batch", "threads", "reference", "photo"),
+    Throughput: ("model", "threads", "reference", "pictures", "photos"),
     Accuracy: ("model", "reference", "pictures", "labels"),
     Footprints: ("model", "threads", "reference"),
     Limits: ("model",),
@@ -151,7 +155,7 @@ def _merge(found: Sequence[tuple[Results, Section]]) -> Measured:
 
 
 def _can_be_pooled(newest: Entry, entry: Entry) -> bool:
-    return isinstance(entry, ContenderLatency | Footprint) and entry.contender == newest.contender
+    return isinstance(entry, ContenderLatency | ContenderThroughput | Footprint) and entry.contender == newest.contender
 
 
 def _notes(

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from vit_bench.results import ContenderLatency, Entry, Footprint, Quantiles, Ratio, Timing
+from vit_bench.results import ContenderLatency, ContenderThroughput, Entry, Footprint, Quantiles, Ratio, Timing
 
 
 def pool(sessions: Sequence[Entry]) -> Entry:
@@ -21,6 +21,8 @@ def pool(sessions: Sequence[Entry]) -> Entry:
         latencies = [entry for entry in sessions if isinstance(entry, ContenderLatency)]
         cosines = [entry.cosine for entry in latencies if entry.cosine is not None]
         return replace(newest, timings=tuple(_timings(latencies)), cosine=min(cosines, default=None))
+    if isinstance(newest, ContenderThroughput):
+        return _throughput([entry for entry in sessions if isinstance(entry, ContenderThroughput)])
     if isinstance(newest, Footprint):
         prints = [entry for entry in sessions if isinstance(entry, Footprint)]
         return replace(
@@ -46,7 +48,22 @@ def differ(sessions: Sequence[Entry]) -> bool:
 def _ratios(entry: Entry) -> list[Ratio | None]:
     if isinstance(entry, ContenderLatency):
         return [timing.speedup for timing in entry.timings]
+    if isinstance(entry, ContenderThroughput):
+        return [entry.rate_ratio, entry.photo_speedup]
     return [entry.first_answer_speedup, entry.peak_ratio] if isinstance(entry, Footprint) else []
+
+
+def _throughput(sessions: Sequence[ContenderThroughput]) -> ContenderThroughput:
+    """Each session has looked for the fastest settings by itself, so all that were found are told."""
+    return replace(
+        sessions[0],
+        reading="; in another session: ".join(dict.fromkeys(entry.reading for entry in sessions)),
+        passes=sum(entry.passes for entry in sessions),
+        rate=_quantiles([entry.rate for entry in sessions]),
+        rate_ratio=_ratio([entry.rate_ratio for entry in sessions]),
+        photo=_quantiles([entry.photo for entry in sessions]),
+        photo_speedup=_ratio([entry.photo_speedup for entry in sessions]),
+    )
 
 
 def _timings(sessions: Sequence[ContenderLatency]) -> Iterator[Timing]:

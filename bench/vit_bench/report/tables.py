@@ -16,6 +16,7 @@ from vit_bench.report.merging import Measured, order
 from vit_bench.results import (
     Accuracy,
     ContenderLatency,
+    ContenderThroughput,
     Difference,
     Entry,
     Footprint,
@@ -30,6 +31,7 @@ from vit_bench.results import (
     Score,
     Section,
     Share,
+    Throughput,
 )
 
 _REFERENCE: Final = "1 (reference)"
@@ -106,6 +108,8 @@ def main_table(section: Section) -> Table:
     """The table of a section, a row for each contender; columns without anything in them are left out."""
     if isinstance(section, Latency):
         return _latency_table(section)
+    if isinstance(section, Throughput):
+        return _throughput_table(section)
     if isinstance(section, Accuracy):
         return _accuracy_table(section)
     return _footprint_table(section) if isinstance(section, Footprints) else _limit_table(section)
@@ -124,6 +128,25 @@ def _latency_table(latency: Latency) -> Table:
 
     header = (f"model alone{batch}, ms (p10 to p90)", faster, "photo to answer, ms (p10 to p90)", faster)
     return _table(header, latency.contenders, cells)
+
+
+def _throughput_table(throughput: Throughput) -> Table:
+    reference = throughput.reference
+
+    def cells(entry: ContenderThroughput) -> Iterator[str]:
+        is_reference = entry.contender.name == reference
+        low, middle, high = (rounded(value) for value in (entry.rate.p10, entry.rate.median, entry.rate.p90))
+        yield f"{middle} ({low} to {high})"
+        yield _REFERENCE if is_reference else ratio(entry.rate_ratio)
+        yield _milliseconds(entry.photo)
+        yield _REFERENCE if is_reference else ratio(entry.photo_speedup)
+        yield "(reference)" if is_reference else _share(entry.agreement)
+
+    header = (
+        *("pictures a second (p10 to p90)", f"times {reference}'s"),
+        *("photo to answer, ms (p10 to p90)", f"times as fast as {reference}", f"same answer as {reference}, %"),
+    )
+    return _table(header, throughput.contenders, cells)
 
 
 def _milliseconds(values: Quantiles) -> str:

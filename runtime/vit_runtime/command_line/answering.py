@@ -11,7 +11,7 @@ import typer
 
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact.digest import stored_digest
-from vit_runtime.command_line.console import answer, note, report_errors
+from vit_runtime.command_line.console import answer, note, report_errors, stdout_is_terminal
 from vit_runtime.command_line.jobs import Asked, PictureJob, Pictures
 from vit_runtime.command_line.options import (
     BatchOption,
@@ -33,7 +33,7 @@ from vit_runtime.command_line.options import (
 )
 from vit_runtime.command_line.places import check_answer_file
 from vit_runtime.command_line.running import Choice
-from vit_runtime.command_line.sinks import is_terminal, print_records, refuse_resume_without_file, write_records
+from vit_runtime.command_line.sinks import print_records, refuse_resume_without_file, write_records
 from vit_runtime.errors import ImageError
 from vit_runtime.model import Prediction, ViT
 from vit_runtime.pictures.limits import BYTES, PIXELS, SECONDS
@@ -86,7 +86,7 @@ def classify(
         elif as_json:
             print_records(job, predicted)
         else:
-            with closing(job.records(predicted, bar=not is_terminal())) as records:
+            with closing(job.records(predicted, bar=not stdout_is_terminal())) as records:
                 for record in records:
                     if not isinstance(record, ImageError):
                         _print_predictions(record, job.vit)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vit_runtime.arrays import FloatArray
-from vit_runtime.command_line.console import answer, note, report_errors
+from vit_runtime.command_line.console import answer, note, report_errors, stdout_is_terminal
 from vit_runtime.command_line.jobs import Asked, PictureJob, Pictures
 from vit_runtime.command_line.options import (
     DecodeOption,
@@ -30,7 +30,7 @@ from vit_runtime.command_line.options import (
 )
 from vit_runtime.command_line.places import OverlayPlaces
 from vit_runtime.command_line.running import Choice
-from vit_runtime.command_line.sinks import is_terminal, print_records
+from vit_runtime.command_line.sinks import print_records
 from vit_runtime.errors import ImageError, UsageError
 from vit_runtime.heatmap import AttentionMap, save_overlay
 from vit_runtime.pictures.limits import BYTES, PIXELS, SECONDS
@@ -117,7 +117,7 @@ def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
     # Decoded photos are large, so few are held at a time.
     items = _to_draw(job.asked.pictures, places)
     ahead = max(2, job.vit.workers)  # with one ahead there would be no threads
-    targets = job.each(items, read, lambda item: item.found.name, ahead=ahead, bar=not is_terminal())
+    targets = job.each(items, read, lambda item: item.found.name, ahead=ahead, bar=not stdout_is_terminal())
     with closing(targets):
         for target in targets:
             if not isinstance(target, ImageError):

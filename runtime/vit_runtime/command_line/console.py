@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -28,6 +28,8 @@ _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 """What the system says of a disk that takes no more."""
 _TORCH_OUT_OF_MEMORY: Final = "DefaultCPUAllocator"
 """torch raises a RuntimeError that names its allocator, where Python would raise MemoryError."""
+_WRITERS: Final[list[Callable[[str], None]]] = []
+"""What writes notes in place of stderr; the last one does."""
 
 
 class Ended(KeyboardInterrupt):
@@ -71,7 +73,25 @@ def answer(text: object) -> None:
 
 def note(text: str) -> None:
     """Tells the user something beside the answer, in one line."""
-    typer.echo(printable(text), err=True)
+    if _WRITERS:
+        _WRITERS[-1](printable(text))
+    else:
+        typer.echo(printable(text), err=True)
+
+
+@contextmanager
+def notes_through(write: Callable[[str], None]) -> Iterator[None]:
+    """Has notes written by a function while the block runs: by a progress bar, which would be written over."""
+    _WRITERS.append(write)
+    try:
+        yield
+    finally:
+        _WRITERS.pop()
+
+
+def stdout_is_terminal() -> bool:
+    """Whether answers on stdout come to where a progress bar would be in their way."""
+    return sys.stdout.isatty()
 
 
 def note_lines(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vit_runtime.command_line.console import note
+from vit_runtime.command_line.console import note, stdout_is_terminal
 from vit_runtime.command_line.jobs import PictureJob
 from vit_runtime.errors import ImageError, UsageError, option
 from vit_runtime.results.formats import Layout, Record, format_of, json_line
@@ -28,7 +28,7 @@ def failed(error: ImageError) -> Record:
 
 def print_records(job: PictureJob, answer: Answer) -> None:
     """Answers all pictures with a line of JSON each on stdout."""
-    with closing(job.records(answer, bar=not is_terminal())) as records:
+    with closing(job.records(answer, bar=not stdout_is_terminal())) as records:
         for record in records:
             typer.echo(json_line(failed(record) if isinstance(record, ImageError) else record))
     job.end()
@@ -61,10 +61,3 @@ def refuse_resume_without_file(*, resume: bool, output: Path | None, suffixes: I
     if resume and (output is None or output.suffix.lower() not in suffixes):
         remedy = f"add {option('output')} FILE{' or FILE'.join(suffixes)}"
         raise UsageError(option("resume", value=True), "goes on with a file of records", remedy)
-
-
-def is_terminal() -> bool:
-    """Whether answers come to a terminal, where a progress bar would be in their way."""
-    import sys
-
-    return sys.stdout.isatty()
