@@ -38,7 +38,7 @@ from vit_runtime.pictures.preprocess import fit
 from vit_runtime.pictures.reading import read_rgb
 from vit_runtime.results.formats import Record
 from vit_runtime.sources.source import Found
-from vit_runtime.vectors import numbers
+from vit_runtime.vectors import check_finite, numbers
 from vit_runtime.waiting import WAITING, Waiting
 from vit_runtime.wording import plural
 from vit_runtime.workers.stream import Prepared
@@ -88,6 +88,7 @@ def attend(
 
 
 def _as_record(name: str, rollout: FloatArray) -> Record:
+    check_finite(rollout, name)
     return {"image": name, "rollout": [numbers(row) for row in rollout]}
 
 

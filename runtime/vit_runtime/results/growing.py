@@ -46,7 +46,7 @@ class GrowingFile:
         with blame(path, _ELSEWHERE):
             is_new = not os.path.lexists(path)
             if not is_new and path.exists() and not path.is_file():  # opening a pipe would wait for its reader
-                raise OutputFileError(path, "is no regular file", _ELSEWHERE)
+                raise OutputFileError(path, "cannot be written (is no regular file)", _ELSEWHERE)
             self._file = path.open("ab", buffering=0)
         try:
             _claim(self._file, path)
