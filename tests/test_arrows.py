@@ -43,6 +43,7 @@ WRONG = {
     "from the exporter to the benchmark": ("vit_export/write", "import vit_bench", "vit_bench -> vit_export"),
     "from the schema to pictures": ("vit_runtime/artifact", "import vit_runtime.pictures", "vit_runtime: "),
     "from devices to the model": ("vit_runtime/devices", "import vit_runtime.model", "vit_runtime: "),
+    "from pictures to watching": ("vit_runtime/pictures", "import vit_runtime.watching", "vit_runtime: "),
     "between pictures and devices": ("vit_runtime/pictures", "import vit_runtime.devices", "vit_runtime: "),
     "from pictures to where they come from": ("vit_runtime/pictures", "import vit_runtime.sources", "vit_runtime: "),
     "from sources to the model": ("vit_runtime/sources", "import vit_runtime.model", "vit_runtime: "),

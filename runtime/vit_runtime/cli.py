@@ -10,7 +10,7 @@ import typer
 
 from vit_runtime import __version__
 from vit_runtime.artifact import codec, read_artifact
-from vit_runtime.command_line import answering, attending, cache, searching
+from vit_runtime.command_line import answering, attending, cache, searching, watching
 from vit_runtime.command_line.console import answer, note, report_errors, set_up
 from vit_runtime.command_line.options import (
     DeviceOption,
@@ -56,6 +56,9 @@ app.command()(answering.embed)
 app.command()(attending.attend)
 app.command()(searching.index)
 app.command()(searching.similar)
+
+
+app.command()(watching.watch)
 
 
 @app.command()

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from vit_runtime.arrays import FloatArray
-from vit_runtime.errors import ArtifactError
 from vit_runtime.files import atomic_write
 
 
@@ -22,20 +21,6 @@ def normalized(embeddings: FloatArray) -> FloatArray:
 def numbers(embedding: FloatArray) -> list[float]:
     """The values of an embedding with nine digits, for text files: enough to restore every bit."""
     return [float(f"{value:.9g}") for value in embedding]
-
-
-def check_finite(values: FloatArray, name: str) -> None:
-    """Refuses an answer that no text file and no index can hold.
-
-    Args:
-        values: a picture's output.
-        name: the picture's.
-
-    Raises:
-        ArtifactError: there is NaN or infinity in it.
-    """
-    if not np.isfinite(values).all():
-        raise ArtifactError(name, "the model answers with NaN or infinity", "run vit-run check on its file")
 
 
 def write_npy(path: Path, rows: Iterable[FloatArray], width: int) -> int:

@@ -252,6 +252,11 @@ OPTIONS = {
     "similar": (*RUN, *READ, "QUERY", "--index", "--batch", "--top", "--json"),
     "index": (*RUN, *READ, *WRITE, "--int8", "--batch"),
     "attend": (*RUN, *READ, *WRITE, "--resume", "--json"),
+    "watch": (
+        *RUN,
+        *("SOURCE", "--top", "--json", "--every", "--smooth", "--on-change", "--frames", "--seconds"),
+        *("--timeout", "--reconnect", "--no-reconnect"),
+    ),
     "check": ("--report", "--force", "--json", "--provider", "--threads", "--no-profile", "MODEL.onnx"),
     "tune": ("--seconds", "--for", "--json", "MODEL.onnx"),
     "prepare": ("--json", "MODEL.onnx"),

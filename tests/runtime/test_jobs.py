@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 from tests.made_archives import tar_of, zip_of
@@ -119,6 +120,24 @@ def test_folders_archives_and_files_are_answered_alike(
         else:
             found = np.array(record["embedding"], np.float32)
             np.testing.assert_allclose(found, answer.values, rtol=0, atol=0 if batch != ("--batch", 5) else 1e-5)
+
+
+@pytest.mark.parametrize("options", [("classify",), ("embed",), ("embed", "-o", "x.csv"), ("embed", "-o", "x.npy")])
+def test_a_model_that_answers_with_nan_is_at_fault(
+    options: tuple[str, ...], vit_run: Run, edit_artifact: Callable[..., Path], photo: Path, tmp_path: Path
+):
+    def spoil(graph: onnx.GraphProto) -> None:
+        for weights in graph.initializer:
+            if weights.data_type == onnx.TensorProto.FLOAT and len(weights.dims) == 1:
+                weights.raw_data = np.full(tuple(weights.dims), np.nan, np.float32).tobytes()
+
+    model = edit_artifact(graph=spoil)
+    command, *others = options
+    others = [tmp_path / other if other.startswith("x.") else other for other in others]
+    done = vit_run(command, model, photo, photo, *others)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "error: tiny: answers with NaN or infinity; run vit-run check on its file" in done.stderr.splitlines()
+    assert not (tmp_path / "x.npy").exists()
 
 
 def on_a_terminal(*words: object) -> tuple[str, str, int]:

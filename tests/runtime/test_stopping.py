@@ -116,7 +116,7 @@ def test_killed_at_any_moment_and_gone_on_with(suffix: str, tiny_artifact: Path,
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
-def test_a_second_signal_does_not_wait(
+def test_who_asks_twice_does_not_wait(
     number: int, status: int, interruptible_popen: Popen, tiny_artifact: Path, folder: Path, tmp_path: Path
 ):
     """For a pipe, which nobody writes to, it would be half a minute."""
@@ -126,15 +126,14 @@ def test_a_second_signal_does_not_wait(
     words = [VIT_RUN, "classify", str(tiny_artifact), str(folder), str(pipe), str(folder), "-o", str(target)]
     process = interruptible_popen(words)
     wait_until(lambda: target.exists() and len(names_in_or_none(target)) == COUNT, process)
-    began = time.monotonic()
     process.send_signal(number)
     time.sleep(0.5)
     assert process.poll() is None  # it waits for what is in the works
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - began < 15
     assert process.returncode == status
-    assert errors.splitlines()[-2:] == [f"{target}: {COUNT} records", "interrupted"]
+    told = "interrupted" if number == signal.SIGINT else "ended"
+    assert sorted(errors.splitlines()[-2:]) == sorted([f"{target}: {COUNT} records", told])
     assert names_in(target) == everything(folder)
 
 

@@ -123,6 +123,23 @@ def test_memory_does_not_grow_with_the_number_of_pictures(batch_size: int, many:
     assert lots < few + (200 << 10)
 
 
+def test_large_pictures_in_memory_are_not_piled_up(many: Many, encode: Encode, picture: UInt8Array):
+    """As from an archive: 32 of them could be read ahead, and these have 64 MB each."""
+    taken = 0
+
+    def sources() -> Iterator[Any]:
+        nonlocal taken
+        yield Slow(encode(picture, "PNG"), 0.15)  # while this one is waited for
+        for _ in range(40):
+            taken += 1
+            yield bytes(64 << 20)
+
+    answers = many.answers(sources(), "embedding")
+    assert isinstance(next(answers), vit.Answer)
+    assert taken == 4
+    assert sum(isinstance(answer, vit.ImageError) for answer in answers) == 40
+
+
 def hangs(answer: object, seconds: str = "0.2") -> bool:
     return isinstance(answer, vit.ImageError) and f"takes longer to read than {seconds} s" in str(answer)
 

@@ -39,7 +39,7 @@ from vit_runtime.model import Prediction, ViT
 from vit_runtime.pictures.limits import BYTES, PIXELS, SECONDS
 from vit_runtime.results.formats import RECORD_SUFFIXES, Layout, Record
 from vit_runtime.results.job import Job
-from vit_runtime.vectors import check_finite, normalized, numbers, write_npy
+from vit_runtime.vectors import normalized, numbers, write_npy
 
 _NPY: Final = ".npy"
 
@@ -130,7 +130,6 @@ def embed(
         width = job.vit.artifact.architecture.width
 
         def embedded(name: str, row: FloatArray) -> Record:
-            check_finite(row, name)
             return {"image": name, "embedding": numbers(normalized(row[None])[0] if normalize else row)}
 
         if output is None:

@@ -38,7 +38,7 @@ from vit_runtime.pictures.preprocess import fit
 from vit_runtime.pictures.reading import read_rgb
 from vit_runtime.results.formats import Record
 from vit_runtime.sources.source import Found
-from vit_runtime.vectors import check_finite, numbers
+from vit_runtime.vectors import numbers
 from vit_runtime.waiting import WAITING, Waiting
 from vit_runtime.wording import plural
 from vit_runtime.workers.stream import Prepared
@@ -88,7 +88,6 @@ def attend(
 
 
 def _as_record(name: str, rollout: FloatArray) -> Record:
-    check_finite(rollout, name)
     return {"image": name, "rollout": [numbers(row) for row in rollout]}
 
 
@@ -110,7 +109,7 @@ def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
         photo = read_rgb(item.found.source, limits=limits, name=item.found.name)
 
         def draw(rollout: FloatArray) -> Path:
-            save_overlay(AttentionMap(rollout, photo, preprocessing).overlay(), item.target)
+            save_overlay(AttentionMap(job.sound(rollout), photo, preprocessing).overlay(), item.target)
             return item.target
 
         return Prepared(fit(photo, preprocessing, item.found.name), draw)
@@ -118,7 +117,7 @@ def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
     # Decoded photos are large, so few are held at a time.
     items = _to_draw(job.asked.pictures, places)
     ahead = max(2, job.vit.workers)  # with one ahead there would be no threads
-    targets = job.each(items, read, lambda item: item.found.name, ahead=ahead, bar=not stdout_is_terminal())
+    targets = job.each(items, read, lambda item: item.found, ahead=ahead, bar=not stdout_is_terminal())
     with closing(targets):
         for target in targets:
             if not isinstance(target, ImageError):

@@ -116,8 +116,9 @@ def report_errors() -> Iterator[None]:
         complain(error)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
-        note("interrupted")
-        raise typer.Exit(error.status if isinstance(error, Ended) else EXIT_INTERRUPTED) from error
+        status = error.status if isinstance(error, Ended) else EXIT_INTERRUPTED
+        note("interrupted" if status == EXIT_INTERRUPTED else "ended")
+        raise typer.Exit(status) from error
     except BrokenPipeError:
         _write_no_more()  # the reader of our output has seen enough, as `head` does
         raise typer.Exit(EXIT_INPUT) from None

@@ -19,7 +19,6 @@ from vit_runtime.searching.index import Index, create_index, open_index
 from vit_runtime.searching.layout import HEADER_FILE
 from vit_runtime.searching.writer import UNKNOWN, Stamp, Writer
 from vit_runtime.sources.source import Found
-from vit_runtime.vectors import check_finite
 from vit_runtime.waiting import WAITING, Waiting
 from vit_runtime.workers.stream import Prepared
 
@@ -129,13 +128,13 @@ def _put(
     def read(item: _New) -> Prepared[tuple[_New, FloatArray]]:
         return Prepared(job.pixels(item.found), lambda row: (item, row))
 
-    results = job.each(items, read, lambda item: item.found.name, bar=True)
+    results = job.each(items, read, lambda item: item.found, bar=True)
     with closing(results):
         for result in results:
             if isinstance(result, ImageError):
                 continue
             item, embedding = result
-            check_finite(embedding, item.found.name)
+            job.sound(embedding)
             name = names.name(Path(item.found.name))
             counts["added" if writer.stamp_before(name) is None else "updated"] += 1
             writer.put(name, embedding, item.stamp)

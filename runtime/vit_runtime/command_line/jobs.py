@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
+import numpy as np
 import typer
 
 from vit_runtime.arrays import FloatArray, UInt8Array
@@ -19,10 +20,11 @@ from vit_runtime.command_line.progress import progress
 from vit_runtime.command_line.running import Choice, load_model
 from vit_runtime.command_line.stopping import Stopping
 from vit_runtime.devices.purpose import Purpose
-from vit_runtime.errors import EXIT_INPUT, ImageError
+from vit_runtime.errors import EXIT_INPUT, ArtifactError, ImageError
 from vit_runtime.model import answer_items
 from vit_runtime.pictures.limits import Limits
 from vit_runtime.pictures.preprocess import Decode, load_pixels
+from vit_runtime.pictures.reading import encoded_bytes
 from vit_runtime.sources.finding import find
 from vit_runtime.sources.source import Found
 from vit_runtime.waiting import WAITING, Waiting
@@ -132,9 +134,9 @@ class PictureJob:
         items = (item for item in self.asked.pictures if item is WAITING or takes(item.name))
 
         def read(found: Found) -> Prepared[_Result]:
-            return Prepared(self.pixels(found), lambda row: answer(found.name, row))
+            return Prepared(self.pixels(found), lambda row: answer(found.name, self.sound(row)))
 
-        return self.each(items, read, lambda found: found.name, before=before, bar=bar)
+        return self.each(items, read, lambda found: found, before=before, bar=bar)
 
     def pixels(self, found: Found) -> UInt8Array:
         """Reads and prepares a picture: uint8 RGB (H, W, 3).
@@ -148,17 +150,29 @@ class PictureJob:
         preprocessing, limits = self.vit.artifact.preprocessing, asked.pictures.limits
         return load_pixels(found.source, preprocessing, decode=asked.decode, limits=limits, name=found.name)
 
+    def sound(self, row: FloatArray) -> FloatArray:
+        """Gives an output's row, which must be finite: neither JSON nor a table has a word for what is not.
+
+        Raises:
+            ArtifactError: it is not.
+        """
+        if not np.isfinite(row).all():
+            raise ArtifactError(
+                self.vit.artifact.model, "answers with NaN or infinity", "run vit-run check on its file"
+            )
+        return row
+
     def each(
         self,
         items: Iterable[_Item | Waiting],
         read: Callable[[_Item], Prepared[_Result]],
-        name: Callable[[_Item], str],
+        found: Callable[[_Item], Found],
         *,
         ahead: int | None = None,
         before: int = 0,
         bar: bool = False,
     ) -> Generator[_Result | ImageError, None, None]:
-        """Answers items of any kind, as `records` does for pictures."""
+        """Answers items of any kind, as `records` does for pictures; `found` gives the picture of an item."""
         pictures, batch = self.asked.pictures, self.asked.batch
         many = not pictures.is_single
 
@@ -169,7 +183,16 @@ class PictureJob:
         with progress(count, wanted=bar and many) as advance, self._stopping:
             taken = self._stopping.until_asked(items)
             ahead = ahead if many else 1
-            answers = answer_items(self.vit, taken, self.output, read, name, batch_size=batch, ahead=ahead)
+            answers = answer_items(
+                self.vit,
+                taken,
+                self.output,
+                read,
+                lambda item: found(item).name,
+                batch_size=batch,
+                ahead=ahead,
+                size=lambda item: encoded_bytes(found(item).source),
+            )
             with closing(answers):
                 for result in answers:
                     advance()

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from vit_runtime.arrays import FloatArray, UInt8Array
@@ -34,6 +34,8 @@ _MORE_SECONDS: Final = 1.0
 """Seconds beyond the limit before a thread is left behind: what reads pictures gives up by itself where it can."""
 _SECONDS_TO_RETURN: Final = 1.0
 """How long the end waits for a picture that is being read, and that nobody wants any more."""
+_MOST_BYTES: Final = 256 << 20
+"""Of encoded pictures that are held in memory at a time; a larger one is held alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,8 @@ class Plan:
     """Most pictures that are read before their answers are taken; None for as many as keep the workers busy."""
     seconds: float | None = None
     """How long reading one picture may take."""
+    size: Callable[[Any], int] = field(default=lambda _: 0)
+    """How many bytes an item holds in memory."""
 
     @property
     def window(self) -> int:
@@ -89,8 +93,8 @@ def stream(
         name: what to call an item that hangs.
     """
     works = _Works(read, compute, plan)
-    tasks: deque[tuple[str, Task[_Result | ImageError]]] = deque()
-    iterator, failure, window = iter(items), None, plan.window
+    tasks: deque[_Begun[_Result]] = deque()
+    iterator, failure, window, held = iter(items), None, plan.window, 0
     try:
         while failure is None:
             try:
@@ -101,12 +105,14 @@ def stream(
                 failure = error
                 break
             if item is not WAITING:
-                tasks.append((name(item), works.begin(item)))
+                tasks.append(_Begun(name(item), plan.size(item), works.begin(item)))
+                held += tasks[-1].size
             del item
-            while tasks and (len(tasks) >= window or works.is_ready(tasks[0][1])):
-                yield works.result_of(*tasks.popleft())
+            while tasks and (len(tasks) >= window or held >= _MOST_BYTES or works.is_ready(tasks[0].task)):
+                held -= tasks[0].size
+                yield works.result_of(tasks.popleft())
         while tasks:
-            yield works.result_of(*tasks.popleft())
+            yield works.result_of(tasks.popleft())
     finally:
         works.close()
     if failure is not None:
@@ -132,6 +138,15 @@ def answer_one(
             del answer
 
 
+@dataclass(frozen=True, eq=False)
+class _Begun(Generic[_Result]):
+    """An item in the works."""
+
+    name: str
+    size: int
+    task: Task[_Result | ImageError]
+
+
 class _Works(Generic[_Item, _Result]):
     """The threads of one stream."""
 
@@ -153,12 +168,12 @@ class _Works(Generic[_Item, _Result]):
         """Whether `result_of` need not wait."""
         return task.is_done or self._hangs(task)
 
-    def result_of(self, name: str, task: Task[_Result | ImageError]) -> _Result | ImageError:
-        """Waits for a task; where reading hangs, leaves its thread behind and gives an error."""
-        while not task.wait(_LOOK_AGAIN):
-            if self._hangs(task):
-                return self._give_up(name, task)
-        return task.result()
+    def result_of(self, begun: _Begun[_Result]) -> _Result | ImageError:
+        """Waits for an item's answer; where reading hangs, leaves its thread behind and gives an error."""
+        while not begun.task.wait(_LOOK_AGAIN):
+            if self._hangs(begun.task):
+                return self._give_up(begun.name, begun.task)
+        return begun.task.result()
 
     def close(self) -> None:
         """Ends the threads, but for those that read and do not come back; a second call does nothing."""
