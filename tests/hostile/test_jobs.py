@@ -12,7 +12,7 @@ from .chunks import WARM_UP, Limits, faults, in_chunks, keep, run_worker
 from .good_pictures import Good
 from .job_mutants import job_mutants
 
-SOME, ALL = pytest.param(320, id="some"), pytest.param(8_000, id="all", marks=pytest.mark.slow)
+SOME, ALL = pytest.param(320, id="some"), pytest.param(3_200, id="all", marks=pytest.mark.slow)
 """Jobs of six pictures each."""
 PER_PROCESS = 800
 LIMITS = Limits(

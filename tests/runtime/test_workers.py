@@ -35,11 +35,17 @@ class Many(vit.ViT):
 
 
 @pytest.fixture
-def many(tiny_artifact: Path) -> Iterator[Many]:
-    model = vit.load(tiny_artifact, threads=1, limits=vit.Limits(seconds=0.2))
+def many(tiny: vit.ViT) -> Many:
     several = Many.__new__(Many)
-    vars(several).update(vars(model))
-    yield several
+    vars(several).update(vars(tiny))
+    return several
+
+
+@pytest.fixture
+def hasty(many: Many) -> Iterator[Many]:
+    """Waits for no picture longer than half a second, and another one for its thread."""
+    many.limits = vit.Limits(seconds=0.5)
+    yield many
     released.set()
     for thread in threading.enumerate():
         if thread.name.startswith("vit-edge"):
@@ -70,10 +76,12 @@ class Slow(io.BytesIO):
     def __init__(self, content: bytes, seconds: float) -> None:
         super().__init__(content)
         self.seconds = seconds
+        self.came_back = threading.Event()
 
     def read(self, size: int | None = -1) -> bytes:
         time.sleep(self.seconds)
         self.seconds = 0.0
+        self.came_back.set()
         return super().read(size)
 
 
@@ -129,51 +137,67 @@ def test_large_pictures_in_memory_are_not_piled_up(many: Many, encode: Encode, p
 
     def sources() -> Iterator[Any]:
         nonlocal taken
-        yield Slow(encode(picture, "PNG"), 0.15)  # while this one is waited for
+        yield Slow(encode(picture, "PNG"), 1.0)  # while this one is waited for
         for _ in range(40):
             taken += 1
             yield bytes(64 << 20)
 
     answers = many.answers(sources(), "embedding")
     assert isinstance(next(answers), vit.Answer)
-    assert taken == 4
+    assert 0 < taken <= 4
     assert sum(isinstance(answer, vit.ImageError) for answer in answers) == 40
 
 
-def hangs(answer: object, seconds: str = "0.2") -> bool:
-    return isinstance(answer, vit.ImageError) and f"takes longer to read than {seconds} s" in str(answer)
+def hangs(answer: object) -> bool:
+    return isinstance(answer, vit.ImageError) and "takes longer to read than 0.5 s" in str(answer)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_a_picture_that_hangs_is_an_error_in_its_place(batch_size: int, many: Many, picture: UInt8Array):
+def test_a_picture_that_hangs_is_an_error_in_its_place(batch_size: int, hasty: Many, picture: UInt8Array):
     sources = [picture, Hanging(), picture, picture, Hanging(), *[picture] * 30]
-    answers = list(many.answers(sources, "embedding", batch_size=batch_size))
+    answers = list(hasty.answers(sources, "embedding", batch_size=batch_size))
     assert [index for index, answer in enumerate(answers) if hangs(answer)] == [1, 4]
     assert sum(isinstance(answer, vit.Answer) for answer in answers) == 33
     assert str(answers[1]).endswith("; copy it elsewhere, or raise Limits.seconds")
 
 
-def test_more_pictures_may_hang_than_there_are_workers(many: Many, picture: UInt8Array):
+def test_more_pictures_may_hang_than_there_are_workers(hasty: Many, picture: UInt8Array):
     """Each that is left behind gets a successor."""
     sources = [*[Hanging() for _ in range(12)], *[picture] * 5]
-    answers = list(many.answers(sources, "embedding"))
+    answers = list(hasty.answers(sources, "embedding"))
     assert [hangs(answer) for answer in answers] == [True] * 12 + [False] * 5
 
 
-def test_where_too_many_pictures_hang_it_is_the_disk(many: Many):
-    answers = many.answers((Hanging() for _ in itertools.count()), "embedding")
+def test_where_too_many_pictures_hang_it_is_the_disk(hasty: Many):
+    answers = hasty.answers((Hanging() for _ in itertools.count()), "embedding")
     assert [hangs(next(answers)) for _ in range(15)] == [True] * 15
-    with pytest.raises(vit.ImageError, match="as 15 others did; no more pictures are read; see whether the disk"):
+    with pytest.raises(vit.ImageError, match="as 15 others do; no more pictures are read; see whether the disk"):
         next(answers)
 
 
-def test_a_picture_that_comes_back_too_late_is_not_answered_twice(many: Many, encode: Encode, picture: UInt8Array):
-    late = Slow(encode(picture, "PNG"), 2.0)
-    answers = list(many.answers([late, *[Slow(encode(picture, "PNG"), 0.05) for _ in range(400)]], "embedding"))
-    assert [hangs(answer) for answer in answers] == [True] + [False] * 400
+def test_those_that_come_back_too_late_do_not_add_up(hasty: Many, encode: Encode, picture: UInt8Array):
+    """A network that is slow for a while is no disk that does not answer."""
+    answers = list(hasty.answers([Slow(encode(picture, "PNG"), 2.5) for _ in range(32)], "embedding"))
+    assert [isinstance(answer, vit.ImageError) for answer in answers] == [True] * 32
+    assert sum(hangs(answer) for answer in answers) > 16  # the others have come back just in time to be told so
 
 
-def test_a_source_that_waits_gets_the_answers_that_are_done(many: Many, picture: UInt8Array):
+def test_a_picture_that_comes_back_too_late_is_not_answered_twice(hasty: Many, encode: Encode, picture: UInt8Array):
+    late, count = Slow(encode(picture, "PNG"), 3.0), 0
+
+    def sources() -> Iterator[Any]:
+        nonlocal count
+        yield late
+        while not late.came_back.wait(0.01) or count < 300:
+            count += 1
+            yield picture
+
+    answers = list(hasty.answers(sources(), "embedding"))
+    assert late.came_back.is_set()
+    assert [hangs(answer) for answer in answers] == [True] + [False] * count
+
+
+def test_a_source_that_waits_gets_the_answers_that_are_done(hasty: Many, picture: UInt8Array):
     """Nobody waits for pictures that may come in an hour: neither with an answer, nor with the error of what hangs."""
     given: list[object] = []
 
@@ -186,7 +210,7 @@ def test_a_source_that_waits_gets_the_answers_that_are_done(many: Many, picture:
                 time.sleep(0.005)
                 yield WAITING
 
-    for answer in many.answers(sources(), "embedding"):
+    for answer in hasty.answers(sources(), "embedding"):
         given.append(answer)  # noqa: PERF402 - the source looks at how many there are
     assert [type(answer) for answer in given] == [vit.Answer, vit.ImageError, vit.ImageError, vit.Answer]
     assert hangs(given[2])
@@ -278,13 +302,13 @@ def test_a_pipe_that_nobody_writes_to(tiny_artifact: Path, photo: Path, tmp_path
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
     code = "import sys; sys.argv[0] = 'vit-run'; from vit_runtime.cli import main; main()"
-    words = ["embed", tiny_artifact, photo, pipe, photo, "--max-seconds", "0.3"]
+    words = ["embed", tiny_artifact, photo, pipe, photo, "--max-seconds", "1"]
     command = [sys.executable, "-c", code, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert [line.split('"')[3] for line in done.stdout.splitlines()] == [str(photo), str(pipe), str(photo)]
     assert done.stderr.splitlines()[1:] == [
-        f"error: {pipe}: takes longer to read than 0.3 s; copy it elsewhere, or raise --max-seconds"
+        f"error: {pipe}: takes longer to read than 1 s; copy it elsewhere, or raise --max-seconds"
     ]
 
 

@@ -93,10 +93,15 @@ class Pool:
         self._current: dict[threading.Thread, Task[object]] = {}
         self.is_closed = False
         """Whether nobody wants any result any more."""
-        self.left_behind = 0
-        """Threads that were given up."""
+        self._left_behind: list[threading.Thread] = []
         for _ in range(workers):
             self._start()
+
+    @property
+    def left_behind(self) -> int:
+        """Threads that were given up, and have not come back since."""
+        self._left_behind = [thread for thread in self._left_behind if thread.is_alive()]
+        return len(self._left_behind)
 
     def submit(self, task: Task[_Result]) -> None:
         """Puts a task behind the others."""
@@ -106,7 +111,7 @@ class Pool:
         """Leaves the thread that works on a task behind, whatever becomes of it, and starts another in its place."""
         if task.thread in self._threads:
             self._threads.remove(task.thread)
-            self.left_behind += 1
+            self._left_behind.append(task.thread)
             self._start()
 
     def close(self, seconds: float) -> None:

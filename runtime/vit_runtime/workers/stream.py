@@ -27,7 +27,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 _MOST_LEFT_BEHIND: Final = 16
-"""Pictures that may hang before the whole job counts as hanging."""
+"""Pictures that may hang at a time before the whole job counts as hanging."""
 _LOOK_AGAIN: Final = 0.25
 """Seconds between looks at a picture that is waited for."""
 _MORE_SECONDS: Final = 1.0
@@ -190,9 +190,9 @@ class _Works(Generic[_Item, _Result]):
         self._pool.give_up(task)
         if task.stop_timing():
             self._count(-1)
-        what, others = f"takes longer to read than {self._plan.seconds:g} s", self._pool.left_behind - 1
-        if others + 1 >= _MOST_LEFT_BEHIND:
-            what += f", as {others} others did; no more pictures are read"
+        what, hanging = f"takes longer to read than {self._plan.seconds:g} s", self._pool.left_behind
+        if hanging >= _MOST_LEFT_BEHIND:
+            what += f", as {hanging - 1} others do; no more pictures are read"
             raise ImageError(name, what, "see whether the disk or network that they are on answers")
         return ImageError(name, what, f"copy it elsewhere, or raise {spelled('seconds')}")
 
