@@ -32,6 +32,18 @@ _WRITERS: Final[list[Callable[[str], None]]] = []
 """What writes notes in place of stderr; the last one does."""
 
 
+class Ended(KeyboardInterrupt):
+    """A signal ends the command at once.
+
+    Attributes:
+        status: the exit status, that of shells.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
 def set_up() -> None:
     """Prepares the process for a command line; libraries leave such things to whoever owns the process."""
     # Pillow warns of pictures that it reads well: broken EXIF, large photos. It also logs, and Python prints log
@@ -105,7 +117,7 @@ def report_errors() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         note("interrupted")
-        raise typer.Exit(EXIT_INTERRUPTED) from error
+        raise typer.Exit(error.status if isinstance(error, Ended) else EXIT_INTERRUPTED) from error
     except BrokenPipeError:
         _write_no_more()  # the reader of our output has seen enough, as `head` does
         raise typer.Exit(EXIT_INPUT) from None
