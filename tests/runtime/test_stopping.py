@@ -132,8 +132,7 @@ def test_who_asks_twice_does_not_wait(
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == status
-    told = "interrupted" if number == signal.SIGINT else "ended"
-    assert sorted(errors.splitlines()[-2:]) == sorted([f"{target}: {COUNT} records", told])
+    assert sorted(errors.splitlines()[-2:]) == sorted([f"{target}: {COUNT} records", "interrupted"])
     assert names_in(target) == everything(folder)
 
 
@@ -150,6 +149,7 @@ def test_a_single_picture_is_nothing_to_finish(
     process = interruptible_popen([VIT_RUN, "embed", str(tiny_artifact), str(pipe), "-o", str(tmp_path / "x.npy")])
     assert "CPUExecutionProvider" in process.stderr.readline()
     wait_until(lambda: len(list(tmp_path.iterdir())) == 2, process)  # the place of the array to come
+    time.sleep(0.5)  # until then the system would end the command, as it ends a program that has not begun
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == status
