@@ -1,0 +1,99 @@
+"""Says what is wrong with a command's exit status, with what it printed, and with what it wrote."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .commands import CONTROLS, unlike
+
+OURS: Final = (
+    r"error: \S.*|tiny fp32 on CPUExecutionProvider, \d+ threads?(, \d+ pictures at a time)?"
+    r"|\S+: [\d,]+ records?|\S+: (\d+ (added|updated|dropped|unchanged)(, |; )){4}\d+ pictures by tiny fp32, in float32"
+)
+"""Lines that may stand on stderr."""
+ANSWERS: Final = {
+    "classify": r"   {1,3}\d{1,3}\.\d\d%  class \d|/.*",
+    "similar": r"(-| )\d\.\d{4}  .*",
+}
+"""Lines that may stand on stdout, where they are no JSON."""
+COUNTED: Final = re.compile(r": (\d+) added, (\d+) updated, \d+ dropped, (\d+) unchanged;")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of a command."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def problems(kind: str, ran: Ran, output: Path | None, records: int | None) -> list[str]:
+    """What is wrong; nothing where all is well.
+
+    Args:
+        kind: the command, with what changes its output.
+        ran: what came of it.
+        output: the file of answers that it was to write.
+        records: how many answers and errors there must be; None where nobody can say.
+    """
+    try:
+        return list(_problems(kind, ran, output, records))
+    except (ValueError, KeyError, TypeError, OSError, csv.Error) as error:
+        return [f"answers that cannot be read: {error!r}; {ran.stdout[-500:]!r}; {ran.stderr[-500:]!r}"]
+
+
+def _problems(kind: str, ran: Ran, output: Path | None, records: int | None) -> Iterator[str]:
+    errors = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    if ran.status not in (0, 1) or (ran.status == 1) != bool(errors):
+        yield f"exit status {ran.status} with {len(errors)} errors: {ran.stderr[-1500:]}"
+    if found := CONTROLS.findall(ran.stdout + ran.stderr):
+        yield f"what a terminal obeys: {found!r}"
+    if found := unlike(OURS, ran.stderr):
+        yield f"on stderr: {found!r}"
+    if kind.startswith("similar"):
+        if found := unlike(ANSWERS["similar"], ran.stdout):
+            yield f"on stdout: {found!r}"
+        return
+    answered, failed = _counts(kind, ran, output)
+    if failed is not None and failed != len(errors):
+        yield f"{failed} records of errors, and {len(errors)} errors on stderr"
+    if records is not None and answered + len(errors) != records:
+        yield f"{answered} answers and {len(errors)} errors of {records} pictures: {ran.stderr[-1500:]}"
+
+
+def _counts(kind: str, ran: Ran, output: Path | None) -> tuple[int, int | None]:
+    """Answers, and records of errors where the command makes such records."""
+    if output is not None:
+        lines = list(_records(output))
+    elif kind == "index":
+        found = COUNTED.search(ran.stderr)
+        return sum(map(int, found.groups())) if found else 0, None
+    elif kind == "classify":
+        if found := unlike(ANSWERS["classify"], ran.stdout):
+            raise ValueError(f"on stdout: {found!r}")
+        return sum(line.startswith("/") for line in ran.stdout.splitlines()), None
+    else:
+        lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    failed = sum(bool(line.get("error")) for line in lines)
+    for line in lines:
+        if not line["image"] or bool(line.get("error")) == any(
+            line.get(key) for key in ("predictions", "embedding", "label", "0")
+        ):
+            raise ValueError(f"a record of nothing, or of both: {line}")
+    return len(lines) - failed, failed
+
+
+def _records(path: Path) -> Iterator[dict[str, object]]:
+    text = path.read_text("utf-8", "surrogateescape")
+    if path.suffix == ".jsonl":
+        yield from map(json.loads, text.splitlines())
+    else:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield from csv.DictReader(file)
