@@ -22,6 +22,8 @@ ANSWERS: Final = {
     "similar": r"(-| )\d\.\d{4}  .*",
 }
 """Lines that may stand on stdout, where they are no JSON."""
+FILLED: Final = ("predictions", "embedding", "label", "0")
+"""Fields of records that have an answer."""
 COUNTED: Final = re.compile(r": (\d+) added, (\d+) updated, \d+ dropped, (\d+) unchanged;")
 
 

@@ -37,7 +37,7 @@ NAMES: Final = (
     "x" * 240 + ".jpg",
 )
 """Names that a terminal, a shell, a pattern, a spreadsheet or a line of text could take for something else."""
-OUTSIDE: Final = ("../outside.png", "/tmp/outside.png", "a/../../outside.png", "C:/outside.png")
+OUTSIDE: Final = ("../outside.png", "/etc/outside.png", "a/../../outside.png", "C:/outside.png")
 """Names of members that lead out of an archive."""
 DISTURBER: Final = "disturber"
 """The name of the thread that changes folders."""
@@ -113,7 +113,7 @@ class Scenes:
         """An archive: sound, cut off, or damaged."""
         kind = rng.choice(list(ARCHIVES))
         contents = {name: content for name, content in self.pictures(rng) if "\udcff" not in name}
-        contents |= {name: b"outside" for name in rng.sample(OUTSIDE, 2)}
+        contents |= dict.fromkeys(rng.sample(OUTSIDE, 2), b"outside")
         content, records = ARCHIVES[kind](contents), None
         if rng.random() < 0.4:
             records = len(contents)

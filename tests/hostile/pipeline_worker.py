@@ -126,7 +126,7 @@ def run_command(words: list[str], scene: Scene, place: Path) -> Ran:
             status = app(words, standalone_mode=False) or 0
         except typer.Exit as error:
             status = error.exit_code
-        except BaseException as error:  # noqa: BLE001 - anything but an exit is what is looked for
+        except BaseException as error:
             return Ran(-1, "", "".join(traceback.format_exception(error)[-3:]))
     return Ran(status, *(path.read_text("utf-8", "surrogateescape") for path in (out, err)))
 
@@ -134,14 +134,11 @@ def run_command(words: list[str], scene: Scene, place: Path) -> Ran:
 def ask_library(model: Path, scene: Scene, rng: random.Random) -> list[str]:
     """Hands what a scene has to `ViT.answers` as paths, bytes, files, and what is none of these."""
     sources: list[Any] = [None, 7, "", b"", BytesIO(b""), BytesIO(b"text"), closed()]
-    for image in scene.images:
-        for path in sorted(Path(image).rglob("*")) if Path(image).is_dir() else [Path(image)]:
+    for image in map(Path, scene.images):
+        for path in sorted(image.rglob("*")) if image.is_dir() else [image]:
             with suppress(OSError):
-                sources.append(path if path.is_fifo() or rng.random() < 0.3 else path.read_bytes())
-                sources[-1:] = (
-                    [BytesIO(sources[-1])] if isinstance(sources[-1], bytes) and rng.random() < 0.5 else sources[-1:]
-                )
-    sources = [each for each in sources if not (isinstance(each, Path) and (each.is_fifo() or each.is_char_device()))]
+                if not path.is_fifo():  # whoever names a pipe waits for it
+                    sources.append(a_source(path, rng))
     rng.shuffle(sources)
     limits = vit.Limits(pixels=4_000_000, bytes=10_000_000, seconds=10)
     wrong = []
@@ -156,6 +153,15 @@ def ask_library(model: Path, scene: Scene, rng: random.Random) -> list[str]:
         elif answer.source is not source or answer.values.shape != (7,):
             wrong.append(f"an answer of another picture, or of shape {answer.values.shape}")
     return wrong
+
+
+def a_source(path: Path, rng: random.Random) -> Any:
+    """A file in one of the ways in which a picture may be given; a device by its path."""
+    way = rng.randrange(4) if path.is_file() else 0
+    if way < 2:
+        return (path, str(path))[way]
+    content = path.read_bytes()
+    return content if way == 2 else BytesIO(content)
 
 
 def closed() -> BytesIO:
