@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -36,8 +36,17 @@ class Ran:
     stderr: str
 
 
-def problems(kind: str, ran: Ran, output: Path | None, records: int | None) -> list[str]:
-    """What is wrong; nothing where all is well.
+@dataclass
+class Verdict:
+    """What a command made of its pictures, and what is wrong with that."""
+
+    answered: int = 0
+    refused: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def judge(kind: str, ran: Ran, output: Path | None, records: int | None) -> Verdict:
+    """Looks at all that a command gave.
 
     Args:
         kind: the command, with what changes its output.
@@ -45,29 +54,25 @@ def problems(kind: str, ran: Ran, output: Path | None, records: int | None) -> l
         output: the file of answers that it was to write.
         records: how many answers and errors there must be; None where nobody can say.
     """
-    try:
-        return list(_problems(kind, ran, output, records))
-    except (ValueError, KeyError, TypeError, OSError, csv.Error) as error:
-        return [f"answers that cannot be read: {error!r}; {ran.stdout[-500:]!r}; {ran.stderr[-500:]!r}"]
-
-
-def _problems(kind: str, ran: Ran, output: Path | None, records: int | None) -> Iterator[str]:
     errors = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    verdict = Verdict(refused=len(errors))
+    try:
+        verdict.answered, failed = _counts(kind, ran, output)
+    except (ValueError, KeyError, TypeError, OSError, csv.Error) as error:
+        verdict.wrong.append(f"answers that cannot be read: {error!r}; {ran.stdout[-500:]!r}; {ran.stderr[-500:]!r}")
+        return verdict
     if ran.status not in (0, 1) or (ran.status == 1) != bool(errors):
-        yield f"exit status {ran.status} with {len(errors)} errors: {ran.stderr[-1500:]}"
+        verdict.wrong.append(f"exit status {ran.status} with {len(errors)} errors: {ran.stderr[-1500:]}")
     if found := CONTROLS.findall(ran.stdout + ran.stderr):
-        yield f"what a terminal obeys: {found!r}"
+        verdict.wrong.append(f"what a terminal obeys: {found!r}")
     if found := unlike(OURS, ran.stderr):
-        yield f"on stderr: {found!r}"
-    if kind.startswith("similar"):
-        if found := unlike(ANSWERS["similar"], ran.stdout):
-            yield f"on stdout: {found!r}"
-        return
-    answered, failed = _counts(kind, ran, output)
+        verdict.wrong.append(f"on stderr: {found!r}")
     if failed is not None and failed != len(errors):
-        yield f"{failed} records of errors, and {len(errors)} errors on stderr"
-    if records is not None and answered + len(errors) != records:
-        yield f"{answered} answers and {len(errors)} errors of {records} pictures: {ran.stderr[-1500:]}"
+        verdict.wrong.append(f"{failed} records of errors, and {len(errors)} errors on stderr")
+    if records is not None and kind != "similar" and verdict.answered + len(errors) != records:
+        counted = f"{verdict.answered} answers and {len(errors)} errors of {records} pictures"
+        verdict.wrong.append(f"{counted}: {ran.stderr[-1500:]}")
+    return verdict
 
 
 def _counts(kind: str, ran: Ran, output: Path | None) -> tuple[int, int | None]:
@@ -77,10 +82,10 @@ def _counts(kind: str, ran: Ran, output: Path | None) -> tuple[int, int | None]:
     elif kind == "index":
         found = COUNTED.search(ran.stderr)
         return sum(map(int, found.groups())) if found else 0, None
-    elif kind == "classify":
-        if found := unlike(ANSWERS["classify"], ran.stdout):
-            raise ValueError(f"on stdout: {found!r}")
-        return sum(line.startswith("/") for line in ran.stdout.splitlines()), None
+    elif kind in ANSWERS:
+        if unknown := unlike(ANSWERS[kind], ran.stdout):
+            raise ValueError(f"on stdout: {unknown!r}")
+        return sum(line[:2] != "  " for line in ran.stdout.splitlines()), None
     else:
         lines = [json.loads(line) for line in ran.stdout.splitlines()]
     failed = sum(bool(line.get("error")) for line in lines)

@@ -88,12 +88,12 @@ class Scenes:
         start = rng.randrange(1 << 30)
         mutants = list(picture_mutants(self._goods, range(start, start + PICTURES)))
         awkward = rng.sample(NAMES, 3)
+        if rng.random() < 0.5:
+            yield "empty.png", b""
         for number, (name, content) in enumerate(mutants[: rng.randint(1, PICTURES)]):
             sound = rng.random() < 0.4
             called = awkward.pop() if awkward and rng.random() < 0.3 else name
             yield called, self._goods[(start + number) % len(self._goods)].content if sound else content
-        if rng.random() < 0.2:
-            yield "empty.png", b""
 
     def folder(self, rng: random.Random, place: Path) -> Scene:
         """A folder with pictures in it and below, and with what is no picture though it is called one."""
@@ -112,7 +112,9 @@ class Scenes:
     def archive(self, rng: random.Random, place: Path) -> Scene:
         """An archive: sound, cut off, or damaged."""
         kind = rng.choice(list(ARCHIVES))
-        contents = {name: content for name, content in self.pictures(rng) if "\udcff" not in name}
+        # Sometimes more than a command reads ahead.
+        several = (each for _ in range(rng.choice([1, 1, 4])) for each in self.pictures(rng))
+        contents = {name: content for name, content in several if "\udcff" not in name}
         contents |= dict.fromkeys(rng.sample(OUTSIDE, 2), b"outside")
         content, records = ARCHIVES[kind](contents), None
         if rng.random() < 0.4:

@@ -31,7 +31,7 @@ from vit_runtime.cli import app
 from vit_runtime.command_line.console import set_up
 
 from .good_pictures import good_pictures
-from .pipeline_judge import Ran, problems
+from .pipeline_judge import Ran, Verdict, judge
 from .pipeline_scenes import DISTURBER, Scene, Scenes
 from .worker import PROGRAMS, resident
 
@@ -131,7 +131,7 @@ def run_command(words: list[str], scene: Scene, place: Path) -> Ran:
     return Ran(status, *(path.read_text("utf-8", "surrogateescape") for path in (out, err)))
 
 
-def ask_library(model: Path, scene: Scene, rng: random.Random) -> list[str]:
+def ask_library(model: Path, scene: Scene, rng: random.Random) -> Verdict:
     """Hands what a scene has to `ViT.answers` as paths, bytes, files, and what is none of these."""
     sources: list[Any] = [None, 7, "", b"", BytesIO(b""), BytesIO(b"text"), closed()]
     for image in map(Path, scene.images):
@@ -141,18 +141,21 @@ def ask_library(model: Path, scene: Scene, rng: random.Random) -> list[str]:
                     sources.append(a_source(path, rng))
     rng.shuffle(sources)
     limits = vit.Limits(pixels=4_000_000, bytes=10_000_000, seconds=10)
-    wrong = []
+    verdict = Verdict()
     with scene.disturbed(), vit.load(model, decode=rng.choice(["exact", "fast"]), limits=limits) as loaded:
         answers = list(loaded.answers(iter(sources), "logits", batch_size=rng.choice([1, 3])))
     if len(answers) != len(sources):
-        wrong.append(f"{len(answers)} answers of {len(sources)} sources")
+        verdict.wrong.append(f"{len(answers)} answers of {len(sources)} sources")
     for source, answer in zip(sources, answers, strict=False):
         if isinstance(answer, vit.ImageError):
+            verdict.refused += 1
             if len(str(answer).splitlines()) != 1:
-                wrong.append(f"a message that is not one line: {str(answer)!r}")
-        elif answer.source is not source or answer.values.shape != (7,):
-            wrong.append(f"an answer of another picture, or of shape {answer.values.shape}")
-    return wrong
+                verdict.wrong.append(f"a message that is not one line: {str(answer)!r}")
+        else:
+            verdict.answered += 1
+            if answer.source is not source or answer.values.shape != (7,):
+                verdict.wrong.append(f"an answer of another picture, or of shape {answer.values.shape}")
+    return verdict
 
 
 def a_source(path: Path, rng: random.Random) -> Any:
@@ -170,27 +173,28 @@ def closed() -> BytesIO:
     return file
 
 
-def attempt(seed: int, scenes: Scenes, model: Path, place: Path, watch: Watch) -> tuple[str, list[str]]:
-    """What was run for a number, and what was wrong."""
+def attempt(seed: int, scenes: Scenes, model: Path, place: Path, watch: Watch) -> tuple[str, Verdict]:
+    """What was run for a number, and what came of it."""
     rng = random.Random(f"command {seed}")
     scene = scenes.scene(seed, place)
-    good = scenes.pictures(rng)
-    (place / "query.png").write_bytes(next(good)[1])
+    (place / "query.png").write_bytes(list(scenes.pictures(rng))[-1][1])
     kind, words, output = words_of(rng, model, scene, place)
     watch.allowed = os.path.realpath(place.with_name("out"))
     try:
         if kind == "answers":
-            wrong = ask_library(model, scene, rng) if scene.images != ("-",) else []
+            verdict = ask_library(model, scene, rng)
         else:
-            ran = run_command(words, scene, place)
-            wrong = problems(kind, ran, output, scene.records)
-            if kind == "index" and rng.random() < 0.5 and scene.disturber is None:
-                wrong += problems(kind, run_command(words, scene, place), output, scene.records)
+            verdict = judge(kind, run_command(words, scene, place), output, scene.records)
+            if kind == "index" and scene.disturber is None:  # again: nothing is new now
+                again = judge(kind, run_command(words, scene, place), output, scene.records)
+                verdict.wrong += again.wrong
+    except BaseException as error:
+        verdict = Verdict(wrong=["".join(traceback.format_exception(error)[-3:])])
     finally:
         watch.allowed = ""
-    wrong += watch.seen
+    verdict.wrong += watch.seen
     watch.seen.clear()
-    return " ".join(words), wrong
+    return " ".join(words), verdict
 
 
 def facts() -> dict[str, int]:
@@ -224,8 +228,8 @@ def main() -> None:
                 fresh.mkdir(parents=True)
             write({"begun": seed})
             began = time.monotonic()
-            ran, wrong = attempt(seed, scenes, Path(model), place, watch)
-            write({"seed": seed, "ran": ran, "wrong": wrong, "seconds": time.monotonic() - began, **facts()})
+            ran, verdict = attempt(seed, scenes, Path(model), place, watch)
+            write({"seed": seed, "ran": ran, "seconds": time.monotonic() - began, **vars(verdict), **facts()})
 
 
 if __name__ == "__main__":
