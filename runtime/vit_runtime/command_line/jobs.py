@@ -15,11 +15,12 @@ import typer
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Output
-from vit_runtime.command_line.console import complain
+from vit_runtime.command_line.console import complain, note
 from vit_runtime.command_line.progress import progress
 from vit_runtime.command_line.running import Choice, load_model
 from vit_runtime.command_line.stopping import Stopping
 from vit_runtime.devices.purpose import Purpose
+from vit_runtime.devices.room import workers_with_room
 from vit_runtime.errors import EXIT_INPUT, ArtifactError, ImageError
 from vit_runtime.model import answer_items
 from vit_runtime.pictures.limits import Limits
@@ -28,6 +29,7 @@ from vit_runtime.pictures.reading import encoded_bytes
 from vit_runtime.sources.finding import find
 from vit_runtime.sources.source import Found
 from vit_runtime.waiting import WAITING, Waiting
+from vit_runtime.wording import plural
 from vit_runtime.workers.stream import Prepared
 
 _Result = TypeVar("_Result")
@@ -112,6 +114,8 @@ class PictureJob:
         purpose: Purpose = "latency" if asked.pictures.is_single else "throughput"
         limits = asked.pictures.limits
         self.vit = load_model(model, choice, output, purpose=purpose, decode=asked.decode, limits=limits)
+        if not asked.pictures.is_single and (room := workers_with_room(self.vit.workers)) < self.vit.workers:
+            note(f"memory is short: {plural(room, 'picture')} at a time")
 
     def records(
         self,
