@@ -22,9 +22,10 @@ _REMEDY: Final = "free some room, then go on with {}"
 
 
 class GrowingFile:
-    """A file of answers. Each record is handed to the system in one piece, so whoever reads the file sees whole ones.
+    """A file of answers. Each record is handed to the system in one piece.
 
-    After `kill -9` the file ends with the last record, or inside of it; going on with it cuts such a rest off.
+    Whoever reads the file meanwhile may still see a part of the last one. After `kill -9` the file ends with the last
+    record, or inside of it; going on with it cuts such a rest off.
     """
 
     def __init__(self, path: Path, form: Format, job: Job, *, resume: bool) -> None:
