@@ -23,7 +23,7 @@ from vit_runtime.graph import Graph
 from vit_runtime.heatmap import AttentionMap, keep
 from vit_runtime.pictures.limits import LIMITS, Limits
 from vit_runtime.pictures.preprocess import Decode, fit, load_pixels
-from vit_runtime.pictures.reading import ImageSource, read_rgb, source_name
+from vit_runtime.pictures.reading import ImageSource, encoded_bytes, read_rgb, source_name
 from vit_runtime.vectors import normalized
 from vit_runtime.waiting import Waiting
 from vit_runtime.workers.stream import Plan, Prepared, answer_one, stream
@@ -191,8 +191,8 @@ class ViT(Graph):
             pixels = fit(read_rgb(photo, limits=self.limits), preprocessing, source_name(source))
             return Prepared(pixels, lambda values: AttentionMap(values, photo, preprocessing))
 
-        # Decoded photos are large, so few are held at a time.
-        return self._stream(images, "rollout", read, batch_size, ahead=max(self.workers, batch_size or 1))
+        # Decoded photos are large, so few are held at a time; with one ahead there would be no threads.
+        return self._stream(images, "rollout", read, batch_size, ahead=max(2, self.workers, batch_size or 1))
 
     def _stream(
         self,
@@ -205,7 +205,9 @@ class ViT(Graph):
         """Answers pictures; one by itself without threads."""
         sources: Iterable[Any] = sources_of(images)
         ahead = 1 if is_one(images) else ahead
-        return answer_items(self, sources, output, read, source_name, batch_size=batch_size, ahead=ahead)
+        return answer_items(
+            self, sources, output, read, source_name, batch_size=batch_size, ahead=ahead, size=encoded_bytes
+        )
 
     def _compute(self, output: Output, images: ImageSources, batch_size: int | None) -> FloatArray:
         """Gives all answers in one array; raises at the first picture that cannot be read."""
@@ -233,6 +235,7 @@ def answer_items(
     *,
     batch_size: int | None = None,
     ahead: int | None = None,
+    size: Callable[[_Item], int] = lambda _: 0,
 ) -> Generator[_Result | ImageError, None, None]:
     """Lets a model answer items of any kind; see `vit_runtime.workers.stream.stream`.
 
@@ -245,6 +248,7 @@ def answer_items(
         batch_size: pictures in one run; None for what suits the provider.
         ahead: most items that are read before their answers are taken; with 1, one is done after the other in the
             caller's thread.
+        size: how many bytes an item holds in memory; few are read ahead where they are large.
 
     Raises:
         ArtifactError: the model has no such output.
@@ -261,7 +265,6 @@ def answer_items(
         return answer_one(items, read, compute)
     from vit_runtime.devices.room import workers_with_room  # 5 ms, which a single picture does without
 
-    plan = Plan(
-        workers=workers_with_room(model.workers), batch_size=batch_size, ahead=ahead, seconds=model.limits.seconds
-    )
+    workers, seconds = workers_with_room(model.workers), model.limits.seconds
+    plan = Plan(workers=workers, batch_size=batch_size, ahead=ahead, seconds=seconds, size=size)
     return stream(items, read, compute, plan, name)

@@ -8,9 +8,11 @@ A decoder or engine that kills its process is so found by the file that was begu
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import resource
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -31,6 +33,12 @@ PROGRAMS = (
 
 MOST_ADDRESSES = 4 << 30
 """Bytes that a process with an artifact may map: a graph that asks for more is refused them, as on a small machine."""
+
+MOST_PIXELS = 1_000_000
+"""Of a picture in a job, so that memory says something about the job."""
+SETTLED = 40
+"""Jobs after which memory must not grow any more."""
+MOST_GROWTH = 40 << 20
 
 Act = Callable[[Path], str]
 started: list[str] = []
@@ -116,8 +124,65 @@ def checkpoints() -> Act:
     return act
 
 
+def jobs() -> Act:
+    """`vit-run classify` as a whole, of a file, a folder, an archive or paths on stdin, which are called `stdin`."""
+    import io
+    import os
+
+    from vit_runtime.cli import app
+    from vit_runtime.command_line.console import set_up
+
+    set_up()
+    rests: list[int] = []
+
+    def act(case: Path) -> str:
+        (source,) = case.iterdir()
+        is_list, target = source.name == "stdin", case / ("results.csv" if "csv" in case.name else "results.jsonl")
+        images = "-" if is_list else source.name
+        words = ["classify", str(case.parent.with_name("model.onnx")), images, "-o", target.name, "--top", "1"]
+        printed = io.StringIO()
+        with source.open("rb") if is_list else io.BytesIO() as stdin:
+            sys.stdin = io.TextIOWrapper(stdin)
+            os.chdir(case)
+            with contextlib.redirect_stderr(printed):
+                status = app([*words, "--max-pixels", str(MOST_PIXELS), "--max-seconds", "5"], standalone_mode=False)
+        answered, failed = counts(target)
+        lines = printed.getvalue().splitlines()
+        told = [line for line in lines if line.startswith("error: ")]
+        # What it runs on, the errors, how many records.
+        if (status or 0) != int(failed > 0) or len(told) != failed or len(lines) != failed + 2:
+            raise AssertionError(f"exit status {status}, {failed} errors in the file, and on stderr: {lines[-3:]}")
+        left = threading.active_count() - 1, sum(1 for _ in Path("/dev/fd").iterdir())
+        if left > (2, 20):  # a thread that reads stdin sees its end a moment later
+            raise AssertionError(f"threads and open files that are left: {left}")
+        rests.append(resident("VmRSS"))
+        if len(rests) > SETTLED and rests[-1] > max(rests[:SETTLED]) + MOST_GROWTH:
+            raise AssertionError(f"memory grew from {max(rests[:SETTLED]) >> 20} to {rests[-1] >> 20} MiB")
+        return f"answered by {answered} and {failed} errors"
+
+    return act
+
+
+def counts(results: Path) -> tuple[int, int]:
+    """How many pictures a file of records answers, and how many errors it has; none may be there twice."""
+    if results.suffix == ".jsonl":
+        records = [json.loads(line) for line in results.read_bytes().splitlines()]
+    else:
+        with results.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            records = list(csv.DictReader(file))
+    for record in records:
+        if not record["image"] or bool(record.get("error")) == bool(record.get("predictions") or record.get("label")):
+            raise AssertionError(f"a record of nothing, or of both: {record}")
+    failed = sum(bool(record.get("error")) for record in records)
+    names = [record["image"] for record in records if not record.get("error")]
+    if "stdin" not in {path.name for path in results.parent.iterdir()} and len(names) != len(set(names)):
+        raise AssertionError("two answers of one name")
+    return len(names), failed
+
+
 ACTS: dict[str, Callable[[], Act]] = {
     "pictures": pictures,
+    "jobs": jobs,
     "artifacts": artifacts,
     "digests": digests,
     "checkpoints": checkpoints,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vit_runtime.arrays import FloatArray
-from vit_runtime.command_line.console import answer, note, report_errors
+from vit_runtime.command_line.console import answer, note, report_errors, stdout_is_terminal
 from vit_runtime.command_line.jobs import Asked, PictureJob, Pictures
 from vit_runtime.command_line.options import (
     DecodeOption,
@@ -108,16 +109,19 @@ def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
         photo = read_rgb(item.found.source, limits=limits, name=item.found.name)
 
         def draw(rollout: FloatArray) -> Path:
-            save_overlay(AttentionMap(rollout, photo, preprocessing).overlay(), item.target)
+            save_overlay(AttentionMap(job.sound(rollout), photo, preprocessing).overlay(), item.target)
             return item.target
 
         return Prepared(fit(photo, preprocessing, item.found.name), draw)
 
     # Decoded photos are large, so few are held at a time.
     items = _to_draw(job.asked.pictures, places)
-    for target in job.each(items, read, lambda item: item.found.name, ahead=job.vit.workers, bar=True):
-        if not isinstance(target, ImageError):
-            answer(target)
+    ahead = max(2, job.vit.workers)  # with one ahead there would be no threads
+    targets = job.each(items, read, lambda item: item.found, ahead=ahead, bar=not stdout_is_terminal())
+    with closing(targets):
+        for target in targets:
+            if not isinstance(target, ImageError):
+                answer(target)
     job.end()
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -28,6 +28,20 @@ _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 """What the system says of a disk that takes no more."""
 _TORCH_OUT_OF_MEMORY: Final = "DefaultCPUAllocator"
 """torch raises a RuntimeError that names its allocator, where Python would raise MemoryError."""
+_WRITERS: Final[list[Callable[[str], None]]] = []
+"""What writes notes in place of stderr; the last one does."""
+
+
+class Ended(KeyboardInterrupt):
+    """A signal ends the command at once.
+
+    Attributes:
+        status: the exit status, that of shells.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
 
 
 def set_up() -> None:
@@ -59,7 +73,25 @@ def answer(text: object) -> None:
 
 def note(text: str) -> None:
     """Tells the user something beside the answer, in one line."""
-    typer.echo(printable(text), err=True)
+    if _WRITERS:
+        _WRITERS[-1](printable(text))
+    else:
+        typer.echo(printable(text), err=True)
+
+
+@contextmanager
+def notes_through(write: Callable[[str], None]) -> Iterator[None]:
+    """Has notes written by a function while the block runs: by a progress bar, which would be written over."""
+    _WRITERS.append(write)
+    try:
+        yield
+    finally:
+        _WRITERS.pop()
+
+
+def stdout_is_terminal() -> bool:
+    """Whether answers on stdout come to where a progress bar would be in their way."""
+    return sys.stdout.isatty()
 
 
 def note_lines(text: str) -> None:
@@ -84,8 +116,9 @@ def report_errors() -> Iterator[None]:
         complain(error)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
-        note("interrupted")
-        raise typer.Exit(EXIT_INTERRUPTED) from error
+        status = error.status if isinstance(error, Ended) else EXIT_INTERRUPTED
+        note("interrupted" if status == EXIT_INTERRUPTED else "ended")
+        raise typer.Exit(status) from error
     except BrokenPipeError:
         _write_no_more()  # the reader of our output has seen enough, as `head` does
         raise typer.Exit(EXIT_INPUT) from None

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
+import numpy as np
 import typer
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Output
-from vit_runtime.command_line.console import complain
+from vit_runtime.command_line.console import complain, note
 from vit_runtime.command_line.progress import progress
 from vit_runtime.command_line.running import Choice, load_model
 from vit_runtime.command_line.stopping import Stopping
 from vit_runtime.devices.purpose import Purpose
-from vit_runtime.errors import EXIT_INPUT, ImageError
+from vit_runtime.devices.room import workers_with_room
+from vit_runtime.errors import EXIT_INPUT, ArtifactError, ImageError
 from vit_runtime.model import answer_items
 from vit_runtime.pictures.limits import Limits
 from vit_runtime.pictures.preprocess import Decode, load_pixels
+from vit_runtime.pictures.reading import encoded_bytes
 from vit_runtime.sources.finding import find
 from vit_runtime.sources.source import Found
 from vit_runtime.waiting import WAITING, Waiting
+from vit_runtime.wording import plural
 from vit_runtime.workers.stream import Prepared
 
 _Result = TypeVar("_Result")
@@ -49,18 +53,29 @@ class Pictures:
         self.is_live = STDIN in images
         """Whether some are named on stdin, perhaps an hour from now."""
         self._images = images
-        found = self._find()
-        first = [] if self.is_live else list(islice(found, 2))
-        self.is_single = len(first) == 1
+        self._found = self._find()
+        self._first = [] if self.is_live else list(islice(self._found, 2))
+        self.is_single = len(self._first) == 1
         """Whether there is no more than one picture."""
-        self._items = chain(first, found)
 
     def __iter__(self) -> Iterator[Found | Waiting]:
-        return self._items
+        while self._first:  # let go of as they are given: they can be large where they come from an archive
+            yield self._first.pop(0)
+        yield from self._found
 
     def count(self) -> int | None:
-        """Counts the pictures by looking for them once more; None where nobody knows."""
-        return None if self.is_live else sum(1 for _ in self._find())
+        """Counts the pictures by looking for them once more.
+
+        None where that is not known: stdin can be read once, and an archive is unpacked to be looked through.
+        """
+        if self.is_live:
+            return None
+        count = 0
+        for found in self._find():
+            if isinstance(found, Found) and isinstance(found.source, bytes) and found.error is None:
+                return None
+            count += 1
+        return count
 
     def _find(self) -> Iterator[Found | Waiting]:
         most = sys.maxsize if self.limits.bytes is None else self.limits.bytes
@@ -99,6 +114,8 @@ class PictureJob:
         purpose: Purpose = "latency" if asked.pictures.is_single else "throughput"
         limits = asked.pictures.limits
         self.vit = load_model(model, choice, output, purpose=purpose, decode=asked.decode, limits=limits)
+        if not asked.pictures.is_single and (room := workers_with_room(self.vit.workers)) < self.vit.workers:
+            note(f"memory is short: {plural(room, 'picture')} at a time")
 
     def records(
         self,
@@ -107,8 +124,10 @@ class PictureJob:
         takes: Callable[[str], bool] = lambda _: True,
         before: int = 0,
         bar: bool = False,
-    ) -> Iterator[_Result | ImageError]:
+    ) -> Generator[_Result | ImageError, None, None]:
         """Gives `answer(name, row)` for each picture, in order, or its error, which is shown and counted here.
+
+        Close it where it is left before its end: this ends the threads and the progress bar.
 
         Args:
             answer: makes a picture's answer of its name and the output's row; called in a worker.
@@ -119,9 +138,9 @@ class PictureJob:
         items = (item for item in self.asked.pictures if item is WAITING or takes(item.name))
 
         def read(found: Found) -> Prepared[_Result]:
-            return Prepared(self.pixels(found), lambda row: answer(found.name, row))
+            return Prepared(self.pixels(found), lambda row: answer(found.name, self.sound(row)))
 
-        return self.each(items, read, lambda found: found.name, before=before, bar=bar)
+        return self.each(items, read, lambda found: found, before=before, bar=bar)
 
     def pixels(self, found: Found) -> UInt8Array:
         """Reads and prepares a picture: uint8 RGB (H, W, 3).
@@ -135,17 +154,29 @@ class PictureJob:
         preprocessing, limits = self.vit.artifact.preprocessing, asked.pictures.limits
         return load_pixels(found.source, preprocessing, decode=asked.decode, limits=limits, name=found.name)
 
+    def sound(self, row: FloatArray) -> FloatArray:
+        """Gives an output's row, which must be finite: neither JSON nor a table has a word for what is not.
+
+        Raises:
+            ArtifactError: it is not.
+        """
+        if not np.isfinite(row).all():
+            raise ArtifactError(
+                self.vit.artifact.model, "answers with NaN or infinity", "run vit-run check on its file"
+            )
+        return row
+
     def each(
         self,
         items: Iterable[_Item | Waiting],
         read: Callable[[_Item], Prepared[_Result]],
-        name: Callable[[_Item], str],
+        found: Callable[[_Item], Found],
         *,
         ahead: int | None = None,
         before: int = 0,
         bar: bool = False,
-    ) -> Iterator[_Result | ImageError]:
-        """Answers items of any kind, as `records` does for pictures."""
+    ) -> Generator[_Result | ImageError, None, None]:
+        """Answers items of any kind, as `records` does for pictures; `found` gives the picture of an item."""
         pictures, batch = self.asked.pictures, self.asked.batch
         many = not pictures.is_single
 
@@ -156,7 +187,16 @@ class PictureJob:
         with progress(count, wanted=bar and many) as advance, self._stopping:
             taken = self._stopping.until_asked(items)
             ahead = ahead if many else 1
-            answers = answer_items(self.vit, taken, self.output, read, name, batch_size=batch, ahead=ahead)
+            answers = answer_items(
+                self.vit,
+                taken,
+                self.output,
+                read,
+                lambda item: found(item).name,
+                batch_size=batch,
+                ahead=ahead,
+                size=lambda item: encoded_bytes(found(item).source),
+            )
             with closing(answers):
                 for result in answers:
                     advance()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
+from vit_runtime.command_line.console import notes_through
+
 Advance: TypeAlias = Callable[[], None]
 
 
@@ -24,9 +26,10 @@ def progress(count: Callable[[], int | None], *, wanted: bool) -> Iterator[Advan
         return
     from rich.console import Console  # 60 ms; it comes with typer
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=False)
+    bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=False, redirect_stderr=False)
     task = bar.add_task("", total=None, rate="")
 
     def advance() -> None:
@@ -35,7 +38,7 @@ def progress(count: Callable[[], int | None], *, wanted: bool) -> Iterator[Advan
 
     # A folder on a slow card takes a while to be counted: the first answers need not wait for that.
     threading.Thread(target=lambda: bar.update(task, total=count()), daemon=True).start()
-    with bar:
+    with bar, notes_through(lambda text: bar.console.print(Text(text), soft_wrap=True)):
         yield advance
 
 

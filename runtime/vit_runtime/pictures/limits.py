@@ -14,6 +14,8 @@ PIXELS: Final = 2 * 89_478_485
 """Most pixels by default, which is what Pillow refuses by itself: 179 million, 0.7 GB as RGB in Pillow."""
 BYTES: Final = 256 << 20
 """Most encoded bytes by default; what comes through a pipe is held in memory, since decoders jump back and forth."""
+TOO_LARGE: Final = "too large"
+"""How the errors begin of pictures with too many pixels."""
 SECONDS: Final = 30.0
 """Longest decoding by default; a photo of a hundred million pixels takes one or two seconds."""
 Field: TypeAlias = Literal["pixels", "bytes", "seconds"]
@@ -65,11 +67,11 @@ def check_pixels(size_wh: tuple[int, int], limits: Limits, name: str) -> None:
     width, height = size_wh
     pixels = width * height
     if limits.pixels is not None and pixels > limits.pixels:
-        found = f"too large: {width}x{height} are {pixels:,} pixels, and {limits.pixels:,} are allowed"
+        found = f"{TOO_LARGE}: {width}x{height} are {pixels:,} pixels, and {limits.pixels:,} are allowed"
         raise ImageError(name, found, f"scale it down, or raise {spelled('pixels')}")
     lowered = Image.MAX_IMAGE_PIXELS
     if lowered is not None and 2 * lowered < min(pixels, PIXELS):
-        found = f"too large: {width}x{height} are {pixels:,} pixels, and this program's PIL.Image.MAX_IMAGE_PIXELS"
+        found = f"{TOO_LARGE}: {width}x{height} are {pixels:,} pixels, and this program's PIL.Image.MAX_IMAGE_PIXELS"
         raise ImageError(name, f"{found} allows {2 * lowered:,}", "scale it down")
 
 

@@ -160,3 +160,8 @@ def source_name(source: object) -> str:
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "")) or f"PIL image of mode {source.mode}"
     return str(getattr(source, "name", "")) or type(source).__name__
+
+
+def encoded_bytes(source: object) -> int:
+    """How many bytes of an encoded picture a source holds in memory: none where it is a path or a file."""
+    return memoryview(source).nbytes if isinstance(source, (bytes, bytearray, memoryview)) else 0

@@ -43,10 +43,10 @@ class GrowingFile:
         self._form = form
         self._held: Counter[bytes] = Counter()
         self._size = 0
-        is_new, resume = not os.path.lexists(path), resume and path.exists()
-        if resume:
-            check_job(path, job)
         with blame(path, _ELSEWHERE):
+            is_new = not os.path.lexists(path)
+            if not is_new and path.exists() and not path.is_file():  # opening a pipe would wait for its reader
+                raise OutputFileError(path, "cannot be written (is no regular file)", _ELSEWHERE)
             self._file = path.open("ab", buffering=0)
         try:
             _claim(self._file, path)
@@ -94,7 +94,10 @@ class GrowingFile:
             os.fsync(self._file.fileno())
 
     def _begin(self, job: Job, *, resume: bool) -> None:
+        # Looked at once the file is ours. An empty one is what is left of a program that was killed as it began.
+        resume = resume and os.fstat(self._file.fileno()).st_size > 0
         if resume:
+            check_job(self.path, job)
             for name, end in self._form.names(self.path):
                 self._held[_key(name)] += 1
                 self._size = end

@@ -8,9 +8,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from PIL import Image
-
 from vit_runtime.errors import ImageError
+from vit_runtime.pictures.limits import TOO_LARGE
 from vit_runtime.pictures.reading import ImageSource, read_rgb
 from vit_runtime.watching.frames import Shot, upright
 from vit_runtime.watching.reader import Arrived, Reader
@@ -120,7 +119,7 @@ class _Watch:
         try:
             return read_rgb(arrived.content)
         except ImageError as error:
-            if isinstance(error.__cause__, Image.DecompressionBombError):
+            if error.what.startswith(TOO_LARGE):
                 raise ImageError(self._source.shown, error.what, error.remedy) from error
             self._fault = error.what
             return None

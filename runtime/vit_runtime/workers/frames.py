@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
+from types import FrameType
 from typing import Final
 
 _WHOSE_FRAMES: Final = ("vit_runtime", "PIL")
 """Packages whose stack frames may hold a decoded picture."""
 
 
+def let_go(error: BaseException) -> None:
+    """Frees what the traceback of an error that was just caught still holds; it can still be shown.
+
+    That may be a whole decoded photo. The frame that has caught the error is running, and cannot be emptied: it is
+    taken out.
+    """
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
+    empty_frames(error)
+
+
 def empty_frames(error: BaseException) -> None:
     """Frees what a traceback's frames still hold, perhaps a whole decoded photo; the traceback can still be shown.
 
-    Only our own frames and Pillow's are cleared. Clearing a caller's frame would end the caller's generator, or hide
-    the variables that the caller looks for. Generators of ours stay as well: one that has caught the error and given it
-    as a record, as the search in a zip archive does, is still to give the rest.
+    Only our own frames and Pillow's are cleared. Clearing a caller's frame would hide the variables that the caller
+    looks for. Those of generators are left alone: before Python 3.13 clearing one ends its generator, which may be the
+    search that has found the picture, with others still to come.
     """
     seen: set[int] = set()
     cause: BaseException | None = error
@@ -23,10 +35,13 @@ def empty_frames(error: BaseException) -> None:
         seen.add(id(cause))
         step = cause.__traceback__
         while step is not None:
-            frame = step.tb_frame
-            is_ours = frame.f_globals.get("__name__", "").partition(".")[0] in _WHOSE_FRAMES
-            if is_ours and not frame.f_code.co_flags & inspect.CO_GENERATOR:
+            if _is_to_be_cleared(step.tb_frame):
                 with suppress(RuntimeError):  # the frame is still running
-                    frame.clear()
+                    step.tb_frame.clear()
             step = step.tb_next
         cause = cause.__cause__ or cause.__context__
+
+
+def _is_to_be_cleared(frame: FrameType) -> bool:
+    ours = frame.f_globals.get("__name__", "").partition(".")[0] in _WHOSE_FRAMES
+    return ours and not frame.f_code.co_flags & inspect.CO_GENERATOR

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from vit_runtime.arrays import FloatArray, UInt8Array
@@ -20,20 +20,22 @@ from vit_runtime.errors import ImageError
 from vit_runtime.pictures.limits import spelled
 from vit_runtime.waiting import WAITING, Waiting
 from vit_runtime.workers.batches import Batches, Compute
-from vit_runtime.workers.frames import empty_frames
+from vit_runtime.workers.frames import let_go
 from vit_runtime.workers.pool import Pool, Task
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 _MOST_LEFT_BEHIND: Final = 16
-"""Pictures that may hang before the whole job counts as hanging."""
+"""Pictures that may hang at a time before the whole job counts as hanging."""
 _LOOK_AGAIN: Final = 0.25
 """Seconds between looks at a picture that is waited for."""
 _MORE_SECONDS: Final = 1.0
 """Seconds beyond the limit before a thread is left behind: what reads pictures gives up by itself where it can."""
-_SECONDS_IN_HASTE: Final = 0.5
-"""How long Ctrl-C waits for a picture that is being read."""
+_SECONDS_TO_RETURN: Final = 1.0
+"""How long the end waits for a picture that is being read, and that nobody wants any more."""
+_MOST_BYTES: Final = 256 << 20
+"""Of encoded pictures that are held in memory at a time; a larger one is held alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,8 @@ class Plan:
     """Most pictures that are read before their answers are taken; None for as many as keep the workers busy."""
     seconds: float | None = None
     """How long reading one picture may take."""
+    size: Callable[[Any], int] = field(default=lambda _: 0)
+    """How many bytes an item holds in memory."""
 
     @property
     def window(self) -> int:
@@ -89,8 +93,8 @@ def stream(
         name: what to call an item that hangs.
     """
     works = _Works(read, compute, plan)
-    tasks: deque[tuple[str, Task[_Result | ImageError]]] = deque()
-    iterator, failure, window = iter(items), None, plan.window
+    tasks: deque[_Begun[_Result]] = deque()
+    iterator, failure, window, held = iter(items), None, plan.window, 0
     try:
         while failure is None:
             try:
@@ -101,15 +105,14 @@ def stream(
                 failure = error
                 break
             if item is not WAITING:
-                tasks.append((name(item), works.begin(item)))
+                tasks.append(_Begun(name(item), plan.size(item), works.begin(item)))
+                held += tasks[-1].size
             del item
-            while tasks and (len(tasks) >= window or works.is_ready(tasks[0][1])):
-                yield works.result_of(*tasks.popleft())
+            while tasks and (len(tasks) >= window or held >= _MOST_BYTES or works.is_ready(tasks[0].task)):
+                held -= tasks[0].size
+                yield works.result_of(tasks.popleft())
         while tasks:
-            yield works.result_of(*tasks.popleft())
-    except KeyboardInterrupt:
-        works.patience = _SECONDS_IN_HASTE
-        raise
+            yield works.result_of(tasks.popleft())
     finally:
         works.close()
     if failure is not None:
@@ -126,10 +129,22 @@ def answer_one(
         try:
             prepared = read(item)
         except ImageError as error:
-            empty_frames(error)
+            let_go(error)
             yield error
         else:
-            yield prepared.finish(compute(prepared.pixels[None])[0])
+            answer = prepared.finish(compute(prepared.pixels[None])[0])
+            del prepared  # it may hold a decoded photo, and the next picture can take a while
+            yield answer
+            del answer
+
+
+@dataclass(frozen=True, eq=False)
+class _Begun(Generic[_Result]):
+    """An item in the works."""
+
+    name: str
+    size: int
+    task: Task[_Result | ImageError]
 
 
 class _Works(Generic[_Item, _Result]):
@@ -137,11 +152,9 @@ class _Works(Generic[_Item, _Result]):
 
     def __init__(self, read: Callable[[_Item], Prepared[_Result]], compute: Compute, plan: Plan) -> None:
         self._read, self._compute, self._plan = read, compute, plan
-        self.patience = plan.seconds
-        """How long `close` waits for a picture that is being read, in seconds."""
         self._pool = Pool(plan.workers)
         self._lock = threading.Lock()
-        self._unread = 0
+        self._unread = 0  # pictures on their way into a batch
         self._batches = Batches(compute, plan.batch_size, lambda: self._unread > 0) if plan.batch_size > 1 else None
         _OPEN.add(self)
 
@@ -155,19 +168,19 @@ class _Works(Generic[_Item, _Result]):
         """Whether `result_of` need not wait."""
         return task.is_done or self._hangs(task)
 
-    def result_of(self, name: str, task: Task[_Result | ImageError]) -> _Result | ImageError:
-        """Waits for a task; where reading hangs, leaves its thread behind and gives an error."""
-        while not task.wait(_LOOK_AGAIN):
-            if self._hangs(task):
-                return self._give_up(name, task)
-        return task.result()
+    def result_of(self, begun: _Begun[_Result]) -> _Result | ImageError:
+        """Waits for an item's answer; where reading hangs, leaves its thread behind and gives an error."""
+        while not begun.task.wait(_LOOK_AGAIN):
+            if self._hangs(begun.task):
+                return self._give_up(begun.name, begun.task)
+        return begun.task.result()
 
     def close(self) -> None:
-        """Ends the threads, but for those whose picture hangs; a second call does nothing."""
-        _OPEN.discard(self)
-        self._pool.close(self.patience)
+        """Ends the threads, but for those that read and do not come back; a second call does nothing."""
+        self._pool.close(_SECONDS_TO_RETURN)
         if self._batches is not None:
             self._batches.close()
+        _OPEN.discard(self)  # only now: another Ctrl-C may come in between
 
     def _hangs(self, task: Task[_Result | ImageError]) -> bool:
         limit = self._plan.seconds
@@ -177,9 +190,9 @@ class _Works(Generic[_Item, _Result]):
         self._pool.give_up(task)
         if task.stop_timing():
             self._count(-1)
-        what, others = f"takes longer to read than {self._plan.seconds:g} s", self._pool.left_behind - 1
-        if others + 1 >= _MOST_LEFT_BEHIND:
-            what += f", as {others} others did; no more pictures are read"
+        what, hanging = f"takes longer to read than {self._plan.seconds:g} s", self._pool.left_behind
+        if hanging >= _MOST_LEFT_BEHIND:
+            what += f", as {hanging - 1} others do; no more pictures are read"
             raise ImageError(name, what, "see whether the disk or network that they are on answers")
         return ImageError(name, what, f"copy it elsewhere, or raise {spelled('seconds')}")
 
@@ -187,17 +200,21 @@ class _Works(Generic[_Item, _Result]):
         task.start_timing()
         try:
             prepared = self._read(item)
-        except ImageError as error:
-            empty_frames(error)
-            task.finish(error)
-            return
-        finally:
+        except BaseException as error:
             if task.stop_timing():
                 self._count(-1)
+            if not isinstance(error, ImageError):
+                raise
+            let_go(error)
+            task.finish(error)
+            return
+        if not task.stop_timing() or self._pool.is_closed:
+            return  # it was given up, or nobody waits: computing now could go on while Python ends
         if self._batches is None:
             task.finish(prepared.finish(self._compute(prepared.pixels[None])[0]))
         else:
             self._batches.add(prepared.pixels, _delivery(task, prepared.finish))
+            self._count(-1)  # after it was added, so that a batch does not run without it
 
     def _count(self, change: int) -> None:
         with self._lock:
