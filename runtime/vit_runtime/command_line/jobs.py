@@ -79,7 +79,7 @@ class Pictures:
 
     def _find(self) -> Iterator[Found | Waiting]:
         most = sys.maxsize if self.limits.bytes is None else self.limits.bytes
-        return find(self._images, most_bytes=most, stdin=sys.stdin.buffer if self.is_live else None)
+        return find(self._images, most_bytes=most)
 
 
 @dataclass(frozen=True, kw_only=True)
