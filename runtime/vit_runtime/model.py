@@ -191,8 +191,8 @@ class ViT(Graph):
             pixels = fit(read_rgb(photo, limits=self.limits), preprocessing, source_name(source))
             return Prepared(pixels, lambda values: AttentionMap(values, photo, preprocessing))
 
-        # Decoded photos are large, so few are held at a time.
-        return self._stream(images, "rollout", read, batch_size, ahead=max(self.workers, batch_size or 1))
+        # Decoded photos are large, so few are held at a time; with one ahead there would be no threads.
+        return self._stream(images, "rollout", read, batch_size, ahead=max(2, self.workers, batch_size or 1))
 
     def _stream(
         self,

@@ -140,13 +140,13 @@ def test_a_model_that_answers_with_nan_is_at_fault(
     assert not (tmp_path / "x.npy").exists()
 
 
-def on_a_terminal(*words: object) -> tuple[str, str, int]:
+def on_a_terminal(*words: object, program: str = VIT_RUN) -> tuple[str, str, int]:
     """What comes on stdout, which is a pipe, and on stderr, which is a terminal; and the exit status."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "150"}
     with subprocess.Popen(
-        [VIT_RUN, *map(str, words)], stdout=subprocess.PIPE, stderr=theirs, env=environment
+        [program, *map(str, words)], stdout=subprocess.PIPE, stderr=theirs, env=environment
     ) as process:
         os.close(theirs)
         shown = bytearray()
@@ -183,6 +183,31 @@ def test_the_bar_counts_what_is_left(tiny_artifact: Path, folder: Path, tmp_path
     target.write_bytes(b"\r\n".join([*text[:6], b""]))  # the table's head, and five pictures
     _, shown, _ = on_a_terminal(*words, "--resume")
     assert "7/7" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+
+
+def test_an_archive_is_not_unpacked_twice_to_be_counted(tiny_artifact: Path, folder: Path, tmp_path: Path):
+    archive = tmp_path / "photos.zip"
+    archive.write_bytes(zip_of({path.name: path.read_bytes() for path in sorted((folder / "0").iterdir())}))
+    _, shown, status = on_a_terminal("classify", tiny_artifact, folder, archive, "-o", tmp_path / "results.csv")
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert status == 1
+    assert "18/?" in plain
+    assert "18/18" not in plain
+    assert "pictures/s" in plain
+
+
+def test_a_full_disk_ends_the_bar_before_it_is_told(tiny_artifact: Path, folder: Path, tmp_path: Path):
+    """The error comes below the bar, on a line of its own, and the cursor is shown again."""
+    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1_500, 1_500))"
+    target = tmp_path / "results.jsonl"
+    command = f"{code}; sys.argv[0] = 'vit-run'; from vit_runtime.cli import main; main()"
+    words = ("-c", command, "classify", tiny_artifact, folder, "-o", target)
+    _, shown, status = on_a_terminal(*words, program=sys.executable)
+    assert status == 1
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    last = [line for line in re.split(r"[\r\n]+", plain) if line.strip()][-1]
+    assert last.startswith(f"error: {target}: cannot be written (File too large)")
+    assert shown.rindex("\x1b[?25h") < shown.rindex("error: ")
 
 
 def test_a_bar_leaves_json_lines_alone(tiny_artifact: Path, folder: Path):

@@ -304,7 +304,7 @@ def test_photos_are_let_go(
         del seen
         most = max(most, decoded_pictures())
     assert len(errors) == 5
-    assert most == 1
+    assert 0 < most <= 3  # two sources are in the works, and a photo is there twice while it is scaled
     assert decoded_pictures() == 0
     assert "in load" in "".join(traceback.format_exception(errors[0]))  # Pillow, in the middle of a photo
 

@@ -328,7 +328,7 @@ def test_a_device_is_no_file_of_answers(vit_run: Run, tiny_artifact: Path, photo
     target.symlink_to("/dev/full")
     done = vit_run("classify", tiny_artifact, photo, "-o", target, "--force")
     assert done.exit_code == 1
-    assert f"error: {target}: cannot be written" in done.stderr
+    assert f"error: {target}: cannot be written (is no regular file)" in done.stderr
     assert "bug in vit-edge" not in done.stderr
 
 

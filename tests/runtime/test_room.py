@@ -112,6 +112,15 @@ def test_as_many_pictures_are_worked_on_as_have_memory(
     assert room.workers_with_room(4) == workers
 
 
+def test_short_memory_means_fewer_pictures_at_a_time(
+    vit_run: Run, tiny_artifact: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(room, "memory_to_have", lambda: 200 * MEGABYTE)
+    done = vit_run("classify", tiny_artifact, photo, photo, "--threads", 2)
+    assert (done.exit_code, done.stdout.count("%")) == (0, 2 * 5)
+    assert "memory is short: 1 picture at a time" in done.stderr
+
+
 @pytest.mark.parametrize("command", [["info"], ["check", "--json"], ["classify", "--json"]])
 def test_an_answer_that_finds_no_room_is_one_line(command: list[str], tiny_artifact: Path, photo: Path):
     first, *options = command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
@@ -10,7 +11,7 @@ import typer
 
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact.digest import stored_digest
-from vit_runtime.command_line.console import answer, note, report_errors
+from vit_runtime.command_line.console import answer, note, report_errors, stdout_is_terminal
 from vit_runtime.command_line.jobs import Asked, PictureJob, Pictures
 from vit_runtime.command_line.options import (
     BatchOption,
@@ -85,9 +86,10 @@ def classify(
         elif as_json:
             print_records(job, predicted)
         else:
-            for record in job.records(predicted):
-                if not isinstance(record, ImageError):
-                    _print_predictions(record, job.vit)
+            with closing(job.records(predicted, bar=not stdout_is_terminal())) as records:
+                for record in records:
+                    if not isinstance(record, ImageError):
+                        _print_predictions(record, job.vit)
             job.end()
 
 
@@ -142,9 +144,10 @@ def embed(
 
 def _rows(job: PictureJob, *, normalize: bool) -> Iterator[FloatArray]:
     """All embeddings. A missing row would shift those behind it, so one bad picture means that there is no file."""
-    for row in job.records(lambda _, row: normalized(row[None])[0] if normalize else row, bar=True):
-        if not isinstance(row, ImageError):
-            yield row
+    with closing(job.records(lambda _, row: normalized(row[None])[0] if normalize else row, bar=True)) as rows:
+        for row in rows:
+            if not isinstance(row, ImageError):
+                yield row
     job.end()
 
 

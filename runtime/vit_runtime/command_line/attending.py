@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -115,10 +116,12 @@ def _draw_all(job: PictureJob, places: OverlayPlaces) -> None:
 
     # Decoded photos are large, so few are held at a time.
     items = _to_draw(job.asked.pictures, places)
-    bar = not stdout_is_terminal()
-    for target in job.each(items, read, lambda item: item.found, ahead=job.vit.workers, bar=bar):
-        if not isinstance(target, ImageError):
-            answer(target)
+    ahead = max(2, job.vit.workers)  # with one ahead there would be no threads
+    targets = job.each(items, read, lambda item: item.found, ahead=ahead, bar=not stdout_is_terminal())
+    with closing(targets):
+        for target in targets:
+            if not isinstance(target, ImageError):
+                answer(target)
     job.end()
 
 

@@ -32,8 +32,21 @@ _WRITERS: Final[list[Callable[[str], None]]] = []
 """What writes notes in place of stderr; the last one does."""
 
 
+class Ended(KeyboardInterrupt):
+    """A signal ends the command at once.
+
+    Attributes:
+        status: the exit status, that of shells.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
 def set_up() -> None:
     """Prepares the process for a command line; libraries leave such things to whoever owns the process."""
+    _open_closed_streams()
     # Pillow warns of pictures that it reads well: broken EXIF, large photos. It also logs, and Python prints log
     # entries that nobody handles.
     warnings.simplefilter("ignore")
@@ -45,6 +58,21 @@ def set_up() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name or label in letters that the terminal lacks should not lose the answer.
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _open_closed_streams() -> None:
+    """Gives streams that whoever started this process has closed to nobody, as `>&-` does in a shell.
+
+    A file that is opened later would otherwise take a stream's number, and get what a library prints there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the first number that is free
+    # Not stdin: that it is closed is said where paths are to be read from it.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 class _NoteHandler(logging.Handler):
@@ -104,8 +132,9 @@ def report_errors() -> Iterator[None]:
         complain(error)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
-        note("interrupted")
-        raise typer.Exit(EXIT_INTERRUPTED) from error
+        status = error.status if isinstance(error, Ended) else EXIT_INTERRUPTED
+        note("interrupted" if status == EXIT_INTERRUPTED else "ended")
+        raise typer.Exit(status) from error
     except BrokenPipeError:
         _write_no_more()  # the reader of our output has seen enough, as `head` does
         raise typer.Exit(EXIT_INPUT) from None

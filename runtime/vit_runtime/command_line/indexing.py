@@ -6,16 +6,15 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from vit_runtime.arrays import FloatArray
 from vit_runtime.command_line.console import note
 from vit_runtime.command_line.jobs import PictureJob, Pictures
-from vit_runtime.errors import ArtifactError, ImageError, UsageError, option
+from vit_runtime.errors import ImageError, UsageError, option
 from vit_runtime.searching.index import Index, create_index, open_index
 from vit_runtime.searching.layout import HEADER_FILE
 from vit_runtime.searching.writer import UNKNOWN, Stamp, Writer
@@ -129,16 +128,16 @@ def _put(
     def read(item: _New) -> Prepared[tuple[_New, FloatArray]]:
         return Prepared(job.pixels(item.found), lambda row: (item, row))
 
-    for result in job.each(items, read, lambda item: item.found, bar=True):
-        if isinstance(result, ImageError):
-            continue
-        item, embedding = result
-        if not np.isfinite(embedding).all():
-            what = "the model answers with NaN or infinity"
-            raise ArtifactError(item.found.name, what, "run vit-run check on its file")
-        name = names.name(Path(item.found.name))
-        counts["added" if writer.stamp_before(name) is None else "updated"] += 1
-        writer.put(name, embedding, item.stamp)
+    results = job.each(items, read, lambda item: item.found, bar=True)
+    with closing(results):
+        for result in results:
+            if isinstance(result, ImageError):
+                continue
+            item, embedding = result
+            job.sound(embedding)
+            name = names.name(Path(item.found.name))
+            counts["added" if writer.stamp_before(name) is None else "updated"] += 1
+            writer.put(name, embedding, item.stamp)
 
 
 def _drop(writer: Writer, names: Folders, folders: Sequence[Path]) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -15,11 +15,12 @@ import typer
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Output
-from vit_runtime.command_line.console import complain
+from vit_runtime.command_line.console import complain, note
 from vit_runtime.command_line.progress import progress
 from vit_runtime.command_line.running import Choice, load_model
 from vit_runtime.command_line.stopping import Stopping
 from vit_runtime.devices.purpose import Purpose
+from vit_runtime.devices.room import workers_with_room
 from vit_runtime.errors import EXIT_INPUT, ArtifactError, ImageError
 from vit_runtime.model import answer_items
 from vit_runtime.pictures.limits import Limits
@@ -28,6 +29,7 @@ from vit_runtime.pictures.reading import encoded_bytes
 from vit_runtime.sources.finding import find
 from vit_runtime.sources.source import Found
 from vit_runtime.waiting import WAITING, Waiting
+from vit_runtime.wording import plural
 from vit_runtime.workers.stream import Prepared
 
 _Result = TypeVar("_Result")
@@ -51,22 +53,33 @@ class Pictures:
         self.is_live = STDIN in images
         """Whether some are named on stdin, perhaps an hour from now."""
         self._images = images
-        found = self._find()
-        first = [] if self.is_live else list(islice(found, 2))
-        self.is_single = len(first) == 1
+        self._found = self._find()
+        self._first = [] if self.is_live else list(islice(self._found, 2))
+        self.is_single = len(self._first) == 1
         """Whether there is no more than one picture."""
-        self._items = chain(first, found)
 
     def __iter__(self) -> Iterator[Found | Waiting]:
-        return self._items
+        while self._first:  # let go of as they are given: they can be large where they come from an archive
+            yield self._first.pop(0)
+        yield from self._found
 
     def count(self) -> int | None:
-        """Counts the pictures by looking for them once more; None where nobody knows."""
-        return None if self.is_live else sum(1 for _ in self._find())
+        """Counts the pictures by looking for them once more.
+
+        None where that is not known: stdin can be read once, and an archive is unpacked to be looked through.
+        """
+        if self.is_live:
+            return None
+        count = 0
+        for found in self._find():
+            if isinstance(found, Found) and isinstance(found.source, bytes) and found.error is None:
+                return None
+            count += 1
+        return count
 
     def _find(self) -> Iterator[Found | Waiting]:
         most = sys.maxsize if self.limits.bytes is None else self.limits.bytes
-        return find(self._images, most_bytes=most, stdin=sys.stdin.buffer if self.is_live else None)
+        return find(self._images, most_bytes=most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +114,8 @@ class PictureJob:
         purpose: Purpose = "latency" if asked.pictures.is_single else "throughput"
         limits = asked.pictures.limits
         self.vit = load_model(model, choice, output, purpose=purpose, decode=asked.decode, limits=limits)
+        if not asked.pictures.is_single and (room := workers_with_room(self.vit.workers)) < self.vit.workers:
+            note(f"memory is short: {plural(room, 'picture')} at a time")
 
     def records(
         self,
@@ -109,8 +124,10 @@ class PictureJob:
         takes: Callable[[str], bool] = lambda _: True,
         before: int = 0,
         bar: bool = False,
-    ) -> Iterator[_Result | ImageError]:
+    ) -> Generator[_Result | ImageError, None, None]:
         """Gives `answer(name, row)` for each picture, in order, or its error, which is shown and counted here.
+
+        Close it where it is left before its end: this ends the threads and the progress bar.
 
         Args:
             answer: makes a picture's answer of its name and the output's row; called in a worker.
@@ -158,7 +175,7 @@ class PictureJob:
         ahead: int | None = None,
         before: int = 0,
         bar: bool = False,
-    ) -> Iterator[_Result | ImageError]:
+    ) -> Generator[_Result | ImageError, None, None]:
         """Answers items of any kind, as `records` does for pictures; `found` gives the picture of an item."""
         pictures, batch = self.asked.pictures, self.asked.batch
         many = not pictures.is_single

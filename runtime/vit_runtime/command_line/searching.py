@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,12 +132,11 @@ def _nearest_of(job: PictureJob, query: Path, top: int) -> list[tuple[str, float
     def compare(name: str, row: FloatArray) -> tuple[str, float]:
         return name, float(normalized(row[None])[0] @ wanted)
 
-    compared = (pair for pair in job.records(compare, bar=True) if not isinstance(pair, ImageError))
-    # Of pictures that are alike to the last bit, the first ones come first.
-    best = heapq.nlargest(
-        top,
-        ((cosine, -place, name) for place, (name, cosine) in enumerate(compared) if not _is_same(Path(name), query)),
-    )
+    with closing(job.records(compare, bar=True)) as records:
+        compared = (pair for pair in records if not isinstance(pair, ImageError))
+        others = ((name, cosine) for name, cosine in compared if not _is_same(Path(name), query))
+        # Of pictures that are alike to the last bit, the first ones come first.
+        best = heapq.nlargest(top, ((cosine, -place, name) for place, (name, cosine) in enumerate(others)))
     return [(name, cosine) for cosine, _, name in best]
 
 

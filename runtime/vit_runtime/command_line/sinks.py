@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,9 @@ def failed(error: ImageError) -> Record:
 
 def print_records(job: PictureJob, answer: Answer) -> None:
     """Answers all pictures with a line of JSON each on stdout."""
-    for record in job.records(answer, bar=not stdout_is_terminal()):
-        typer.echo(json_line(failed(record) if isinstance(record, ImageError) else record))
+    with closing(job.records(answer, bar=not stdout_is_terminal())) as records:
+        for record in records:
+            typer.echo(json_line(failed(record) if isinstance(record, ImageError) else record))
     job.end()
 
 
@@ -39,9 +41,10 @@ def write_records(job: PictureJob, answer: Answer, path: Path, layout: Layout, f
     file = GrowingFile(path, format_of(path, layout), facts, resume=resume)
     written = 0
     try:
-        for record in job.records(answer, takes=file.takes, before=file.held, bar=True):
-            file.write(failed(record) if isinstance(record, ImageError) else record)
-            written += 1
+        with closing(job.records(answer, takes=file.takes, before=file.held, bar=True)) as records:
+            for record in records:
+                file.write(failed(record) if isinstance(record, ImageError) else record)
+                written += 1
     finally:
         file.close()
         before = f", {file.held:,} of them from before" if file.held else ""

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import typer
 
-from vit_runtime.command_line.console import note
+from vit_runtime.command_line.console import Ended, note
 from vit_runtime.wording import plural
 
 _Item = TypeVar("_Item")
@@ -40,12 +40,9 @@ class Stopping:
                 self._before[number] = signal.signal(number, self._ask)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if kind is KeyboardInterrupt and self._asked == signal.SIGTERM:
-            note("ended")
-            raise typer.Exit(128 + self._asked)
 
     def until_asked(self, items: Iterable[_Item]) -> Iterator[_Item]:
         """Gives items until the command is told to end."""
@@ -69,4 +66,4 @@ class Stopping:
         ends_now = self._asked is not None or not self._patient
         self._asked = number
         if ends_now:
-            raise KeyboardInterrupt
+            raise Ended(number)

@@ -22,9 +22,10 @@ _REMEDY: Final = "free some room, then go on with {}"
 
 
 class GrowingFile:
-    """A file of answers. Each record is handed to the system in one piece, so whoever reads the file sees whole ones.
+    """A file of answers. Each record is handed to the system in one piece.
 
-    After `kill -9` the file ends with the last record, or inside of it; going on with it cuts such a rest off.
+    Whoever reads the file meanwhile may still see a part of the last one. After `kill -9` the file ends with the last
+    record, or inside of it; going on with it cuts such a rest off.
     """
 
     def __init__(self, path: Path, form: Format, job: Job, *, resume: bool) -> None:
@@ -43,10 +44,10 @@ class GrowingFile:
         self._form = form
         self._held: Counter[bytes] = Counter()
         self._size = 0
-        is_new, resume = not os.path.lexists(path), resume and path.exists()
-        if resume:
-            check_job(path, job)
         with blame(path, _ELSEWHERE):
+            is_new = not os.path.lexists(path)
+            if not is_new and path.exists() and not path.is_file():  # opening a pipe would wait for its reader
+                raise OutputFileError(path, "cannot be written (is no regular file)", _ELSEWHERE)
             self._file = path.open("ab", buffering=0)
         try:
             _claim(self._file, path)
@@ -94,7 +95,10 @@ class GrowingFile:
             os.fsync(self._file.fileno())
 
     def _begin(self, job: Job, *, resume: bool) -> None:
+        # Looked at once the file is ours. An empty one is what is left of a program that was killed as it began.
+        resume = resume and os.fstat(self._file.fileno()).st_size > 0
         if resume:
+            check_job(self.path, job)
             for name, end in self._form.names(self.path):
                 self._held[_key(name)] += 1
                 self._size = end

@@ -56,5 +56,6 @@ def check_job(results: Path, job: Job) -> None:
         raise OutputFileError(path, f"cannot be read ({error})", "delete it and begin anew") from error
     for key in (*job, *found):
         if job.get(key) != found.get(key):
-            what = f"{resume} does not fit: it was written with {key} {found.get(key)}, not {job.get(key)}"
+            before, now = (f"{each.get(key)!s:.100}" for each in (found, job))  # a note can hold anything
+            what = f"{resume} does not fit: it was written with {key} {before}, not {now}"
             raise OutputFileError(results, what, "ask as before, or give another file")

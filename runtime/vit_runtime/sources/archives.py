@@ -59,7 +59,7 @@ def pictures_in(path: Path, most_bytes: int) -> Iterator[Found]:
         with path.open("rb") as file:
             yield from _pictures(file, members)
     except ImageError as error:
-        yield Found(members.archive, b"", error)
+        yield Found(members.archive, b"", error.with_traceback(None))
     except OSError as error:
         yield failure(members.archive, f"cannot be read ({error.strerror or error})")
 

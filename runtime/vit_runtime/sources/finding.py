@@ -63,7 +63,7 @@ def _listed(stream: BinaryIO | None, most_bytes: int) -> Iterator[Found | Waitin
 def _named(text: str, most_bytes: int, *, patterns: bool) -> Iterator[Found]:
     """Gives the pictures behind one path. A path that leads nowhere is given as it is: reading it tells why."""
     if not text:  # as a Path it would be the present folder
-        yield Found(text, text)
+        yield Found("''", text)
         return
     path = Path(text)
     try:

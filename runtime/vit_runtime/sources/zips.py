@@ -43,7 +43,7 @@ def zip_pictures(file: BinaryIO, size: int, members: Members, budget: Budget) ->
             except ImageError as error:
                 if budget.is_spent:
                     raise
-                yield Found(called, b"", error)
+                yield Found(called, b"", error.with_traceback(None))  # it would hold the member's bytes
         elif called is not None:
             yield called
 

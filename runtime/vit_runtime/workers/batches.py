@@ -39,6 +39,7 @@ class Batches:
         self._compute = compute
         self._size = size
         self._more_to_come = more_to_come
+        self._closed = False
         self._pictures: queue.SimpleQueue[tuple[UInt8Array, Deliver] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="vit-edge batches", daemon=True)
         self._thread.start()
@@ -48,7 +49,8 @@ class Batches:
         self._pictures.put((pixels, deliver))
 
     def close(self) -> None:
-        """Ends the thread, after the batch that runs."""
+        """Ends the thread, after the batch that runs; pictures that still wait are not computed."""
+        self._closed = True
         self._pictures.put(None)
         if self._thread is not threading.current_thread():  # Python collects garbage in any thread
             self._thread.join()
@@ -56,7 +58,8 @@ class Batches:
     def _work(self) -> None:
         while (first := self._pictures.get()) is not None:
             batch, is_last = self._gather(first)
-            self._answer(batch)
+            if not self._closed:
+                self._answer(batch)
             if is_last:
                 return
             del first, batch

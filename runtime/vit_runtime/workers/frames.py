@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import suppress
+from types import FrameType
 from typing import Final
 
 _WHOSE_FRAMES: Final = ("vit_runtime", "PIL")
@@ -23,8 +25,9 @@ def let_go(error: BaseException) -> None:
 def empty_frames(error: BaseException) -> None:
     """Frees what a traceback's frames still hold, perhaps a whole decoded photo; the traceback can still be shown.
 
-    Only our own frames and Pillow's are cleared. Clearing a caller's frame would end the caller's generator, or hide
-    the variables that the caller looks for.
+    Only our own frames and Pillow's are cleared. Clearing a caller's frame would hide the variables that the caller
+    looks for. Those of generators are left alone: before Python 3.13 clearing one ends its generator, which may be the
+    search that has found the picture, with others still to come.
     """
     seen: set[int] = set()
     cause: BaseException | None = error
@@ -32,8 +35,13 @@ def empty_frames(error: BaseException) -> None:
         seen.add(id(cause))
         step = cause.__traceback__
         while step is not None:
-            if step.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _WHOSE_FRAMES:
+            if _is_to_be_cleared(step.tb_frame):
                 with suppress(RuntimeError):  # the frame is still running
                     step.tb_frame.clear()
             step = step.tb_next
         cause = cause.__cause__ or cause.__context__
+
+
+def _is_to_be_cleared(frame: FrameType) -> bool:
+    ours = frame.f_globals.get("__name__", "").partition(".")[0] in _WHOSE_FRAMES
+    return ours and not frame.f_code.co_flags & inspect.CO_GENERATOR

@@ -91,7 +91,8 @@ class Pool:
         self._tasks: queue.SimpleQueue[Task[object] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._current: dict[threading.Thread, Task[object]] = {}
-        self._closed = False
+        self.is_closed = False
+        """Whether nobody wants any result any more."""
         self._left_behind: list[threading.Thread] = []
         for _ in range(workers):
             self._start()
@@ -113,35 +114,41 @@ class Pool:
             self._left_behind.append(task.thread)
             self._start()
 
-    def close(self, seconds: float | None = None) -> None:
-        """Ends the threads: tasks that have begun are done first, the others are not.
+    def close(self, seconds: float) -> None:
+        """Ends the threads: the steps that they are at are done first.
 
         A program that ends while a thread computes in a library can crash. So this waits, but not for work that may
-        hang and has taken longer than `seconds`. It does not wait for the thread that calls it, either: Python collects
-        garbage in any thread, and with it a stream that was left in the middle.
+        hang and has taken longer than `seconds`: such a thread ends when that comes back. This does not wait for the
+        thread that calls it, either: Python collects garbage in any thread, and with it a stream that was left in the
+        middle.
         """
-        self._closed = True
+        self.is_closed = True
         for _ in self._threads:
             self._tasks.put(None)
         for thread in self._threads:
             while thread.is_alive() and thread is not threading.current_thread() and not self._hangs(thread, seconds):
                 thread.join(_LOOK_AGAIN)
 
-    def _hangs(self, thread: threading.Thread, seconds: float | None) -> bool:
+    def _hangs(self, thread: threading.Thread, seconds: float) -> bool:
         task = self._current.get(thread)
-        return task is not None and seconds is not None and task.seconds_timed() > seconds
+        return task is not None and task.seconds_timed() > seconds
 
     def _start(self) -> None:
         # In the context of whoever asks: messages name options as they can be typed there.
         run = copy_context().run
         thread = threading.Thread(target=run, args=(self._work,), name="vit-edge worker", daemon=True)
         self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads: fewer do as well
+            self._threads.remove(thread)
+            if not self._threads:
+                raise
 
     def _work(self) -> None:
         me = threading.current_thread()
         while me in self._threads and (task := self._tasks.get()) is not None:
-            if not self._closed:
+            if not self.is_closed:
                 task.thread = me
                 self._current[me] = task
                 task.run()

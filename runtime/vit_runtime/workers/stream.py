@@ -32,8 +32,8 @@ _LOOK_AGAIN: Final = 0.25
 """Seconds between looks at a picture that is waited for."""
 _MORE_SECONDS: Final = 1.0
 """Seconds beyond the limit before a thread is left behind: what reads pictures gives up by itself where it can."""
-_SECONDS_IN_HASTE: Final = 0.5
-"""How long Ctrl-C waits for a picture that is being read."""
+_SECONDS_TO_RETURN: Final = 1.0
+"""How long the end waits for a picture that is being read, and that nobody wants any more."""
 _MOST_BYTES: Final = 256 << 20
 """Of encoded pictures that are held in memory at a time; a larger one is held alone."""
 
@@ -113,9 +113,6 @@ def stream(
                 yield works.result_of(tasks.popleft())
         while tasks:
             yield works.result_of(tasks.popleft())
-    except KeyboardInterrupt:
-        works.patience = _SECONDS_IN_HASTE
-        raise
     finally:
         works.close()
     if failure is not None:
@@ -155,11 +152,9 @@ class _Works(Generic[_Item, _Result]):
 
     def __init__(self, read: Callable[[_Item], Prepared[_Result]], compute: Compute, plan: Plan) -> None:
         self._read, self._compute, self._plan = read, compute, plan
-        self.patience = plan.seconds
-        """How long `close` waits for a picture that is being read, in seconds."""
         self._pool = Pool(plan.workers)
         self._lock = threading.Lock()
-        self._unread = 0
+        self._unread = 0  # pictures on their way into a batch
         self._batches = Batches(compute, plan.batch_size, lambda: self._unread > 0) if plan.batch_size > 1 else None
         _OPEN.add(self)
 
@@ -181,11 +176,11 @@ class _Works(Generic[_Item, _Result]):
         return begun.task.result()
 
     def close(self) -> None:
-        """Ends the threads, but for those whose picture hangs; a second call does nothing."""
-        _OPEN.discard(self)
-        self._pool.close(self.patience)
+        """Ends the threads, but for those that read and do not come back; a second call does nothing."""
+        self._pool.close(_SECONDS_TO_RETURN)
         if self._batches is not None:
             self._batches.close()
+        _OPEN.discard(self)  # only now: another Ctrl-C may come in between
 
     def _hangs(self, task: Task[_Result | ImageError]) -> bool:
         limit = self._plan.seconds
@@ -205,17 +200,21 @@ class _Works(Generic[_Item, _Result]):
         task.start_timing()
         try:
             prepared = self._read(item)
-        except ImageError as error:
+        except BaseException as error:
+            if task.stop_timing():
+                self._count(-1)
+            if not isinstance(error, ImageError):
+                raise
             let_go(error)
             task.finish(error)
             return
-        finally:
-            if task.stop_timing():
-                self._count(-1)
+        if not task.stop_timing() or self._pool.is_closed:
+            return  # it was given up, or nobody waits: computing now could go on while Python ends
         if self._batches is None:
             task.finish(prepared.finish(self._compute(prepared.pixels[None])[0]))
         else:
             self._batches.add(prepared.pixels, _delivery(task, prepared.finish))
+            self._count(-1)  # after it was added, so that a batch does not run without it
 
     def _count(self, change: int) -> None:
         with self._lock:
