@@ -15,6 +15,7 @@ from vit_runtime.arrays import UInt8Array
 from vit_runtime.errors import ImageError
 from vit_runtime.pictures.formats import FORMATS, is_decoded, largest_tile, open_picture
 from vit_runtime.pictures.guarded import Guarded
+from vit_runtime.pictures.large import wait_for_turn
 from vit_runtime.pictures.limits import Limits, check_pixels
 
 UPRIGHT: Final = 1
@@ -83,7 +84,7 @@ def decode_file(file: BinaryIO, task: Task) -> Stored:
         image = open_picture(cast("BinaryIO", guarded))
         if "progressive" in image.info:
             image.decodermaxblock = _SMALL_BLOCK
-        return _decoded(image, task, may_reduce=True)
+        return _decoded(image, task, guarded)
 
 
 def decode_image(image: Image.Image, task: Task) -> Stored:
@@ -93,16 +94,20 @@ def decode_image(image: Image.Image, task: Task) -> Stored:
         ImageError: the file behind it is damaged, or it is not decoded yet and has more pixels than the limit.
     """
     with _errors_of_pillow(task.name):
-        return _decoded(image, task, may_reduce=False)
+        return _decoded(image, task, None)
 
 
-def _decoded(image: Image.Image, task: Task, *, may_reduce: bool) -> Stored:
+def _decoded(image: Image.Image, task: Task, guarded: Guarded | None) -> Stored:
+    """Decodes an image; `guarded` is the file that we have opened for it, None where the caller has."""
     if not is_decoded(image):
         check_pixels(image.size, task.limits, task.name)
+        waited = wait_for_turn(image.width * image.height)
+        if guarded is not None:
+            guarded.extend(waited)
     if (largest := largest_tile(image)) > max(LARGEST_TILE, image.width * image.height):
         raise ImageError(task.name, f"has tiles of {largest:,} pixels", "save it in another format")
     full_wh, seen_wh = image.size, None
-    if task.least is not None and may_reduce:
+    if task.least is not None and guarded is not None:
         seen_wh = _reduce(image, task.least)
     image.load()
     if 0 in image.size:

@@ -46,6 +46,10 @@ class Guarded:
             self._refusal = error.what, error.remedy
             raise
 
+    def extend(self, seconds: float) -> None:
+        """Gives more time: so long the reader has waited for others."""
+        self._end += seconds
+
     def seek(self, offset: int, whence: int = 0) -> int:
         """Moves to a place in the file."""
         return self._file.seek(offset, whence)

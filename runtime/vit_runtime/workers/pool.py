@@ -28,6 +28,7 @@ class Task(Generic[_Result]):
         self._result: _Result | None = None
         self._error: BaseException | None = None
         self._timed_since: list[float] = []
+        self._timed_before = 0.0
         self.thread: threading.Thread | None = None
         """The thread that works on it, or that has."""
 
@@ -67,6 +68,15 @@ class Task(Generic[_Result]):
         except IndexError:
             return False
         return True
+
+    def pause_timing(self) -> None:
+        """That work waits for another, which is no time of its own."""
+        self._timed_before = self.seconds_timed()
+        self.stop_timing()
+
+    def resume_timing(self) -> None:
+        """It goes on, and so does its time."""
+        self._timed_since = [time.monotonic() - self._timed_before]
 
     def seconds_timed(self) -> float:
         """How long the work that may hang has been going on."""

@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.errors import ImageError
+from vit_runtime.pictures.large import worker
 from vit_runtime.pictures.limits import spelled
 from vit_runtime.waiting import WAITING, Waiting
 from vit_runtime.workers.batches import Batches, Compute
@@ -199,7 +200,8 @@ class _Works(Generic[_Item, _Result]):
     def _work(self, item: _Item, task: Task[_Result | ImageError]) -> None:
         task.start_timing()
         try:
-            prepared = self._read(item)
+            with worker(_Clock(task, self._pool)):
+                prepared = self._read(item)
         except BaseException as error:
             if task.stop_timing():
                 self._count(-1)
@@ -219,6 +221,23 @@ class _Works(Generic[_Item, _Result]):
     def _count(self, change: int) -> None:
         with self._lock:
             self._unread += change
+
+
+@dataclass(frozen=True, eq=False)
+class _Clock:
+    """The time of a task, for `pictures.large`."""
+
+    task: Task[Any]
+    pool: Pool
+
+    def pause(self) -> None:
+        self.task.pause_timing()
+
+    def resume(self) -> None:
+        self.task.resume_timing()
+
+    def is_over(self) -> bool:
+        return self.pool.is_closed
 
 
 _OPEN: Final[weakref.WeakSet[_Works[Any, Any]]] = weakref.WeakSet()
