@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import typer
 
@@ -18,7 +18,8 @@ from vit_runtime.wording import plural
 if TYPE_CHECKING:
     from vit_runtime.results.job import Job
 
-Answer = Callable[..., Record]
+MakeRecord: TypeAlias = Callable[..., Record]
+"""Makes a record of a picture's name and the output's row."""
 
 
 def failed(error: ImageError) -> Record:
@@ -26,7 +27,7 @@ def failed(error: ImageError) -> Record:
     return {"image": str(error.where), "error": str(error)}
 
 
-def print_records(job: PictureJob, answer: Answer) -> None:
+def print_records(job: PictureJob, answer: MakeRecord) -> None:
     """Answers all pictures with a line of JSON each on stdout."""
     with closing(job.records(answer, bar=not stdout_is_terminal())) as records:
         for record in records:
@@ -34,7 +35,7 @@ def print_records(job: PictureJob, answer: Answer) -> None:
     job.end()
 
 
-def write_records(job: PictureJob, answer: Answer, path: Path, layout: Layout, facts: Job, *, resume: bool) -> None:
+def write_records(job: PictureJob, answer: MakeRecord, path: Path, layout: Layout, facts: Job, *, resume: bool) -> None:
     """Answers all pictures with a record each in a file, and says how many at the end."""
     from vit_runtime.results.growing import GrowingFile
 

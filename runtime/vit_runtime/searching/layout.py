@@ -37,7 +37,6 @@ NAME_BYTES: Final = 4_096
 HEADER_BYTES: Final = 16_384
 """Most bytes of a header."""
 _MODEL_NAME: Final = 4_096
-_CRC: Final = 0xFFFFFFFF
 _MOST: Final[dict[str, int]] = {
     "width": 65_536,
     "generation": 1 << 31,
