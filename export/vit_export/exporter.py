@@ -117,6 +117,7 @@ def _description(prepared: Prepared, request: ExportRequest) -> Description:
         preprocessing=prepared.preprocessing,
         assumptions=prepared.assumptions,
         labels=prepared.labels,
+        head=prepared.head,
         outputs=(*logits, "embedding", *rollout),
         rollout=request.rollout,
         precision=request.precision,

@@ -58,9 +58,9 @@ def test_a_kind_of_gelu_by_a_files_name_is_an_assumption(folder: Path):
     save_file(state, folder / "vit_base_patch32_siglip_gap_256.safetensors")
     request = ExportRequest(model=folder / "vit_base_patch32_siglip_gap_256.safetensors", output=folder / "out.onnx")
     artifact = export(request).artifact
-    (gelu,) = (taken for taken in artifact.assumptions if taken.subject == "gelu")
-    assert (gelu.value, artifact.architecture.gelu) == ("tanh", "tanh")
-    assert gelu.basis == "the file is called as timm's vit_base_patch32_siglip_gap_256"
+    (activation,) = (taken for taken in artifact.assumptions if taken.subject == "activation")
+    assert (activation.value, artifact.architecture.activation) == ("tanh", "tanh")
+    assert activation.basis == "the file is called as timm's vit_base_patch32_siglip_gap_256"
 
 
 def test_fp16_for_a_gpu_says_so_on_the_cpu(tiny_checkpoint: Path, folder: Path, vit_run: Any):

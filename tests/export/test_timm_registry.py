@@ -112,7 +112,7 @@ def difference(model: nn.Module, loaded: Prepared) -> dict[str, Any]:
         "image_size": ((arch.image_size,) * 2, model.patch_embed.img_size),
         "norm": ({LayerNorm}, {type(norm) for norm in norms}),
         "layer_norm_eps": ({arch.layer_norm_eps}, {norm.eps for norm in norms}),
-        "gelu": ({arch.gelu}, {gelu.get(type(each.mlp.act)) for each in model.blocks}),
+        "activation": ({arch.activation}, {gelu.get(type(each.mlp.act)) for each in model.blocks}),
         "class_token": (arch.class_token, model.cls_token is not None),
         "distillation_token": (arch.distillation_token, distilled),
         "registers": (arch.registers, model.num_reg_tokens),

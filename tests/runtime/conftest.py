@@ -167,13 +167,13 @@ def large_artifact(
 @pytest.fixture
 def document() -> Document:
     """Metadata of a float32 artifact with attention maps."""
-    return json.loads((GOLDEN / "artifact_v4.json").read_text(encoding="utf-8"))
+    return json.loads((GOLDEN / "artifact_v5.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
 def int8_document() -> Document:
     """Metadata of an int8 artifact with registers."""
-    return json.loads((GOLDEN / "artifact_v4_int8.json").read_text(encoding="utf-8"))
+    return json.loads((GOLDEN / "artifact_v5_int8.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from vit_runtime import Artifact, ArtifactError, read_artifact
 from vit_runtime.artifact import FORMAT_VERSION, METADATA_KEY, Description
 from vit_runtime.artifact.codec import decode, encode
 
-GOLDEN = Path(__file__).parent / "golden" / "artifact_v4.json"
-GOLDEN_INT8 = GOLDEN.with_name("artifact_v4_int8.json")
+GOLDEN = Path(__file__).parent / "golden" / "artifact_v5.json"
+GOLDEN_INT8 = GOLDEN.with_name("artifact_v5_int8.json")
+VERSION_4 = (GOLDEN.with_name("artifact_v4.json"), GOLDEN.with_name("artifact_v4_int8.json"))
 VERSION_3 = (GOLDEN.with_name("artifact_v3.json"), GOLDEN.with_name("artifact_v3_int8.json"))
 VERSION_2 = (GOLDEN.with_name("artifact_v2.json"), GOLDEN.with_name("artifact_v2_int8.json"))
 
@@ -26,7 +27,7 @@ WriteDocument = Callable[[object], Path]
 
 
 @pytest.mark.parametrize("golden", [GOLDEN, GOLDEN_INT8], ids=lambda golden: golden.stem)
-def test_version_4_is_still_read_and_written_alike(golden: Path, write_document: WriteDocument):
+def test_version_5_is_still_read_and_written_alike(golden: Path, write_document: WriteDocument):
     """The files are never to be changed: artifacts that lie on people's devices look like this."""
     text = golden.read_text(encoding="utf-8")
     artifact = read_artifact(write_document(text))
@@ -93,7 +94,7 @@ def test_a_model_of_another_family_says_what_it_has_more(int8_document: Document
     artifact = read_artifact(write_document(int8_document))
     assert (artifact.source.family, artifact.preprocessing.crop_rounding) == ("huggingface", "down")
     arch = artifact.architecture
-    assert (arch.gelu, arch.registers, arch.pooling) == ("tanh", 4, "class_token_and_patch_mean")
+    assert (arch.activation, arch.registers, arch.pooling) == ("tanh", 4, "class_token_and_patch_mean")
     assert (arch.prefix, arch.tokens, arch.head_width) == (1 + 4, 5 + 4 * 4, 2 * arch.width)
 
 
@@ -160,16 +161,22 @@ def test_another_format_version_says_what_was_found_and_what_is_supported(
     version: object, document: Document, refusal: Refusal
 ):
     message = refusal(document | {"format_version": version, "key of the future": 1})
-    assert f"has format version {version!r}, and this vit-edge reads version 4" in message
+    assert f"has format version {version!r}, and this vit-edge reads version 5" in message
     older = version in (0, 1, 2, 3)
     assert ("upgrade vit-edge" in message) is not older
     assert "export the model again" in message
 
 
 def older_version_is_told(message: str, version: int) -> None:
-    assert f"has format version {version}, and this vit-edge reads version 4" in message
+    assert f"has format version {version}, and this vit-edge reads version 5" in message
     assert message.endswith("export the model again")
     assert "upgrade" not in message
+
+
+@pytest.mark.parametrize("golden", VERSION_4, ids=lambda golden: golden.stem)
+def test_version_4_is_refused_and_to_be_exported_again(golden: Path, refusal: Refusal):
+    """A whole document as version 4 had it: what is missing in it is not what is told."""
+    older_version_is_told(refusal(golden.read_text(encoding="utf-8")), 4)
 
 
 @pytest.mark.parametrize("golden", VERSION_3, ids=lambda golden: golden.stem)

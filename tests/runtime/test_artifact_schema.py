@@ -11,8 +11,8 @@ import pytest
 
 from vit_runtime.artifact import METADATA_KEY, Architecture
 
-GOLDEN = Path(__file__).parent / "golden" / "artifact_v4.json"
-GOLDEN_INT8 = GOLDEN.with_name("artifact_v4_int8.json")
+GOLDEN = Path(__file__).parent / "golden" / "artifact_v5.json"
+GOLDEN_INT8 = GOLDEN.with_name("artifact_v5_int8.json")
 
 Document = dict[str, Any]
 Place = tuple[str | int, ...]
@@ -190,9 +190,9 @@ INCONSISTENT: list[tuple[str, Changes]] = [
     ("supported: 'int8 per output channel'", {("quantization", "weights"): "int4 in groups"}),
     ("supported: 'logits', 'embedding', 'rollout'", {("outputs", 0): "hidden"}),
     ("supported: 'torchvision', 'timm', 'huggingface'", {("source", "family"): "unheard of"}),
-    ("supported: 'erf', 'tanh'", {("architecture", "gelu"): "sigmoid"}),
+    ("supported: 'erf', 'tanh', 'quick', 'silu'", {("architecture", "activation"): "sigmoid"}),
     (
-        "supported: 'class_token', 'class_and_distillation_token', 'class_token_and_patch_mean', 'patch_mean'",
+        "supported: 'class_token', 'class_and_distillation_token', 'class_token_and_patch_mean', 'patch_mean', 'attention'",
         {("architecture", "pooling"): "attention"},
     ),
     ("image_size 32 is no multiple of patch_size 7", {("architecture", "patch_size"): 7}),

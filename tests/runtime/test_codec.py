@@ -16,11 +16,14 @@ from vit_runtime.artifact import (
     FORMAT_VERSION,
     LARGEST_EDGE,
     METADATA_KEY,
+    Activation,
     Agreement,
     Architecture,
     Assumption,
     Calibration,
+    ExampleClasses,
     ExternalData,
+    Head,
     LayerLoss,
     Output,
     OutputAgreement,
@@ -28,9 +31,11 @@ from vit_runtime.artifact import (
     Preprocessing,
     Quantization,
     Rollout,
+    Rotary,
     SelfTest,
     Source,
     StoredAnswer,
+    TextClasses,
     Verification,
     codec,
 )
@@ -54,27 +59,33 @@ def numbers(length: int) -> st.SearchStrategy[tuple[float, ...]]:
 def architectures(draw: st.DrawFn) -> Architecture:
     patch, heads = draw(st.integers(1, 64)), draw(st.integers(1, 8))
     class_token, distillation_token = draw(st.booleans()), draw(st.booleans())
-    poolings = ["patch_mean"]
+    poolings = ["patch_mean", "attention"]
     if class_token:
         poolings += ["class_token", "class_token_and_patch_mean"]
     if class_token and distillation_token:
         poolings += ["class_and_distillation_token"]
-    pooling = draw(st.sampled_from(poolings))
+    pooling, classes = draw(st.sampled_from(poolings)), draw(st.integers(0, 5))
+    two = pooling in ("class_token_and_patch_mean", "class_and_distillation_token")
     return Architecture(
         image_size=patch * draw(st.integers(1, 4) | st.integers(1, 32)),
         patch_size=patch,
         layers=draw(st.integers(1, 1000)),
         heads=heads,
-        width=heads * draw(st.integers(1, 4)),
+        width=heads * 2 * draw(st.integers(1, 2)),
         mlp_width=draw(st.integers(1, 1 << 18)),
-        classes=draw(st.integers(0, 5)),
+        classes=classes,
         layer_norm_eps=draw(st.floats(0, 1, exclude_max=True)),
-        gelu=draw(st.sampled_from(["erf", "tanh"])),
+        activation=draw(st.sampled_from(get_args(Activation))),
+        gated_mlp=draw(st.booleans()),
+        norm_before_blocks=draw(st.booleans()),
+        rotary=draw(st.sampled_from(get_args(Rotary))),
         class_token=class_token,
         distillation_token=distillation_token,
         registers=draw(st.integers(0, 8)),
         pooling=pooling,
         norm_after_pooling=pooling == "patch_mean" and draw(st.booleans()),
+        projection=0 if two else draw(st.integers(0, 8)),
+        normalised_head=classes > 0 and not two and draw(st.booleans()),
     )
 
 
@@ -135,10 +146,24 @@ sources = st.builds(
 
 assumptions = st.builds(
     Assumption,
-    subject=st.sampled_from(["heads", "gelu", "preprocessing"]),
+    subject=st.sampled_from(["heads", "activation", "preprocessing"]),
     value=st.text(),
     basis=st.text(),
 )
+
+
+def heads(classes: int) -> st.SearchStrategy[Head]:
+    """Of any origin, with so many classes."""
+    prompts = st.lists(st.lists(st.text(), min_size=1, max_size=2).map(tuple), min_size=classes, max_size=classes)
+    texts = st.builds(TextClasses, prompts=prompts.map(tuple))
+    photos = st.lists(count, min_size=classes, max_size=classes).map(tuple)
+    examples = st.builds(ExampleClasses, photos=photos)
+    kind = st.sampled_from(["softmax", "sigmoid"])
+    return st.one_of(
+        st.builds(Head, origin=st.just("checkpoint"), probabilities=kind),
+        st.builds(Head, origin=st.just("texts"), probabilities=kind, texts=texts),
+        st.builds(Head, origin=st.just("examples"), probabilities=kind, examples=examples),
+    )
 
 
 def self_tests(lengths: dict[Output, int]) -> st.SearchStrategy[SelfTest]:
@@ -159,7 +184,7 @@ def self_tests(lengths: dict[Output, int]) -> st.SearchStrategy[SelfTest]:
 @st.composite
 def artifacts(draw: st.DrawFn) -> Artifact:
     architecture = draw(architectures())
-    classes, width, image_size = architecture.classes, architecture.width, architecture.image_size
+    classes, width, image_size = architecture.classes, architecture.embedding_width, architecture.image_size
     by_edge = draw(st.booleans())
     preprocessing = Preprocessing(
         resize_shortest_edge=draw(edge) if by_edge else None,
@@ -186,6 +211,7 @@ def artifacts(draw: st.DrawFn) -> Artifact:
         preprocessing=preprocessing,
         assumptions=tuple(draw(st.lists(assumptions, max_size=2))),
         labels=draw(st.none() | st.lists(st.text(), min_size=classes, max_size=classes).map(tuple)),
+        head=draw(heads(classes)) if classes else None,
         outputs=tuple(lengths),
         rollout=rollout,
         precision=precision,

@@ -36,7 +36,7 @@ def without_pictures(blueprint: Blueprint, folder: Path, progress: Progress) -> 
     progress.stage("finding large channels")
     float_graph = FloatGraph(folder, blueprint)
     peaks = float_graph.peaks(noise_pictures(blueprint.arch.image_size, _CLOUDS))
-    equalised = EqualisedWeights(blueprint.weights)
+    equalised = EqualisedWeights(blueprint.weights, gated_mlp=blueprint.arch.gated_mlp)
     equalised.equalise(block_spreads(peaks, lambda site: Spread.of_peaks(peaks[site], strength=_CLOUD_STRENGTH)))
     return Int8Recipe(
         blueprint=replace(blueprint, weights=equalised),
@@ -55,7 +55,7 @@ def with_pictures(
 
     The pictures pass once for all targets; `folder` is for temporary files.
     """
-    equalised = EqualisedWeights(blueprint.weights)
+    equalised = EqualisedWeights(blueprint.weights, gated_mlp=blueprint.arch.gated_mlp)
     blueprint = replace(blueprint, weights=equalised)
     float_graph = FloatGraph(folder, blueprint)  # written before anything is equalised
     quantizer = Quantizer(equalised, float_graph.layers, [_rounding_for(target) for target in targets])

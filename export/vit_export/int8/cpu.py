@@ -34,6 +34,7 @@ from vit_export.write.builder import GraphBuilder
 from vit_export.write.graph import PATCH_PROJECTION
 from vit_export.write.linear import Linear
 from vit_export.write.lowering import Activation, Attended, Float32, fused_attention
+from vit_export.write.rotary import Rotation
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Architecture
 
@@ -42,7 +43,7 @@ WeightRounder = Callable[[str, Linear], QuantizedWeight]
 _Way = Literal["exact", "static", "row", "floored row", "row twice"]
 
 _FIRST_BLOCK: Final = "encoder/0/"
-_TWICE: Final = (f"{_FIRST_BLOCK}attention/mixed", f"{_FIRST_BLOCK}mlp/gelu")
+_TWICE: Final = (f"{_FIRST_BLOCK}attention/mixed", f"{_FIRST_BLOCK}mlp/gelu", f"{_FIRST_BLOCK}mlp/gated")
 """The two of the first block's four activations that gain most by 16 bits. Without calibration all four have them."""
 
 
@@ -90,9 +91,13 @@ class CpuInt8:
         """Records the fused operator, in float32."""
         return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities)
 
-    def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Architecture, name: str) -> str:
+        """Records rotated queries or keys in float32."""
+        return self._float.rotated(g, x, rotation, arch, name)
+
+    def activation(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
         """Records GELU as in float32: the tanh form would save one percent of the time for a tenth more error."""
-        return self._float.gelu(g, x, arch)
+        return self._float.activation(g, x, arch)
 
     def simulate(self, x: Activation, values: FloatArray) -> FloatArray:
         """Gives activations (rows, width) as the int8 product sees them, back in float32."""

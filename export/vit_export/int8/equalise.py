@@ -71,9 +71,15 @@ class EqualisedWeights:
     for weights only when they need them.
     """
 
-    def __init__(self, weights: WeightSource) -> None:
-        """Takes the original weights, and gives them unchanged until their block is equalised."""
+    def __init__(self, weights: WeightSource, *, gated_mlp: bool = False) -> None:
+        """Takes the original weights, and gives them unchanged until their block is equalised.
+
+        Args:
+            weights: of the model.
+            gated_mlp: whether two layers read what comes into the MLP.
+        """
         self._weights = weights
+        self._mlp_inputs = ("mlp.0", "mlp.gate") if gated_mlp else ("mlp.0",)
         self._changed: dict[str, Callable[[], FloatArray]] = {}
 
     def equalise(self, blocks: Mapping[str, BlockSpread]) -> None:
@@ -111,7 +117,8 @@ class EqualisedWeights:
 
     def _equalise_mlp(self, key: str, spread: Spread) -> None:
         self._fold_into_norm(f"{key}.ln_2", spread)
-        self._compensate(f"{key}.mlp.0", spread)
+        for layer in self._mlp_inputs:
+            self._compensate(f"{key}.{layer}", spread)
 
     def _fold_into_norm(self, name: str, spread: Spread) -> None:
         weights = self._weights

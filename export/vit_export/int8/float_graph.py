@@ -14,7 +14,7 @@ from onnx import TensorProto
 from vit_export.int8.observed import Observed
 from vit_export.progress import Progress
 from vit_export.write.blueprint import Blueprint
-from vit_export.write.graph import HEAD, build_graph
+from vit_export.write.graph import build_graph
 from vit_export.write.lowering import Activation, LayerRecorder, PlacedLinear
 from vit_export.write.model_file import ModelFile
 from vit_runtime.arrays import FloatArray, UInt8Array
@@ -54,10 +54,9 @@ class FloatGraph:
         self.layers = tuple(recorder.layers)
         self.float32_bytes = sum(weight.nbytes for weight in graph.weights)
         # The last block's query reads the class token alone. Key and value read all tokens; they come later, and win.
-        self.sites = {layer.input.site: layer.input for layer in self.layers}
-        self.sites.pop(HEAD, None)
+        self.sites = {layer.input.site: layer.input for layer in self.layers if layer.input.kind != "head"}
         self._outputs: list[Output] = ["logits", "embedding"] if arch.classes else ["embedding"]
-        self._class_token = arch.pooling != "patch_mean"
+        self._class_token = arch.pooling not in ("patch_mean", "attention")
         for site in self.sites.values():
             graph.output(site.value, TensorProto.FLOAT, ("N", site.rows, site.width))
         file = ModelFile(folder, "float32.onnx")

@@ -35,7 +35,7 @@ class OpenVinoInt8(QdqInt8):
 
     def by_engine(self, x: Activation) -> bool:
         """Says so where rows differ: behind attention, behind GELU, and in the first block."""
-        return x.kind in ("mixed", "gelu") or x.site.startswith(_FIRST_BLOCK)
+        return x.kind in ("mixed", "gelu", "gated") or x.site.startswith(_FIRST_BLOCK)
 
     def simulate(self, x: Activation, values: FloatArray) -> FloatArray:
         """Gives activations (rows, width) as the int8 product sees them; OpenVINO's own scales are by group."""

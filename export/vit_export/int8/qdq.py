@@ -23,7 +23,7 @@ from vit_export.write.linear import Linear
 from vit_export.write.lowering import Activation, Float32, Kind
 from vit_runtime.arrays import FloatArray
 
-_ROOM: Final[Mapping[Kind, float]] = {"normalised": 1.0, "mixed": 1.4, "gelu": 1.0}
+_ROOM: Final[Mapping[Kind, float]] = {"normalised": 1.0, "mixed": 1.4, "gelu": 1.0, "gated": 1.4}
 """How many times its calibrated range an activation's steps cover, by its kind."""
 _ROOM_OF_CLASS_TOKEN: Final = 2.0
 """The same where the class token is alone: calibration sees one row a picture, too little for a sure range."""
@@ -102,7 +102,7 @@ class QdqInt8(Float32, ABC):
         """The range that an activation's steps should cover; zero is in it."""
         seen = self._ranges[x.site]
         # The last block's query reads the class token alone, but its range was calibrated on all tokens.
-        alone = x.alone and x.kind != "gelu" and not x.site.endswith("attention/input")
+        alone = x.alone and x.kind not in ("gelu", "gated") and not x.site.endswith("attention/input")
         room = _ROOM_OF_CLASS_TOKEN if alone else _ROOM[x.kind]
         return Range(low=room * min(seen.low, 0.0), high=room * max(seen.high, 0.0))
 

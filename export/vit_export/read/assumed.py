@@ -17,9 +17,9 @@ def heads(count: int, *, asked: bool, rule: str) -> Assumption:
     return Assumption(subject="heads", value=str(count), basis=_ASKED if asked else rule)
 
 
-def gelu(kind: str, basis: str) -> Assumption:
-    """The assumed kind of GELU, which leaves no trace in any weight."""
-    return Assumption(subject="gelu", value=kind, basis=basis)
+def activation(kind: str, basis: str) -> Assumption:
+    """The assumed function of the MLP, which leaves no trace in any weight."""
+    return Assumption(subject="activation", value=kind, basis=basis)
 
 
 def preprocessing(preset: Preset, options: PreprocessingOptions) -> Assumption:

@@ -3,7 +3,14 @@
 The graph's names are torchvision's (`torchvision.models.VisionTransformer`). Models with more tokens also have
 `distillation_token` (1, 1, D) or `register_tokens` (1, R, D). `encoder.pos_embedding` (1, S, D) has a row for every
 token; where the family adds no position, the row is zeros. LayerScale, missing biases and a second head are folded into
-the weights here, and leave no trace in the graph.
+the weights here, and leave no trace in the graph. torchvision has no names for the rest (`BLOCK` is a block's prefix):
+
+- `encoder.ln_pre.weight` and `.bias`, a LayerNorm in front of the blocks;
+- `BLOCK.mlp.gate.weight` and `.bias`, (M, D): the gate of a gated MLP, whose other projection is `mlp.0`;
+- `encoder.rotary.cos` and `.sin`, (S, K/2), or `BLOCK.self_attention.rotary.cos` and `.sin`, (H, S, K/2): rotary
+  positions, which turn the pairs (i, i + K/2) of a head's numbers, by no angle for tokens in front of the patches;
+- `pool.probe` (1, 1, D), `pool.self_attention.*`, `pool.ln.*`, `pool.mlp.0.*`, `pool.mlp.3.*`: attention pooling;
+- `projection.weight` and `.bias`, (E, D): from the pooled token to the embedding.
 """
 
 from __future__ import annotations

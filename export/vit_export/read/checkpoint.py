@@ -26,6 +26,9 @@ class Contents:
     that was fetched; None for torchvision's weights, which need no other reader."""
     state: StateDict
     """Weights in float32, under torchvision's names; see `vit_export.read.canonical`."""
+    rotary: Callable[[int], StateDict] | None = None
+    """Gives the tables of rotary positions for a grid of so many patches along each side, under the names that
+    `vit_export.read.canonical` lists; None without rotary positions."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -205,7 +205,7 @@ def _architecture(config: Mapping[str, Any], family: _Family, head: _Head, class
             mlp_width=width * number("mlp_ratio", 4) if family.dinov2 else number("intermediate_size", 3072),
             classes=classes,
             layer_norm_eps=_eps(config, family, where),
-            gelu=_gelu(config, where),
+            activation=_gelu(config, where),
             distillation_token=family.distillation_token,
             registers=number("num_register_tokens", family.registers) if family.registers else 0,
             pooling=pooling,

@@ -20,7 +20,7 @@ from vit_export.read.picture_preparation import with_options
 from vit_export.read.positions import at_size
 from vit_export.read.state_dict import StateDict
 from vit_export.request import IMAGENET_LABELS, ExportRequest
-from vit_runtime.artifact import Architecture, Assumption, Preprocessing, Source
+from vit_runtime.artifact import Architecture, Assumption, Head, Preprocessing, Source
 from vit_runtime.errors import UsageError, option
 
 
@@ -36,6 +36,8 @@ class Prepared:
     preprocessing: Preprocessing
     assumptions: tuple[Assumption, ...]
     labels: tuple[str, ...] | None
+    head: Head | None
+    """Where the classes come from; None without classes."""
     state: StateDict
     """Weights in float32, under the graph's names; see `vit_export.read.canonical`."""
 
@@ -88,6 +90,8 @@ def prepare(
     state, architecture = contents.state, own
     if size != own.image_size:
         state, architecture = at_size(state, own, size, checkpoint.resizing)
+    if contents.rotary is not None:
+        state = state | contents.rotary(architecture.grid)
     return Prepared(
         name=checkpoint.name,
         source=contents.source,
@@ -96,6 +100,7 @@ def prepare(
         preprocessing=preprocessing,
         assumptions=assumptions,
         labels=labels or checkpoint.labels,
+        head=Head(origin="checkpoint") if architecture.classes else None,
         state=state,
     )
 

@@ -89,7 +89,7 @@ def read_file(path: Path, state: StateDict, *, heads: int | None = None) -> Chec
         preparation=_preparation(facts, arch.image_size, unstated),
         assumptions=(
             assumed.heads(arch.heads, asked=heads is not None, rule=why if known else _HEADS_RULE),
-            assumed.gelu(arch.gelu, why),
+            assumed.activation(arch.activation, why),
         ),
         labels=None,
         resizing="antialiased",
@@ -203,7 +203,7 @@ def _architecture(state: StateDict, facts: TimmConfig, heads: int | None, where:
             mlp_width=mlp_width,
             classes=shape("head.weight", 2)[0] if "head.weight" in state else 0,
             layer_norm_eps=_EPS,
-            gelu="tanh" if facts.architecture.startswith(_TANH) else "erf",
+            activation="tanh" if facts.architecture.startswith(_TANH) else "erf",
             class_token=class_token,
             distillation_token=distillation_token,
             registers=registers,

@@ -19,11 +19,13 @@ class Answers:
     """PyTorch's answers for pictures (N, 3, H, W)."""
 
     embedding: torch.Tensor
-    """The embedding, (N, D)."""
+    """The embedding, (N, E)."""
     logits: torch.Tensor | None
     """The logits, (N, C); None for a model without a head."""
     attention: list[torch.Tensor]
     """Attention weights (N, H, S, S) of each layer, from the first to the last; empty unless asked for."""
+    pooling: torch.Tensor | None = None
+    """Attention weights (N, H, 1, S) of the pooling's probe; None where there is none, or unless asked for."""
 
 
 class ReferenceModel(Protocol):
@@ -56,5 +58,5 @@ def answers(
                 found.setdefault("logits", []).append(answer.logits)
             found.setdefault("embedding", []).append(answer.embedding)
             if how is not None:
-                found.setdefault("rollout", []).append(rollout(answer.attention, arch, how))
+                found.setdefault("rollout", []).append(rollout(answer.attention, arch, how, answer.pooling))
     return {output: torch.cat(values).numpy() for output, values in found.items()}

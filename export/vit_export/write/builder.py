@@ -104,6 +104,12 @@ class GraphBuilder:
         self.weights.append(Initializer(name=self._unique(name), dtype=np.dtype(dtype), shape=shape, make=make))
         return name
 
+    def shared_weight(
+        self, name: str, shape: tuple[int, ...], make: Callable[[], Array], dtype: DTypeLike = np.float32
+    ) -> str:
+        """As `weight`, for weights that several nodes read: whoever comes first adds them."""
+        return name if name in self._names else self.weight(name, shape, make, dtype)
+
     def constant(self, name: str, values: Sequence[int] | float, dtype: DTypeLike = np.int64) -> str:
         """Adds numbers such as a shape, int64 unless told otherwise; a value is stored once under its name."""
         array = np.array(values, dtype=dtype)

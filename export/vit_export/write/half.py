@@ -12,11 +12,12 @@ from onnx import TensorProto
 from vit_export.errors import CheckpointError
 from vit_export.write.builder import GraphBuilder
 from vit_export.write.linear import Linear
-from vit_export.write.lowering import Activation, Attended, attention_of_matmuls, fused_attention, gelu
+from vit_export.write.lowering import Activation, Attended, activation, attention_of_matmuls, fused_attention
+from vit_export.write.rotary import Rotation, rotated
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Architecture
 
-_TO_RESIDUAL = ("pixels", "mixed", "gelu", "head")
+_TO_RESIDUAL = ("pixels", "mixed", "gelu", "gated", "head")
 """Kinds of activations whose linear layers feed the residual stream or give the answer."""
 
 
@@ -53,12 +54,16 @@ class Half:
             return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities, half=True)
         return attention_of_matmuls(g, qkv, arch, queries=queries, half=True)
 
-    def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
-        """Records the form of GELU that the model was trained with."""
-        return gelu(g, x, arch)
+    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Architecture, name: str) -> str:
+        """Records rotated queries or keys in fp16."""
+        return rotated(g, x, rotation, arch, name, np.float16)
+
+    def activation(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+        """Records the function that the model was trained with, in fp16."""
+        return activation(g, x, arch, np.float16)
 
     def _as_half(self, g: GraphBuilder, x: Activation) -> str:
-        if x.kind in ("pixels", "mixed", "gelu"):
+        if x.kind in ("pixels", "mixed", "gelu", "gated"):
             return x.value
         if x.value not in self._halved:
             self._halved[x.value] = g.node("Cast", [x.value], x.step(g, "half"), to=TensorProto.FLOAT16)

@@ -7,16 +7,22 @@ which operators compute them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
+import numpy as np
+from numpy.typing import DTypeLike
 from onnx import TensorProto
 
 from vit_export.write.builder import GraphBuilder
 from vit_export.write.linear import Linear
+from vit_export.write.rotary import Rotation, rotated
 from vit_runtime.artifact import Architecture
 
-Kind = Literal["pixels", "normalised", "mixed", "gelu", "head"]
-"""What feeds a linear layer: raw pixels, a LayerNorm, attention's mix of values, or GELU; `head` feeds the head."""
+_QUICK: Final = 1.702
+"""Factor in x·sigmoid(1.702 x), the quick form of GELU."""
+Kind = Literal["pixels", "normalised", "mixed", "gelu", "gated", "head"]
+"""What feeds a linear layer: raw pixels, a LayerNorm, attention's mix of values, GELU, or a gated MLP's product. What
+lies behind the blocks, where a layer computes few rows or makes the answer, is `head`, and stays in float."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +73,11 @@ class Lowering(Protocol):
         With `probabilities` the softmax itself is a result as well.
         """
 
-    def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
-        """Records GELU under the name `gelu`."""
+    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Architecture, name: str) -> str:
+        """Records rotated queries or keys under a name below the current scope: (N, S, D) to (N, S, D)."""
+
+    def activation(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+        """Records the MLP's function under the name `gelu`."""
 
 
 class Float32:
@@ -98,9 +107,13 @@ class Float32:
         """Records MatMul, Softmax and MatMul on transposed heads."""
         return attention_of_matmuls(g, qkv, arch, queries=queries)
 
-    def gelu(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
-        """Records the form of GELU that the model was trained with."""
-        return gelu(g, x, arch)
+    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Architecture, name: str) -> str:
+        """Records rotated queries or keys in float32."""
+        return rotated(g, x, rotation, arch, name)
+
+    def activation(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+        """Records the function that the model was trained with."""
+        return activation(g, x, arch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +192,12 @@ def fused_attention(
     return Attended(mixed=mixed, probabilities=None)
 
 
-def gelu(g: GraphBuilder, x: str, arch: Architecture) -> str:
-    """Records GELU (Hendrycks and Gimpel 2016), exact with erf, or its approximation with tanh."""
-    return g.node("Gelu", [x], "gelu", **({"approximate": "tanh"} if arch.gelu == "tanh" else {}))
+def activation(g: GraphBuilder, x: str, arch: Architecture, dtype: DTypeLike = np.float32) -> str:
+    """Records the MLP's function, in `dtype`, under the name `gelu`; `Architecture.activation` says which."""
+    if arch.activation in ("erf", "tanh"):
+        return g.node("Gelu", [x], "gelu", **({"approximate": "tanh"} if arch.activation == "tanh" else {}))
+    inner = x
+    if arch.activation == "quick":
+        scale = g.constant(f"scale/quick/{np.dtype(dtype).name}", _QUICK, dtype)
+        inner = g.node("Mul", [x, scale], "gelu/scaled")
+    return g.node("Mul", [x, g.node("Sigmoid", [inner], "gelu/sigmoid")], "gelu")

@@ -32,17 +32,14 @@ class RolloutRecorder:
         self._how = how
         self._layers: list[tuple[str, str]] = []
         """For each block, the fused attention (N, queries, S) and the scale of its rows, (N, queries) or ()."""
+        self._pooling: str | None = None
+        """The pooling probe's fused attention (N, 1, S); None without such a pooling."""
 
     def watch(self, g: GraphBuilder, probabilities: str) -> None:
         """Takes one block's attention probabilities (N, H, queries, S), in the block's scope."""
         with g.scope("rollout"):
-            fused = g.node(
-                _REDUCTIONS[self._how.head_fusion], [probabilities, g.constant("axis/heads", [1])], "fused", keepdims=0
-            )
-            discarded = int(self._how.discard_ratio * self._arch.tokens)
-            if discarded:
-                fused = self._without_smallest(g, fused, discarded)
-            if self._how.head_fusion == "mean" and not discarded:
+            fused = self._fused(g, probabilities)
+            if not self._rows_differ:
                 scale = g.constant("scale/half", 0.5, np.float32)  # softmax's rows add up to 1
             else:
                 sums = g.node("ReduceSum", [fused, g.constant("axis/last", [-1])], "sums", keepdims=0)
@@ -50,13 +47,25 @@ class RolloutRecorder:
                 scale = g.node("Reciprocal", [sums], "scale")
         self._layers.append((fused, scale))
 
+    def watch_pooling(self, g: GraphBuilder, probabilities: str) -> None:
+        """Takes the pooling probe's attention probabilities (N, H, 1, S): the shares that the answer starts with.
+
+        The probe is no token, so there is no residual connection: the row is scaled to add up to 1 by itself.
+        """
+        with g.scope("rollout"):
+            row = self._fused(g, probabilities)
+            if self._rows_differ:
+                total = g.node("ReduceSum", [row, g.constant("axis/last", [-1])], "total", keepdims=1)
+                row = g.node("Div", [row, total], "row")
+        self._pooling = row
+
     def output(self, g: GraphBuilder) -> None:
         """Records the output `rollout` (N, G, G)."""
         arch = self._arch
-        start = g.weight("rollout/start", (1, 1, arch.tokens), self._start)
+        start = self._pooling or g.weight("rollout/start", (1, 1, arch.tokens), self._start)
         fused, scale = self._layers.pop()
         with g.scope("rollout"):
-            if arch.pooling == "patch_mean":
+            if arch.pooling in ("patch_mean", "attention"):
                 row = self._step(g, f"{arch.layers - 1}", start, fused, scale)
             else:
                 row = self._class_row(g, start, fused, scale)
@@ -98,6 +107,13 @@ class RolloutRecorder:
     def _rows_differ(self) -> bool:
         """Whether each row has a scale of its own."""
         return self._how.head_fusion != "mean" or int(self._how.discard_ratio * self._arch.tokens) > 0
+
+    def _fused(self, g: GraphBuilder, probabilities: str) -> str:
+        """Records attention fused over heads, without the smallest weights: (N, H, queries, S) to (N, queries, S)."""
+        reduction = _REDUCTIONS[self._how.head_fusion]
+        fused = g.node(reduction, [probabilities, g.constant("axis/heads", [1])], "fused", keepdims=0)
+        discarded = int(self._how.discard_ratio * self._arch.tokens)
+        return self._without_smallest(g, fused, discarded) if discarded else fused
 
     def _without_smallest(self, g: GraphBuilder, fused: str, discarded: int) -> str:
         """Sets the smallest weights of each row to zero, (N, queries, S); more may stay where weights are equal."""

@@ -1,6 +1,6 @@
 """Reads and checks what an artifact says about itself; `models/README.md` is the specification of artifacts."""
 
-from vit_runtime.artifact.architecture import LARGEST_IMAGE, Architecture, Pooling
+from vit_runtime.artifact.architecture import LARGEST_IMAGE, Activation, Architecture, Pooling, Rotary
 from vit_runtime.artifact.document import (
     FORMAT_VERSION,
     METADATA_KEY,
@@ -12,6 +12,7 @@ from vit_runtime.artifact.document import (
     Rollout,
     Target,
 )
+from vit_runtime.artifact.head import ExampleClasses, Head, HeadOrigin, Probabilities, TextClasses
 from vit_runtime.artifact.preprocessing import LARGEST_EDGE, Interpolation, Preprocessing
 from vit_runtime.artifact.quantization import Agreement, Calibration, LayerLoss, OutputAgreement, Quantization
 from vit_runtime.artifact.reading import as_path, read_artifact
@@ -23,15 +24,19 @@ __all__ = [
     "LARGEST_EDGE",
     "LARGEST_IMAGE",
     "METADATA_KEY",
+    "Activation",
     "Agreement",
     "Architecture",
     "Artifact",
     "Assumption",
     "Calibration",
     "Description",
+    "ExampleClasses",
     "ExternalData",
     "Family",
+    "Head",
     "HeadFusion",
+    "HeadOrigin",
     "Interpolation",
     "LayerLoss",
     "Output",
@@ -40,13 +45,16 @@ __all__ = [
     "Pooling",
     "Precision",
     "Preprocessing",
+    "Probabilities",
     "Quantization",
     "Reading",
     "Rollout",
+    "Rotary",
     "SelfTest",
     "Source",
     "StoredAnswer",
     "Target",
+    "TextClasses",
     "Verification",
     "as_path",
     "read_artifact",

@@ -17,12 +17,23 @@ _SIZES: Final = {
     "mlp_width": (1, 1 << 18),
     "classes": (0, 1 << 20),
     "registers": (0, 1 << 12),
+    "projection": (0, 1 << 16),
 }
 """Least and most of each size. The most is far above every published model, but too small for a number in a file to
 ask for all of the memory."""
 
-Pooling = Literal["class_token", "class_and_distillation_token", "class_token_and_patch_mean", "patch_mean"]
-"""What the head reads. The embedding is the class token with the first three, and the mean with the last."""
+Pooling = Literal[
+    "class_token", "class_and_distillation_token", "class_token_and_patch_mean", "patch_mean", "attention"
+]
+"""What the head reads. The embedding is the class token with the first three, and the mean with the fourth. With
+"attention" it is what a learned probe gathers from all tokens (Zhai et al. 2022, "Scaling Vision Transformers")."""
+Activation = Literal["erf", "tanh", "quick", "silu"]
+"""The MLP's function: GELU exactly, with tanh or as x·sigmoid(1.702 x) (Hendrycks and Gimpel 2016), or SiLU."""
+Rotary = Literal["none", "shared", "by_head"]
+"""Rotary positions of the patches (Su et al. 2021; Heo et al. 2024 for pictures): none, the same angles everywhere, or
+angles of each head's own in each block. The tokens in front of the patches are not rotated."""
+_OF_TWO: Final = ("class_and_distillation_token", "class_token_and_patch_mean")
+"""Poolings whose head reads two vectors, one behind the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +53,12 @@ class Architecture:
     classes: int
     """Number of classes; 0 without a classification head."""
     layer_norm_eps: float
-    gelu: Literal["erf", "tanh"] = "erf"
+    activation: Activation = "erf"
+    gated_mlp: bool = False
+    """Whether the MLP's hidden layer is activation(gate(x)) · up(x), with two projections (Shazeer 2020)."""
+    norm_before_blocks: bool = False
+    """Whether a LayerNorm lies in front of the first block, as in CLIP."""
+    rotary: Rotary = "none"
     class_token: bool = True
     distillation_token: bool = False
     """Whether DeiT's second token is there, behind the class token (Touvron et al. 2021)."""
@@ -51,6 +67,10 @@ class Architecture:
     pooling: Pooling = "class_token"
     norm_after_pooling: bool = False
     """Whether the last LayerNorm comes after the mean, not before it."""
+    projection: int = 0
+    """Length of the embedding where a linear layer makes it, as in CLIP's space of pictures and texts; 0 without."""
+    normalised_head: bool = False
+    """Whether the head reads the embedding scaled to length 1."""
 
     def __post_init__(self) -> None:
         for name, (least, most) in _SIZES.items():
@@ -64,15 +84,25 @@ class Architecture:
             raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if self.rotary != "none" and self.width // self.heads % 2:
+            raise ValueError(f"rotary positions with heads of {self.width // self.heads}, an odd number")
         self._check_pooling()
+        self._check_head()
 
     def _check_pooling(self) -> None:
-        if not self.class_token and self.pooling != "patch_mean":
+        if not self.class_token and self.pooling not in ("patch_mean", "attention"):
             raise ValueError(f"pooling {self.pooling} without a class token")
         if self.pooling == "class_and_distillation_token" and not self.distillation_token:
             raise ValueError(f"pooling {self.pooling} without a distillation token")
         if self.norm_after_pooling and self.pooling != "patch_mean":
             raise ValueError(f"norm_after_pooling with pooling {self.pooling}")
+
+    def _check_head(self) -> None:
+        reads_two = self.pooling in _OF_TWO
+        if reads_two and (self.projection or self.normalised_head):
+            raise ValueError(f"projection or normalised_head with pooling {self.pooling}")
+        if self.normalised_head and not self.classes:
+            raise ValueError("normalised_head without classes")
 
     @property
     def grid(self) -> int:
@@ -90,6 +120,11 @@ class Architecture:
         return self.prefix + self.grid**2
 
     @property
+    def embedding_width(self) -> int:
+        """Length of the embedding."""
+        return self.projection or self.width
+
+    @property
     def head_width(self) -> int:
         """Length of the vector that the head reads."""
-        return self.width * (2 if self.pooling in ("class_and_distillation_token", "class_token_and_patch_mean") else 1)
+        return 2 * self.width if self.pooling in _OF_TWO else self.embedding_width

@@ -13,13 +13,14 @@ from typing import Final, Literal
 
 from vit_runtime.artifact import codec
 from vit_runtime.artifact.architecture import Architecture
+from vit_runtime.artifact.head import Head
 from vit_runtime.artifact.preprocessing import Preprocessing
 from vit_runtime.artifact.quantization import Quantization
 from vit_runtime.artifact.source import Assumption, Source
 from vit_runtime.artifact.verification import Output, SelfTest, Verification
 
 METADATA_KEY: Final = "vit_edge"
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 _LONGEST_NAME: Final = 255
 """Most bytes that common file systems take in a file's name."""
 
@@ -72,6 +73,8 @@ class Description:
     preprocessing: Preprocessing
     assumptions: tuple[Assumption, ...]
     labels: tuple[str, ...] | None
+    head: Head | None
+    """Where the classes come from; None where there are none."""
     outputs: tuple[Output, ...]
     rollout: Rollout | None
     """How attention is rolled out; None where the graph has no output "rollout"."""
@@ -88,13 +91,25 @@ class Description:
             raise ValueError("output rollout and key rollout do not go together")
         if ("logits" in self.outputs) != (self.architecture.classes > 0):
             raise ValueError(f"outputs {', '.join(self.outputs)} with {self.architecture.classes} classes")
+        if (self.head is not None) != (self.architecture.classes > 0):
+            raise ValueError(f"{'no' if self.head is None else 'a'} head with {self.architecture.classes} classes")
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        """Checks that a head's own list of classes is as long as the head."""
+        head = self.head
+        if head is None:
+            return
+        classes = self.architecture.classes
+        if head.texts is not None and len(head.texts.prompts) != classes:
+            raise ValueError(f"prompts of {len(head.texts.prompts)} classes for {classes}")
 
     def shape(self, output: Output) -> tuple[int, ...]:
         """Gives the shape of an output for one picture."""
         arch = self.architecture
         shapes: dict[Output, tuple[int, ...]] = {
             "logits": (arch.classes,),
-            "embedding": (arch.width,),
+            "embedding": (arch.embedding_width,),
             "rollout": (arch.grid, arch.grid),
         }
         return shapes[output]

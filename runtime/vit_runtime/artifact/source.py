@@ -32,7 +32,7 @@ class Source:
 class Assumption:
     """A guess where the checkpoint says nothing; a comparison with a model built on it cannot find it wrong."""
 
-    subject: Literal["heads", "gelu", "preprocessing"]
+    subject: Literal["heads", "activation", "preprocessing"]
     value: str
     """What was assumed, in words."""
     basis: str

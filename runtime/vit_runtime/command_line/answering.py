@@ -127,7 +127,7 @@ def embed(
         pictures = Pictures(images, limits_of(max_pixels, max_bytes, max_seconds))
         asked = Asked(pictures=pictures, decode=decode, batch=batch, fail_fast=fail_fast)
         job = PictureJob(model, Choice(provider, threads, device, no_profile), asked, "embedding")
-        width = job.vit.artifact.architecture.width
+        width = job.vit.artifact.architecture.embedding_width
 
         def embedded(name: str, row: FloatArray) -> Record:
             return {"image": name, "embedding": numbers(normalized(row[None])[0] if normalize else row)}

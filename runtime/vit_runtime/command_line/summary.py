@@ -31,6 +31,7 @@ _POOLINGS: Final[dict[Pooling, str]] = {
     "class_and_distillation_token": "class and distillation token",
     "class_token_and_patch_mean": "the class token and the mean of the patches",
     "patch_mean": "the mean of the patches",
+    "attention": "what a probe gathers from all tokens",
 }
 
 

@@ -43,7 +43,7 @@ def answer_columns(model: ViT, answered: Sequence[Answered], answers: Answers, t
         if answers == "probabilities":
             columns = [_rows([None if row is None else _softmax(row) for row in rows], arch.classes)]
         else:
-            columns = [_rows(rows, arch.width)]
+            columns = [_rows(rows, arch.embedding_width)]
     return [*columns, _errors(answered)]
 
 

@@ -242,7 +242,7 @@ def create_index(
     header = Header(
         model=stored_digest(file),
         model_name=f"{artifact.model} {artifact.precision}",
-        width=artifact.architecture.width,
+        width=artifact.architecture.embedding_width,
         numbers="int8" if int8 else "float32",
     )
     with blame(folder, _ELSEWHERE):
