@@ -28,7 +28,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "ViT": ("ViTForImageClassification", {}, {}),
     "ViT without head": ("ViTModel", {}, {"classes": 0}),  # DINO v1 too
     "ViT without bias": ("ViTForImageClassification", {"qkv_bias": False}, {}),
-    "ViT with tanh": ("ViTForImageClassification", {"hidden_act": "gelu_new"}, {"gelu": "tanh"}),
+    "ViT with tanh": ("ViTForImageClassification", {"hidden_act": "gelu_new"}, {"activation": "tanh"}),
     "DeiT with teacher": (
         "DeiTForImageClassificationWithTeacher",
         {},

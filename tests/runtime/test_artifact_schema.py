@@ -102,6 +102,8 @@ NULLABLE = (
     "source.seed",
     "preprocessing.resize_hw",
     "labels",
+    "head.texts",
+    "head.examples",
     "quantization",
     "quantization.calibration",
     "quantization.agreement",
@@ -131,7 +133,7 @@ NUMBER = (
     *("layer_norm_eps", "mean", "std", "discard_ratio", "values", "sqnr_db"),
     *("max_difference", "min_cosine", "mean_cosine", "tolerance", "cosine_limit"),
 )
-TRUE = ("class_token", "distillation_token")
+TRUE = ("class_token", "distillation_token", "gated_mlp", "norm_before_blocks", "normalised_head")
 
 
 def is_right(kind: str, golden: Path, place: Place) -> bool:
@@ -192,8 +194,8 @@ INCONSISTENT: list[tuple[str, Changes]] = [
     ("supported: 'torchvision', 'timm', 'huggingface'", {("source", "family"): "unheard of"}),
     ("supported: 'erf', 'tanh', 'quick', 'silu'", {("architecture", "activation"): "sigmoid"}),
     (
-        "supported: 'class_token', 'class_and_distillation_token', 'class_token_and_patch_mean', 'patch_mean', 'attention'",
-        {("architecture", "pooling"): "attention"},
+        "'class_token_and_patch_mean', 'patch_mean', 'attention'",
+        {("architecture", "pooling"): "largest"},
     ),
     ("image_size 32 is no multiple of patch_size 7", {("architecture", "patch_size"): 7}),
     ("width 4 is no multiple of heads 3", {("architecture", "heads"): 3}),
