@@ -9,9 +9,9 @@ from typing import Final
 
 from vit_export.errors import CheckpointError, UnknownModelError
 from vit_export.progress import Progress
-from vit_export.read import huggingface, timm, torchvision
+from vit_export.read import dinov3, huggingface, timm, torchvision
 from vit_export.read.checkpoint import Checkpoint
-from vit_export.read.families import SIGN
+from vit_export.read.families import SIGN, is_huggingface
 from vit_export.read.repository import CONFIG, Folder, Hub, Repository, read_json
 from vit_export.read.state_dict import read_state_dict
 from vit_export.read.timm_config import ARCHITECTURE
@@ -109,6 +109,8 @@ def _of_repository(repository: Repository, heads: int | None, progress: Progress
         raise CheckpointError(
             repository.where, f"has no {CONFIG}", "give the folder that holds it, or the file of weights itself"
         )
+    if config.get("model_type") == dinov3.MODEL_TYPE:
+        return dinov3.read_repository(repository, config, progress)
     if "model_type" in config:
         return huggingface.read_repository(repository, config, progress)
     if "architecture" in config:
@@ -125,7 +127,7 @@ def _of_file(path: Path, heads: int | None, progress: Progress) -> Checkpoint:
     state = read_state_dict(path)
     if SIGN["timm"] in state:
         return timm.read_file(path, state, heads=heads)
-    if any(name.endswith(SIGN["huggingface"]) for name in state):
+    if is_huggingface(state):
         raise CheckpointError(
             path, "has Hugging Face's names, which need their config.json", "give the folder with both"
         )

@@ -12,17 +12,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
-import torch
-
 from vit_export.errors import CheckpointError, refused_sizes
 from vit_export.progress import Progress
-from vit_export.read.canonical import block, mean_of_heads, named, on_paper, scaled_rows
+from vit_export.read.canonical import Pair, block, halves, mean_of_heads, named, on_paper, scaled_rows, stacked
 from vit_export.read.checkpoint import Checkpoint, Contents
-from vit_export.read.picture_preparation import Preparation, Preset, in_proportion
+from vit_export.read.config_values import (
+    activation,
+    layer_norm_eps,
+    named_architecture,
+    refuse_other_channels,
+    whole_number,
+)
 from vit_export.read.positions import POSITIONS, all_tokens
-from vit_export.read.processor_config import FILE as PROCESSOR
-from vit_export.read.processor_config import preset, read_processor
-from vit_export.read.repository import CONFIG, Repository, folder_of, licence, read_json, read_weights
+from vit_export.read.processor_config import stated_or_usual
+from vit_export.read.repository import CONFIG, Repository, folder_of, licence, read_weights
 from vit_export.read.state_dict import StateDict
 from vit_export.read.state_reader import StateReader
 from vit_runtime.artifact import Architecture, Pooling, Source
@@ -55,6 +58,8 @@ _FAMILIES: Final[Mapping[str, _Family]] = {
         prefix="dinov2_with_registers.", layer_norm_eps=1e-6, patch_size=16, dinov2=True, registers=4, antialias=True
     ),
 }
+_READ_ELSEWHERE: Final = ("dinov3_vit",)
+"""Model types that have a reader of their own."""
 _HEADS: Final[Mapping[str, _Head]] = {
     "ViTForImageClassification": "one",
     "ViTModel": "none",
@@ -66,12 +71,6 @@ _HEADS: Final[Mapping[str, _Head]] = {
     "Dinov2WithRegistersForImageClassification": "one",
     "Dinov2WithRegistersModel": "none",
 }
-_GELU: Final[Mapping[str, Literal["erf", "tanh"]]] = {
-    "gelu": "erf",
-    "gelu_python": "erf",
-    "gelu_new": "tanh",
-    "gelu_pytorch_tanh": "tanh",
-}
 _PLACEHOLDER: Final = re.compile(r"LABEL_\d+")
 _TODAY: Final = (
     # transformers 5 uses these names in memory, and so do some files.
@@ -81,6 +80,7 @@ _TODAY: Final = (
     (re.compile(r"\.attention\.attention\.k\."), ".attention.attention.key."),
     (re.compile(r"\.attention\.attention\.v\."), ".attention.attention.value."),
     (re.compile(r"\.attention\.o_proj\."), ".attention.output.dense."),
+    (re.compile(r"\.mlp\.down_proj\."), ".mlp.weights_out."),
 )
 
 
@@ -94,7 +94,7 @@ def read_repository(repository: Repository, config: Mapping[str, Any], progress:
     family, head = _kind(config, where)
     classes, labels = _classes(config, where) if head != "none" else (0, None)
     arch = _architecture(config, family, head, classes, where)
-    preparation = _preparation(repository, config["model_type"], arch.image_size)
+    preparation = stated_or_usual(repository, config["model_type"], arch.image_size)
     if config.get("problem_type") == "multi_label_classification":
         progress.note(
             "trained for several labels at once: its probabilities should be sigmoids, `classify` gives a softmax"
@@ -131,31 +131,16 @@ def read_repository(repository: Repository, config: Mapping[str, Any], progress:
     )
 
 
-def _preparation(repository: Repository, model_type: str, image_size: int) -> Preparation:
-    """Gives the preparation in the image processor's file, or else the family's usual one."""
-    document = read_json(repository, PROCESSOR)
-    if document is not None:
-        stated = read_processor(document, model_type, f"{repository.where}/{PROCESSOR}")
-        return in_proportion(stated, PROCESSOR)
-    usual = Preset(name="the family's usual preparation", why=f"there is no {PROCESSOR}")
-    return in_proportion(preset(model_type, image_size, repository.where), PROCESSOR, usual)
-
-
 def _kind(config: Mapping[str, Any], where: str) -> tuple[_Family, _Head]:
     model_type = str(config.get("model_type"))
     if model_type not in _FAMILIES:
         raise CheckpointError(
-            where, f"model type '{model_type}' is not supported", f"supported are {', '.join(_FAMILIES)}"
-        )
-    named = config.get("architectures")
-    named = [str(name) for name in named] if isinstance(named, list) else [str(named)]
-    if len(named) != 1 or named[0] not in _HEADS:
-        raise CheckpointError(
             where,
-            f"architecture {', '.join(named) or 'none'} is not supported",
-            f"supported are {', '.join(_HEADS)}",
+            f"model type '{model_type}' is not supported",
+            f"supported are {', '.join((*_FAMILIES, *_READ_ELSEWHERE))}",
         )
-    return _FAMILIES[model_type], _HEADS[named[0]]
+    named = named_architecture(config, tuple(_HEADS), where)
+    return _FAMILIES[model_type], _HEADS[named]
 
 
 def _classes(config: Mapping[str, Any], where: str) -> tuple[int, tuple[str, ...] | None]:
@@ -180,52 +165,37 @@ def _architecture(config: Mapping[str, Any], family: _Family, head: _Head, class
     """Gives the sizes that the configuration states; sizes that it leaves out have transformers' defaults."""
 
     def number(key: str, default: int) -> int:
-        value = config.get(key, default)
-        if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
-            value = value[0]
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CheckpointError(where, f"{key} {value} is not supported", "only whole numbers, and squares, are")
-        return value
+        return whole_number(config, key, default, where)
 
-    if number("num_channels", 3) != 3:
-        raise CheckpointError(where, f"num_channels {config['num_channels']} is not supported", "only 3 are")
+    refuse_other_channels(config, where)
     pooling: Pooling = "class_token"
     if head != "none" and family.dinov2:
         pooling = "class_token_and_patch_mean"
     elif head == "two":
         pooling = "class_and_distillation_token"
-    width = number("hidden_size", 768)
+    gated = family.dinov2 and bool(config.get("use_swiglu_ffn", False))
     with refused_sizes(where, "fetch it again"):
         return Architecture(
             image_size=number("image_size", 224),
             patch_size=number("patch_size", family.patch_size),
             layers=number("num_hidden_layers", 12),
             heads=number("num_attention_heads", 12),
-            width=width,
-            mlp_width=width * number("mlp_ratio", 4) if family.dinov2 else number("intermediate_size", 3072),
+            width=number("hidden_size", 768),
+            mlp_width=_mlp_width(config, where, gated=gated) if family.dinov2 else number("intermediate_size", 3072),
             classes=classes,
-            layer_norm_eps=_eps(config, family, where),
-            activation=_gelu(config, where),
+            layer_norm_eps=layer_norm_eps(config, family.layer_norm_eps, where),
+            activation="silu" if gated else activation(config, "gelu", where),
+            gated_mlp=gated,
             distillation_token=family.distillation_token,
             registers=number("num_register_tokens", family.registers) if family.registers else 0,
             pooling=pooling,
         )
 
 
-def _eps(config: Mapping[str, Any], family: _Family, where: str) -> float:
-    eps = config.get("layer_norm_eps", family.layer_norm_eps)
-    if not isinstance(eps, (int, float)) or not 0 <= eps < 1:  # also refuses NaN
-        raise CheckpointError(where, f"layer_norm_eps {eps} is not supported", "fetch it again")
-    return float(eps)
-
-
-def _gelu(config: Mapping[str, Any], where: str) -> Literal["erf", "tanh"]:
-    if config.get("use_swiglu_ffn", False):
-        raise CheckpointError(where, "use_swiglu_ffn (DINOv2 giant) is not supported", "take small, base or large")
-    gelu = str(config.get("hidden_act", "gelu"))
-    if gelu not in _GELU:
-        raise CheckpointError(where, f"hidden_act {gelu} is not supported", f"supported are {', '.join(_GELU)}")
-    return _GELU[gelu]
+def _mlp_width(config: Mapping[str, Any], where: str, *, gated: bool) -> int:
+    """Gives the width of DINOv2's hidden layer: a gated one has two thirds of it, rounded up to a multiple of 8."""
+    width = whole_number(config, "hidden_size", 768, where) * whole_number(config, "mlp_ratio", 4, where)
+    return (width * 2 // 3 + 7) // 8 * 8 if gated else width
 
 
 def _canonical(
@@ -260,18 +230,29 @@ def _canonical(
 def _block(reader: StateReader, layer: int, arch: Architecture, family: _Family, *, qkv_bias: bool) -> StateDict:
     theirs, width = f"encoder.layer.{layer}", arch.width
     norms = ("norm1", "norm2") if family.dinov2 else ("layernorm_before", "layernorm_after")
-    mlp = ("mlp.fc1", "mlp.fc2") if family.dinov2 else ("intermediate.dense", "output.dense")
     output = reader.take_pair(f"{theirs}.attention.output.dense", width, width)
-    hidden = reader.take_pair(f"{theirs}.{mlp[0]}", arch.mlp_width, width)
-    last = reader.take_pair(f"{theirs}.{mlp[1]}", width, arch.mlp_width)
+    gate, hidden, last = _mlp(reader, theirs, arch, family)
     if family.dinov2:
         output = scaled_rows(output, reader.take(f"{theirs}.layer_scale1.lambda1", width))
         last = scaled_rows(last, reader.take(f"{theirs}.layer_scale2.lambda1", width))
     before, after = (reader.take_pair(f"{theirs}.{name}", width) for name in norms)
-    qkv = [f"{theirs}.attention.attention.{name}" for name in ("query", "key", "value")]
-    weight = torch.cat([reader.take(f"{name}.weight", width, width) for name in qkv])
-    bias = torch.cat([reader.take(f"{name}.bias", width) for name in qkv]) if qkv_bias else torch.zeros(3 * width)
-    return block(layer, norms=(before, after), qkv=(weight, bias), output=output, mlp=(hidden, last))
+    qkv = (f"{theirs}.attention.attention.{name}" for name in ("query", "key", "value"))
+    packed = stacked(*(reader.take_pair(name, width, width, bias=qkv_bias) for name in qkv))
+    return block(layer, norms=(before, after), qkv=packed, output=output, mlp=(hidden, last), gate=gate)
+
+
+def _mlp(reader: StateReader, theirs: str, arch: Architecture, family: _Family) -> tuple[Pair | None, Pair, Pair]:
+    """Takes the gate, if there is one, the hidden layer and the output of a block's MLP."""
+    width, hidden = arch.width, arch.mlp_width
+    if not arch.gated_mlp:
+        names = ("mlp.fc1", "mlp.fc2") if family.dinov2 else ("intermediate.dense", "output.dense")
+        first, last = (f"{theirs}.{name}" for name in names)
+        return None, reader.take_pair(first, hidden, width), reader.take_pair(last, width, hidden)
+    if reader.has(f"{theirs}.mlp.gate_proj.weight"):  # as transformers 5 has them in memory
+        gate, up = (reader.take_pair(f"{theirs}.mlp.{name}_proj", hidden, width) for name in ("gate", "up"))
+    else:
+        gate, up = halves(reader.take_pair(f"{theirs}.mlp.weights_in", 2 * hidden, width))
+    return gate, up, reader.take_pair(f"{theirs}.mlp.weights_out", width, hidden)
 
 
 def _files_names(state: StateDict, family: _Family) -> StateDict:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vit_export.channels import IMAGENET_MEAN, IMAGENET_STD, Channels, three_numbers
 from vit_export.errors import CheckpointError, refused_sizes
+from vit_export.read.picture_preparation import Preparation, Preset, in_proportion
+from vit_export.read.repository import Repository, read_json
 from vit_runtime.artifact import Interpolation, Preprocessing
 from vit_runtime.errors import option
 
@@ -40,6 +42,7 @@ _PROCESSORS: Final[Mapping[str, _Processor]] = {
     "ViT": _VIT,
     "DeiT": _Processor(square=True, size=256, crop=224, resample=3, mean=_HALF, std=_HALF),
     "Bit": _Processor(square=False, size=224, crop=224, resample=3, mean=_CLIP[0], std=_CLIP[1]),
+    "DINOv3ViT": _Processor(square=True, size=224, crop=None, resample=2, mean=IMAGENET_MEAN, std=IMAGENET_STD),
     "CLIP": _Processor(square=False, size=224, crop=224, resample=3, mean=_CLIP[0], std=_CLIP[1]),
 }
 _OF_MODEL_TYPE: Final[Mapping[str, str]] = {
@@ -47,6 +50,7 @@ _OF_MODEL_TYPE: Final[Mapping[str, str]] = {
     "deit": "DeiT",
     "dinov2": "Bit",
     "dinov2_with_registers": "Bit",
+    "dinov3_vit": "DINOv3ViT",
 }
 _SUFFIXES: Final = ("ImageProcessor", "ImageProcessorFast", "ImageProcessorPil", "FeatureExtractor")
 
@@ -54,6 +58,20 @@ _SUFFIXES: Final = ("ImageProcessor", "ImageProcessorFast", "ImageProcessorPil",
 def _remedy() -> str:
     resize, interpolation, mean, std = map(option, ("resize", "interpolation", "mean", "std"))
     return f"set it with {resize}, {interpolation}, {mean} and {std} on a checkpoint without this file"
+
+
+def stated_or_usual(repository: Repository, model_type: str, image_size: int) -> Preparation:
+    """Gives the preparation in the image processor's file, or else the family's usual one.
+
+    Raises:
+        CheckpointError: the runtime does not know the processor, or one of its steps.
+        DownloadError: the file cannot be fetched.
+    """
+    document = read_json(repository, FILE)
+    if document is not None:
+        return in_proportion(read_processor(document, model_type, f"{repository.where}/{FILE}"), FILE)
+    usual = Preset(name="the family's usual preparation", why=f"there is no {FILE}")
+    return in_proportion(preset(model_type, image_size, repository.where), FILE, usual)
 
 
 def preset(model_type: str, image_size: int, where: str) -> Preprocessing:
@@ -68,7 +86,8 @@ def preset(model_type: str, image_size: int, where: str) -> Preprocessing:
     if model_type == "deit":
         edge = round(image_size * 8 / 7)
         return _preprocessing((None, (edge, edge)), size_hw, "bicubic", IMAGENET_MEAN, IMAGENET_STD, where)
-    return _preprocessing((None, size_hw), size_hw, "bilinear", _HALF, _HALF, where)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if model_type == "dinov3_vit" else (_HALF, _HALF)
+    return _preprocessing((None, size_hw), size_hw, "bilinear", mean, std, where)
 
 
 def read_processor(document: Mapping[str, Any], model_type: str, where: str) -> Preprocessing:
