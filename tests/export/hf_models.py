@@ -22,7 +22,7 @@ SMALL = {
 }
 LABELS = {index: f"kind {index}" for index in range(12)}
 """More than ten: in text "10" comes before "2"."""
-HEADLESS = {"ViTModel", "DeiTModel", "Dinov2Model", "Dinov2WithRegistersModel"}
+HEADLESS = {"ViTModel", "DeiTModel", "Dinov2Model", "Dinov2WithRegistersModel", "DINOv3ViTModel"}
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     # What transformers calls it, how its configuration differs from `SMALL`, and what of it is particular to us.
     "ViT": ("ViTForImageClassification", {}, {}),
@@ -47,6 +47,21 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         "Dinov2WithRegistersForImageClassification",
         {"num_register_tokens": 3},
         {"registers": 3, "pooling": "class_token_and_patch_mean"},
+    ),
+    "DINOv2 giant": (
+        "Dinov2ForImageClassification",
+        {"use_swiglu_ffn": True},
+        {"pooling": "class_token_and_patch_mean", "mlp_width": 176, "gated_mlp": True, "activation": "silu"},
+    ),
+    "DINOv3": (
+        "DINOv3ViTModel",
+        {"num_register_tokens": 4},
+        {"registers": 4, "classes": 0, "rotary": "shared"},
+    ),
+    "DINOv3 with gates": (
+        "DINOv3ViTModel",
+        {"num_register_tokens": 4, "use_gated_mlp": True, "hidden_act": "silu", "key_bias": True, "mlp_bias": False},
+        {"registers": 4, "classes": 0, "rotary": "shared", "gated_mlp": True, "activation": "silu"},
     ),
 }
 
@@ -97,6 +112,8 @@ def processor_for(model: hf.PreTrainedModel, side: int | None = None) -> Any:
         return hf.ViTImageProcessorPil(size=square)
     if isinstance(model.config, hf.DeiTConfig):
         return hf.DeiTImageProcessorPil(size={"height": larger, "width": larger}, crop_size=square)
+    if isinstance(model.config, hf.DINOv3ViTConfig):
+        return hf.DINOv3ViTImageProcessor(size=square)
     return hf.BitImageProcessorPil(size={"shortest_edge": larger}, crop_size=square)
 
 
@@ -106,13 +123,27 @@ def save(model: hf.PreTrainedModel, folder: Path, side: int | None = None, **opt
     return folder
 
 
+def pixels_of(model: hf.PreTrainedModel, photos: Sequence[Image.Image], side: int | None = None) -> torch.Tensor:
+    """Photos as the model's processor prepares them in Pillow: (N, 3, H, W).
+
+    DINOv3's has no such form: it resizes floats. Photos are then resized with Pillow before.
+    """
+    processor = processor_for(model, side)
+    if isinstance(model.config, hf.DINOv3ViTConfig):
+        edge = processor.size["height"]
+        photos = [photo.resize((edge, edge), Image.Resampling.BILINEAR) for photo in photos]
+    return processor(images=list(photos), return_tensors="pt")["pixel_values"]
+
+
 def answers(
     model: hf.PreTrainedModel, photos: Sequence[Image.Image], side: int | None = None, **options: Any
 ) -> dict[str, np.ndarray]:
     """What transformers says of photos, its own preparation included."""
-    pixels = processor_for(model, side)(images=list(photos), return_tensors="pt")["pixel_values"]
+    pixels = pixels_of(model, photos, side)
     with torch.inference_mode():
-        found = {"embedding": model.base_model(pixels, **options).last_hidden_state[:, 0].numpy()}
+        # DINOv3's `base_model` is a part of the model, without the LayerNorm.
+        headless = model if isinstance(model, hf.DINOv3ViTModel) else model.base_model
+        found = {"embedding": headless(pixels, **options).last_hidden_state[:, 0].numpy()}
         if type(model).__name__ not in HEADLESS:
             found["logits"] = model(pixels, **options).logits.numpy()
     return found

@@ -21,7 +21,7 @@ from vit_export import ExportRequest, export
 from vit_runtime.artifact import Architecture, Artifact, Rollout
 from vit_runtime.pictures.preprocess import load_pixels
 
-from .hf_models import CASES, HEADLESS, LABELS, PHOTOS, SMALL, answers, make, processor_for, refuse_network, save
+from .hf_models import CASES, HEADLESS, LABELS, PHOTOS, SMALL, answers, make, pixels_of, refuse_network, save
 
 TOLERANCE = 2e-5
 """In fp32, below the 1e-4 that the export itself allows. Worst measured: 5.8e-6 of an embedding, 3.5e-6 of a logit."""
@@ -59,8 +59,7 @@ def exported(folder):
 def test_every_parameter_counts(case):
     """Guards the tests below: no parameter of these models could be wrong unnoticed."""
     model = make(case)
-    pixels = processor_for(model)(images=list(PHOTOS), return_tensors="pt")["pixel_values"]
-    output = model(pixels)
+    output = model(pixels_of(model, PHOTOS))
     values = output.last_hidden_state[:, 0] if type(model).__name__ in HEADLESS else output.logits
     values.square().sum().backward()
     # Softmax leaves out what all keys share; the mask is for training, and the pooler no part of the answer.
@@ -110,7 +109,9 @@ def under_names_in_memory(model: transformers.PreTrainedModel, path: Path) -> No
 
 
 @pytest.mark.parametrize("store", [as_bin, as_shards, as_bin_shards, under_names_in_memory])
-@pytest.mark.parametrize("case", ["ViT without head", "DeiT with teacher", "DINOv2 with registers"])
+@pytest.mark.parametrize(
+    "case", ["ViT without head", "DeiT with teacher", "DINOv2 with registers", "DINOv2 giant", "DINOv3"]
+)
 def test_weights_are_read_however_they_are_stored(case, store, folder, exported):
     model = make(case)
     store(model, folder / "model")
@@ -131,7 +132,7 @@ def test_weights_in_half_precision_are_computed_with_in_full(case, dtype, folder
 
 
 @pytest.mark.parametrize("side", [8, 24, 48, 72])
-@pytest.mark.parametrize("case", ["DINOv2", "DINOv2 without head", "DINOv2 with registers"])
+@pytest.mark.parametrize("case", ["DINOv2", "DINOv2 without head", "DINOv2 with registers", "DINOv3"])
 def test_dinov2_takes_the_size_that_pictures_are_prepared_for(case, side, folder, exported):
     model = make(case)
     path = exported(save(model, folder / "model", side))
@@ -140,11 +141,11 @@ def test_dinov2_takes_the_size_that_pictures_are_prepared_for(case, side, folder
 
 
 @pytest.mark.parametrize("side", [16, 24, 64])
-@pytest.mark.parametrize("case", ["ViT", "DeiT with teacher", "DINOv2 with registers"])
+@pytest.mark.parametrize("case", ["ViT", "DeiT with teacher", "DINOv2 with registers", "DINOv3"])
 def test_a_size_that_is_asked_for(case, side, folder, exported):
     """The resize keeps its proportion to the crop, as `processor_for` has it too."""
     model = make(case)
-    options = {} if case.startswith("DINOv2") else {"interpolate_pos_encoding": True}
+    options = {} if case.startswith("DINO") else {"interpolate_pos_encoding": True}
     path = exported(save(model, folder / "model"), image_size=side)
     assert worst(path, answers(model, PHOTOS, side, **options)) <= TOLERANCE
 
@@ -152,7 +153,9 @@ def test_a_size_that_is_asked_for(case, side, folder, exported):
 # What else an export offers.
 
 
-@pytest.mark.parametrize("case", ["DeiT with teacher", "DINOv2 with registers", "DINOv2 without head"])
+@pytest.mark.parametrize(
+    "case", ["DeiT with teacher", "DINOv2 with registers", "DINOv2 without head", "DINOv3 with gates"]
+)
 @pytest.mark.parametrize(
     ("options", "least"),
     [
@@ -169,7 +172,7 @@ def test_other_precisions(case, options, least, folder, exported, calibration_fo
         options = options | {"calibrate": calibration_folder}
     runtime = vit.load(exported(save(model, folder / "model"), **options))
     assert runtime.artifact.precision == options["precision"]
-    found = dict(zip(runtime.artifact.outputs, runtime.run(pixels_of(runtime.artifact)), strict=True))
+    found = dict(zip(runtime.artifact.outputs, runtime.run(prepared_for(runtime.artifact)), strict=True))
     expected = answers(model, PHOTOS)
     assert set(found) == set(expected)
     for output, values in expected.items():
@@ -177,18 +180,20 @@ def test_other_precisions(case, options, least, folder, exported, calibration_fo
         assert ((found[output] * values).sum(axis=1) / norms).min() >= least
 
 
-def pixels_of(artifact: Artifact) -> np.ndarray:
+def prepared_for(artifact: Artifact) -> np.ndarray:
     return np.stack([load_pixels(picture, artifact.preprocessing) for picture in PHOTOS])
 
 
-@pytest.mark.parametrize(("case", "prefix"), [("DeiT with teacher", 2), ("DINOv2 with registers", 4), ("ViT", 1)])
+@pytest.mark.parametrize(
+    ("case", "prefix"), [("DeiT with teacher", 2), ("DINOv2 with registers", 4), ("ViT", 1), ("DINOv3", 5)]
+)
 def test_attention_rollout_is_the_papers_on_transformers_attention(case, prefix, folder, exported):
     """Abnar and Zuidema (2020): A = (W + I) / 2, heads averaged; the class token's row of A_L · … · A_1."""
     model = make(case)
     runtime = vit.load(exported(save(model, folder / "model"), rollout=PAPER))
 
     model.set_attn_implementation("eager")
-    pixels = processor_for(model)(images=list(PHOTOS), return_tensors="pt")["pixel_values"]
+    pixels = pixels_of(model, PHOTOS)
     with torch.inference_mode():
         attentions = model(pixels, output_attentions=True).attentions
     assert len(attentions) == SMALL["num_hidden_layers"]
@@ -198,7 +203,7 @@ def test_attention_rollout_is_the_papers_on_transformers_attention(case, prefix,
         product = (weights.double().numpy().mean(axis=1) + identity) / 2 @ product
     expected = product[:, 0, prefix:].reshape(3, 4, 4)
 
-    (found,) = runtime.run(pixels_of(runtime.artifact), ["rollout"])
+    (found,) = runtime.run(prepared_for(runtime.artifact), ["rollout"])
     assert np.abs(found - expected).max() <= 1e-6  # worst measured: 4.5e-8, of values around 0.05
     np.testing.assert_array_equal(runtime.attend(PHOTOS[0]).values, found[0])
 
@@ -246,7 +251,7 @@ def test_a_licence_that_no_header_states_is_not_guessed(readme, folder, exported
     assert vit.load(exported(path)).artifact.source.licence is None
 
 
-@pytest.mark.parametrize("case", ["ViT", "DeiT", "DINOv2", "DINOv2 with registers"])
+@pytest.mark.parametrize("case", ["ViT", "DeiT", "DINOv2", "DINOv2 with registers", "DINOv3"])
 def test_a_configuration_that_leaves_out_defaults_has_those_of_transformers(case, folder, exported):
     """Files of transformers 4 and before leave out what is as the class has it."""
     defaults = getattr(transformers, CASES[case][0]).config_class()
@@ -267,6 +272,9 @@ def test_a_configuration_that_leaves_out_defaults_has_those_of_transformers(case
 
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+GIANT = {"hidden_size": 1536, "num_hidden_layers": 4, "num_attention_heads": 24}
+HUGE = {"hidden_size": 1280, "num_hidden_layers": 4, "num_attention_heads": 20}
+SMALL_384 = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6}
 OF_224 = {"image_size": 224, "patch_size": 16, "intermediate_size": 3072}
 OF_518 = {"image_size": 518, "patch_size": 14}
 
@@ -280,8 +288,21 @@ OF_518 = {"image_size": 518, "patch_size": 14}
         ("DeiT with teacher", BASE | OF_224),  # 2.9e-6, 1.6e-6
         ("DINOv2 without head", BASE | OF_518),  # 2.9e-6
         ("DINOv2 with registers", LARGE | OF_518 | {"num_register_tokens": 4}),  # 3.0e-6, 2.5e-6
+        ("DINOv2 giant", GIANT | OF_518),
+        ("DINOv3", SMALL_384 | OF_224 | {"intermediate_size": 1536}),
+        ("DINOv3", BASE | OF_224),
+        ("DINOv3 with gates", HUGE | OF_224 | {"intermediate_size": 5120}),
     ],
-    ids=["vit-base-patch16-224", "deit-base-distilled-patch16-224", "dinov2-base", "dinov2-with-registers-large"],
+    ids=[
+        "vit-base-patch16-224",
+        "deit-base-distilled-patch16-224",
+        "dinov2-base",
+        "dinov2-with-registers-large",
+        "dinov2-giant, 4 blocks",
+        "dinov3-vits16",
+        "dinov3-vitb16",
+        "dinov3-vith16plus, 4 blocks",
+    ],
 )
 def test_full_size(case, sizes, folder, exported):
     """For pictures of 224, which DINOv2 is used with, though its positions are for 518."""

@@ -103,13 +103,12 @@ def test_the_model_of_these_tests_is_whole(model, folder):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"model_type": "swin"}, "'swin' is not supported; supported are vit, deit, dinov2, .*clip, "),
+        ({"model_type": "swin"}, "'swin' is not supported; supported are vit, deit, dinov2, .*dinov3_vit, clip, "),
         ({"model_type": None}, "model type 'None' is not supported"),
         ({"model_type": ["vit"]}, "is not supported"),
         ({"architectures": ["ViTForMaskedImageModeling"]}, "architecture ViTForMaskedImageModeling is not supported; "),
         ({"architectures": []}, "architecture none is not supported; supported are ViTForImageClassification, "),
         ({"architectures": ["ViTModel", "ViTForImageClassification"]}, "ViTModel, ViTForImageClassification is not"),
-        ({"use_swiglu_ffn": True}, r"use_swiglu_ffn \(DINOv2 giant\) is not supported; take small, base or large"),
         ({"hidden_act": "relu"}, "hidden_act relu is not supported; supported are gelu, "),
         ({"num_channels": 1}, "num_channels 1 is not supported; only 3 are"),
         ({"image_size": [32, 48]}, r"image_size \[32, 48\] is not supported; only whole numbers, and squares, are"),

@@ -34,7 +34,15 @@ def on_paper(state: StateDict) -> StateDict:
     return {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
 
 
-def block(layer: int, *, norms: tuple[Pair, Pair], qkv: Pair, output: Pair, mlp: tuple[Pair, Pair]) -> StateDict:
+def block(
+    layer: int,
+    *,
+    norms: tuple[Pair, Pair],
+    qkv: Pair,
+    output: Pair,
+    mlp: tuple[Pair, Pair],
+    gate: Pair | None = None,
+) -> StateDict:
     """Gives the weights of one encoder block under the graph's names.
 
     Args:
@@ -43,6 +51,7 @@ def block(layer: int, *, norms: tuple[Pair, Pair], qkv: Pair, output: Pair, mlp:
         qkv: query, key and value packed, (3·D, D) and (3·D,).
         output: attention's output projection (D, D).
         mlp: hidden layer (M, D) and output (D, M).
+        gate: the hidden layer's gate (M, D), where there is one.
     """
     name = block_name(layer)
     pairs = {
@@ -52,6 +61,8 @@ def block(layer: int, *, norms: tuple[Pair, Pair], qkv: Pair, output: Pair, mlp:
         "mlp.0": mlp[0],
         "mlp.3": mlp[1],
     }
+    if gate is not None:
+        pairs["mlp.gate"] = gate
     weights = {f"{name}.self_attention.in_proj_weight": qkv[0], f"{name}.self_attention.in_proj_bias": qkv[1]}
     for part, pair in pairs.items():
         weights |= named(f"{name}.{part}", pair)
@@ -61,6 +72,17 @@ def block(layer: int, *, norms: tuple[Pair, Pair], qkv: Pair, output: Pair, mlp:
 def named(name: str, pair: Pair) -> StateDict:
     """A layer's weight and bias under its name."""
     return {f"{name}.weight": pair[0], f"{name}.bias": pair[1]}
+
+
+def stacked(*pairs: Pair) -> Pair:
+    """Packs linear layers that read the same tokens into one, in this order: query, key and value."""
+    return torch.cat([weight for weight, _ in pairs]), torch.cat([bias for _, bias in pairs])
+
+
+def halves(pair: Pair) -> tuple[Pair, Pair]:
+    """Takes two linear layers that are packed into one apart."""
+    (first, second), biases = pair[0].chunk(2), pair[1].chunk(2)
+    return (first, biases[0]), (second, biases[1])
 
 
 def scaled_rows(pair: Pair, scale: torch.Tensor) -> Pair:

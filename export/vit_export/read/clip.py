@@ -16,14 +16,8 @@ from vit_export.errors import refused_sizes
 from vit_export.progress import Progress
 from vit_export.read.canonical import named
 from vit_export.read.checkpoint import Checkpoint
-from vit_export.read.huggingface_files import (
-    activation,
-    architecture_name,
-    contents_of,
-    epsilon,
-    preparation,
-    whole_number,
-)
+from vit_export.read.config_values import activation, layer_norm_eps, named_architecture, whole_number
+from vit_export.read.huggingface_files import contents_of, preparation
 from vit_export.read.positions import POSITIONS
 from vit_export.read.repository import CONFIG, Repository
 from vit_export.read.state_dict import StateDict
@@ -63,7 +57,7 @@ def read_repository(repository: Repository, config: Mapping[str, Any], progress:
 
 def _architecture(config: Mapping[str, Any], where: str) -> Architecture:
     """Gives the sizes that the configuration states; sizes that it leaves out have transformers' defaults."""
-    name = architecture_name(config, _PROJECTS, where)
+    name = named_architecture(config, _PROJECTS, where)
     both = name == "CLIPModel"
     vision, there = vision_config(config, where)
     if both and isinstance(old := config.get("vision_config_dict"), Mapping):
@@ -76,7 +70,7 @@ def _architecture(config: Mapping[str, Any], where: str) -> Architecture:
         return Architecture(
             **asdict(tower),
             classes=0,
-            layer_norm_eps=epsilon(vision, 1e-5, there),
+            layer_norm_eps=layer_norm_eps(vision, 1e-5, there),
             activation=activation(vision, "quick_gelu", there),
             norm_before_blocks=True,
             projection=projection,

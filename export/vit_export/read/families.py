@@ -14,8 +14,16 @@ SIGN: Final[Mapping[Family, str]] = {
     "huggingface": "embeddings.patch_embeddings.projection.weight",
 }
 """The weight that reads the patches, by each family's name for it."""
+_FURTHER: Final[Mapping[str, Family]] = {"embeddings.patch_embeddings.weight": "huggingface"}
+"""Other names of the same weight: DINOv3's."""
 _CALLED: Final[Mapping[Family, str]] = {"torchvision": "torchvision", "timm": "timm", "huggingface": "Hugging Face"}
 """What messages call each family."""
+
+
+def is_huggingface(names: Iterable[str]) -> bool:
+    """Tells whether weights have Hugging Face's names."""
+    signs = (SIGN["huggingface"], *(sign for sign, family in _FURTHER.items() if family == "huggingface"))
+    return any(name.endswith(signs) for name in names)
 
 
 def refuse_other_families(names: Iterable[str], family: Family, where: object) -> None:
@@ -25,6 +33,7 @@ def refuse_other_families(names: Iterable[str], family: Family, where: object) -
         CheckpointError: the names of the weights are another library's.
     """
     others = {sign: other for other, sign in SIGN.items() if other != family}
+    others |= {sign: other for sign, other in _FURTHER.items() if other != family}
     for name in names:
         for sign, other in others.items():
             if name.endswith(sign):

@@ -11,7 +11,7 @@ from vit_export.errors import CheckpointError, UnknownModelError
 from vit_export.progress import Progress
 from vit_export.read import model_types, timm, torchvision
 from vit_export.read.checkpoint import Checkpoint
-from vit_export.read.families import SIGN
+from vit_export.read.families import SIGN, is_huggingface
 from vit_export.read.repository import CONFIG, Folder, Hub, Repository, read_json
 from vit_export.read.state_dict import read_state_dict
 from vit_export.read.timm_config import ARCHITECTURE
@@ -125,7 +125,7 @@ def _of_file(path: Path, heads: int | None, progress: Progress) -> Checkpoint:
     state = read_state_dict(path)
     if SIGN["timm"] in state:
         return timm.read_file(path, state, heads=heads)
-    if any(name.endswith(SIGN["huggingface"]) for name in state):
+    if is_huggingface(state):
         raise CheckpointError(
             path, "has Hugging Face's names, which need their config.json", "give the folder with both"
         )

@@ -12,23 +12,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
-import torch
-
-from vit_export.errors import CheckpointError, refused_sizes
+from vit_export.errors import refused_sizes
 from vit_export.progress import Progress
-from vit_export.read.canonical import block, mean_of_heads, named, scaled_rows
+from vit_export.read.canonical import Pair, block, halves, mean_of_heads, named, scaled_rows, stacked
 from vit_export.read.checkpoint import Checkpoint
-from vit_export.read.huggingface_files import (
+from vit_export.read.config_values import (
     activation,
-    architecture_name,
     classes_of,
-    contents_of,
-    epsilon,
-    note_several_labels,
-    preparation,
+    layer_norm_eps,
+    named_architecture,
     refuse_other_channels,
     whole_number,
 )
+from vit_export.read.huggingface_files import contents_of, note_several_labels, preparation
 from vit_export.read.positions import POSITIONS, all_tokens
 from vit_export.read.repository import CONFIG, Repository
 from vit_export.read.state_dict import StateDict
@@ -83,6 +79,7 @@ _TODAY: Final = (
     (re.compile(r"\.attention\.attention\.k\."), ".attention.attention.key."),
     (re.compile(r"\.attention\.attention\.v\."), ".attention.attention.value."),
     (re.compile(r"\.attention\.o_proj\."), ".attention.output.dense."),
+    (re.compile(r"\.mlp\.down_proj\."), ".mlp.weights_out."),
 )
 
 
@@ -93,7 +90,7 @@ def read_repository(repository: Repository, config: Mapping[str, Any], progress:
         VitEdgeError: one of `vit_export.errors`, for whatever is missing, contradicts itself, or is not supported.
     """
     where = f"{repository.where}/{CONFIG}"
-    family, head = _FAMILIES[config["model_type"]], _HEADS[architecture_name(config, _HEADS, where)]
+    family, head = _FAMILIES[config["model_type"]], _HEADS[named_architecture(config, _HEADS, where)]
     classes, labels = classes_of(config, where) if head != "none" else (0, None)
     arch = _architecture(config, family, head, classes, where)
     prepared = preparation(repository, config["model_type"], arch.image_size)
@@ -125,29 +122,34 @@ def _architecture(config: Mapping[str, Any], family: _Family, head: _Head, class
     """Gives the sizes that the configuration states; sizes that it leaves out have transformers' defaults."""
     number = partial(whole_number, config, where=where)
     refuse_other_channels(config, where)
-    if config.get("use_swiglu_ffn", False):
-        raise CheckpointError(where, "use_swiglu_ffn (DINOv2 giant) is not supported", "take small, base or large")
     pooling: Pooling = "class_token"
     if head != "none" and family.dinov2:
         pooling = "class_token_and_patch_mean"
     elif head == "two":
         pooling = "class_and_distillation_token"
-    width = number("hidden_size", 768)
+    gated = family.dinov2 and bool(config.get("use_swiglu_ffn", False))
     with refused_sizes(where, "fetch it again"):
         return Architecture(
             image_size=number("image_size", 224),
             patch_size=number("patch_size", family.patch_size),
             layers=number("num_hidden_layers", 12),
             heads=number("num_attention_heads", 12),
-            width=width,
-            mlp_width=width * number("mlp_ratio", 4) if family.dinov2 else number("intermediate_size", 3072),
+            width=number("hidden_size", 768),
+            mlp_width=_mlp_width(config, where, gated=gated) if family.dinov2 else number("intermediate_size", 3072),
             classes=classes,
-            layer_norm_eps=epsilon(config, family.layer_norm_eps, where),
-            activation=activation(config, "gelu", where),
+            layer_norm_eps=layer_norm_eps(config, family.layer_norm_eps, where),
+            activation="silu" if gated else activation(config, "gelu", where),
+            gated_mlp=gated,
             distillation_token=family.distillation_token,
             registers=number("num_register_tokens", family.registers) if family.registers else 0,
             pooling=pooling,
         )
+
+
+def _mlp_width(config: Mapping[str, Any], where: str, *, gated: bool) -> int:
+    """Gives the width of DINOv2's hidden layer: a gated one has two thirds of it, rounded up to a multiple of 8."""
+    width = whole_number(config, "hidden_size", 768, where) * whole_number(config, "mlp_ratio", 4, where)
+    return (width * 2 // 3 + 7) // 8 * 8 if gated else width
 
 
 def _canonical(
@@ -182,18 +184,29 @@ def _canonical(
 def _block(reader: StateReader, layer: int, arch: Architecture, family: _Family, *, qkv_bias: bool) -> StateDict:
     theirs, width = f"encoder.layer.{layer}", arch.width
     norms = ("norm1", "norm2") if family.dinov2 else ("layernorm_before", "layernorm_after")
-    mlp = ("mlp.fc1", "mlp.fc2") if family.dinov2 else ("intermediate.dense", "output.dense")
     output = reader.take_pair(f"{theirs}.attention.output.dense", width, width)
-    hidden = reader.take_pair(f"{theirs}.{mlp[0]}", arch.mlp_width, width)
-    last = reader.take_pair(f"{theirs}.{mlp[1]}", width, arch.mlp_width)
+    gate, hidden, last = _mlp(reader, theirs, arch, family)
     if family.dinov2:
         output = scaled_rows(output, reader.take(f"{theirs}.layer_scale1.lambda1", width))
         last = scaled_rows(last, reader.take(f"{theirs}.layer_scale2.lambda1", width))
     before, after = (reader.take_pair(f"{theirs}.{name}", width) for name in norms)
-    qkv = [f"{theirs}.attention.attention.{name}" for name in ("query", "key", "value")]
-    weight = torch.cat([reader.take(f"{name}.weight", width, width) for name in qkv])
-    bias = torch.cat([reader.take(f"{name}.bias", width) for name in qkv]) if qkv_bias else torch.zeros(3 * width)
-    return block(layer, norms=(before, after), qkv=(weight, bias), output=output, mlp=(hidden, last))
+    qkv = (f"{theirs}.attention.attention.{name}" for name in ("query", "key", "value"))
+    packed = stacked(*(reader.take_pair(name, width, width, bias=qkv_bias) for name in qkv))
+    return block(layer, norms=(before, after), qkv=packed, output=output, mlp=(hidden, last), gate=gate)
+
+
+def _mlp(reader: StateReader, theirs: str, arch: Architecture, family: _Family) -> tuple[Pair | None, Pair, Pair]:
+    """Takes the gate, if there is one, the hidden layer and the output of a block's MLP."""
+    width, hidden = arch.width, arch.mlp_width
+    if not arch.gated_mlp:
+        names = ("mlp.fc1", "mlp.fc2") if family.dinov2 else ("intermediate.dense", "output.dense")
+        first, last = (f"{theirs}.{name}" for name in names)
+        return None, reader.take_pair(first, hidden, width), reader.take_pair(last, width, hidden)
+    if reader.has(f"{theirs}.mlp.gate_proj.weight"):  # as transformers 5 has them in memory
+        gate, up = (reader.take_pair(f"{theirs}.mlp.{name}_proj", hidden, width) for name in ("gate", "up"))
+    else:
+        gate, up = halves(reader.take_pair(f"{theirs}.mlp.weights_in", 2 * hidden, width))
+    return gate, up, reader.take_pair(f"{theirs}.mlp.weights_out", width, hidden)
 
 
 def _files_names(state: StateDict, family: _Family) -> StateDict:

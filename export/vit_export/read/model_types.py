@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from vit_export.errors import CheckpointError
 from vit_export.progress import Progress
-from vit_export.read import clip, huggingface, siglip
+from vit_export.read import clip, dinov3, huggingface, siglip
 from vit_export.read.checkpoint import Checkpoint
 from vit_export.read.repository import CONFIG, Repository
 
 _READERS: Final[Mapping[str, Callable[[Repository, Mapping[str, Any], Progress], Checkpoint]]] = {
-    model_type: reader.read_repository for reader in (huggingface, clip, siglip) for model_type in reader.MODEL_TYPES
+    model_type: reader.read_repository
+    for reader in (huggingface, dinov3, clip, siglip)
+    for model_type in reader.MODEL_TYPES
 }
 _OF_TEXTS: Final = ("reads texts, no pictures", "give the folder of the whole model, or of its picture tower")
 _NAFLEX: Final = (

@@ -42,6 +42,7 @@ _PROCESSORS: Final[Mapping[str, _Processor]] = {
     "ViT": _VIT,
     "DeiT": _Processor(square=True, size=256, crop=224, resample=3, mean=_HALF, std=_HALF),
     "Bit": _Processor(square=False, size=224, crop=224, resample=3, mean=_CLIP[0], std=_CLIP[1]),
+    "DINOv3ViT": _Processor(square=True, size=224, crop=None, resample=2, mean=IMAGENET_MEAN, std=IMAGENET_STD),
     "CLIP": _Processor(square=False, size=224, crop=224, resample=3, mean=_CLIP[0], std=_CLIP[1]),
     "Siglip": _Processor(
         square=False, size={"height": 224, "width": 224}, crop=None, resample=3, mean=_HALF, std=_HALF
@@ -52,6 +53,7 @@ _OF_MODEL_TYPE: Final[Mapping[str, str]] = {
     "deit": "DeiT",
     "dinov2": "Bit",
     "dinov2_with_registers": "Bit",
+    "dinov3_vit": "DINOv3ViT",
     "clip": "CLIP",
     "siglip": "Siglip",
 }
@@ -78,7 +80,8 @@ def preset(model_type: str, image_size: int, where: str) -> Preprocessing:
     if model_type == "clip":
         return _preprocessing((image_size, None), size_hw, "bicubic", *_CLIP, where)
     interpolation: Interpolation = "bicubic" if model_type == "siglip" else "bilinear"
-    return _preprocessing((None, size_hw), size_hw, interpolation, _HALF, _HALF, where)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if model_type == "dinov3_vit" else (_HALF, _HALF)
+    return _preprocessing((None, size_hw), size_hw, interpolation, mean, std, where)
 
 
 def read_processor(document: Mapping[str, Any], model_type: str, where: str) -> Preprocessing:

@@ -15,15 +15,8 @@ from vit_export.errors import CheckpointError, refused_sizes
 from vit_export.progress import Progress
 from vit_export.read.canonical import named
 from vit_export.read.checkpoint import Checkpoint
-from vit_export.read.huggingface_files import (
-    activation,
-    architecture_name,
-    classes_of,
-    contents_of,
-    epsilon,
-    note_several_labels,
-    preparation,
-)
+from vit_export.read.config_values import activation, classes_of, layer_norm_eps, named_architecture
+from vit_export.read.huggingface_files import contents_of, note_several_labels, preparation
 from vit_export.read.positions import POSITIONS
 from vit_export.read.repository import CONFIG, Repository
 from vit_export.read.state_dict import StateDict
@@ -43,7 +36,7 @@ def read_repository(repository: Repository, config: Mapping[str, Any], progress:
         VitEdgeError: one of `vit_export.errors`, for whatever is missing, contradicts itself, or is not supported.
     """
     where = f"{repository.where}/{CONFIG}"
-    classifies = architecture_name(config, _MODELS, where) == _CLASSIFIER
+    classifies = named_architecture(config, _MODELS, where) == _CLASSIFIER
     classes, labels = classes_of(config, where) if classifies else (0, None)
     arch = _architecture(config, classes, where, gathers=not classifies)
     note_several_labels(config, progress)
@@ -82,7 +75,7 @@ def _architecture(config: Mapping[str, Any], classes: int, where: str, *, gather
         return Architecture(
             **asdict(tower),
             classes=classes,
-            layer_norm_eps=epsilon(vision, 1e-6, there),
+            layer_norm_eps=layer_norm_eps(vision, 1e-6, there),
             activation=activation(vision, "gelu_pytorch_tanh", there),
             class_token=False,
             pooling="attention" if head and gathers else "patch_mean",

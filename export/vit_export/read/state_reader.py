@@ -37,9 +37,10 @@ class StateReader:
             self._reshaped.append(f"{name} is {described(tensor)} where {shape} belongs")
         return torch.zeros(1, device=self._device).expand(shape)
 
-    def take_pair(self, name: str, *shape: int) -> Pair:
-        """Takes the weight of a linear layer (out, in) or a LayerNorm (width,), and its bias."""
-        return self.take(f"{name}.weight", *shape), self.take(f"{name}.bias", shape[0])
+    def take_pair(self, name: str, *shape: int, bias: bool = True) -> Pair:
+        """Takes the weight of a linear layer (out, in) or a LayerNorm (width,), and its bias: zeros if it has none."""
+        weight = self.take(f"{name}.weight", *shape)
+        return weight, self.take(f"{name}.bias", shape[0]) if bias else torch.zeros(shape[0], device=self._device)
 
     def drop(self, pattern: str) -> None:
         """Leaves out weights that no answer depends on, by a pattern of their whole names."""

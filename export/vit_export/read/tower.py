@@ -14,7 +14,7 @@ import torch
 
 from vit_export.errors import CheckpointError
 from vit_export.read.canonical import block
-from vit_export.read.huggingface_files import refuse_other_channels, whole_number
+from vit_export.read.config_values import refuse_other_channels, whole_number
 from vit_export.read.repository import CONFIG
 from vit_export.read.state_dict import StateDict
 from vit_export.read.state_reader import StateReader

@@ -21,8 +21,15 @@ from vit_runtime.errors import MissingDependencyError, VitEdgeError, one_line, o
 _OLDEST: Final = {"transformers": (5, 4), "timm": (1, 0, 26)}
 """The first versions with all that is called here, and with `weights_only` as the default."""
 
-Prepare = Callable[[Image.Image], torch.Tensor]
-"""Turns an RGB picture into a normalised tensor (3, H, W)."""
+
+@dataclass(frozen=True, kw_only=True)
+class LibraryPreparation:
+    """How a package prepares pictures."""
+
+    prepare: Callable[[Image.Image], torch.Tensor]
+    """Turns an RGB picture into a normalised tensor (3, H, W)."""
+    resizes_floats: bool = False
+    """Whether it resizes tensors of floats; otherwise it resizes bytes with Pillow, as the runtime does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vit_export.errors import CheckpointError
 from vit_export.read.prepare import Prepared
-from vit_export.verify.library_package import Library, LibraryModel, Prepare
+from vit_export.verify.library_package import Library, LibraryModel, LibraryPreparation
 from vit_export.verify.reference import Answers, ReferenceModel
 from vit_runtime.errors import UsageError, option
 
@@ -38,7 +38,7 @@ class TimmViT(LibraryModel):
         return Answers(embedding=embedding, logits=logits, attention=maps)
 
 
-def from_timm(library: Library, files: Path, prepared: Prepared) -> tuple[ReferenceModel, Prepare]:
+def from_timm(library: Library, files: Path, prepared: Prepared) -> tuple[ReferenceModel, LibraryPreparation]:
     """Makes the architecture that `config.json` or the file's name states, with local weights; downloads nothing."""
     timm, arch = library.module, prepared.architecture
     # Without `img_size` timm would resample positions to its default size, unless a configuration has another.
@@ -65,4 +65,4 @@ def from_timm(library: Library, files: Path, prepared: Prepared) -> tuple[Refere
         prepared: torch.Tensor = timm.data.create_transform(**config)(photo)
         return prepared
 
-    return TimmViT(library, theirs.eval()), prepare
+    return TimmViT(library, theirs.eval()), LibraryPreparation(prepare=prepare)

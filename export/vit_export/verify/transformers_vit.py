@@ -13,13 +13,17 @@ from PIL import Image
 from vit_export.errors import CheckpointError
 from vit_export.read.prepare import Prepared
 from vit_export.read.repository import CONFIG, Folder, read_json
-from vit_export.verify.library_package import Library, LibraryModel, Prepare
+from vit_export.verify.library_package import Library, LibraryModel, LibraryPreparation
 from vit_export.verify.reference import Answers, ReferenceModel
 
 _UNUSED: Final = re.compile(r"(^|\.)(pooler\.|.*mask_token$)")
 """Weights that a checkpoint may lack: no answer depends on them."""
 _RESIZED_WHEN_ASKED: Final = ("vit", "deit")
 """Model types of transformers that take pictures of another size only when told to."""
+_RESIZING_FLOATS: Final = ("dinov3_vit",)
+"""Model types whose processor has no form that resizes with Pillow."""
+_HEADLESS: Final = ("dinov3_vit",)
+"""Model types that transformers has no head for."""
 
 
 class TransformersViT(LibraryModel):
@@ -28,15 +32,17 @@ class TransformersViT(LibraryModel):
     def __call__(self, pictures: torch.Tensor, *, attention: bool) -> Answers:
         """See `ReferenceModel`.
 
-        A model with a head hands out its logits only. The class token is caught behind the encoder, whose last layer
-        is the LayerNorm.
+        A model with a head hands out its logits only. The class token is then caught behind the model without the head,
+        whose last layer is the LayerNorm.
         """
         options: dict[str, Any] = {"output_attentions": True} if attention else {}
         if self._model.config.model_type in _RESIZED_WHEN_ASKED:
             options["interpolate_pos_encoding"] = True  # changes nothing at the checkpoint's own size
         tokens: list[torch.Tensor] = []
         with self._library.at_work(), ExitStack() as hooks:
-            hook = self._model.base_model.register_forward_hook(
+            # DINOv3's `base_model` is a part of the model, without the LayerNorm.
+            headless = self._model if self._model.config.model_type in _HEADLESS else self._model.base_model
+            hook = headless.register_forward_hook(
                 lambda _module, _args, output: tokens.append(output.last_hidden_state[:, 0])
             )
             hooks.callback(hook.remove)
@@ -45,7 +51,7 @@ class TransformersViT(LibraryModel):
         return Answers(embedding=tokens[0], logits=getattr(answer, "logits", None), attention=maps)
 
 
-def from_transformers(library: Library, files: Path, prepared: Prepared) -> tuple[ReferenceModel, Prepare]:
+def from_transformers(library: Library, files: Path, prepared: Prepared) -> tuple[ReferenceModel, LibraryPreparation]:
     """Loads the class that `config.json` names; downloads nothing, and runs no code of a repository."""
     del prepared  # transformers reads the files by itself
     (architecture,) = (read_json(Folder(files), CONFIG) or {})["architectures"]
@@ -64,11 +70,12 @@ def from_transformers(library: Library, files: Path, prepared: Prepared) -> tupl
         )
 
     def prepare(photo: Image.Image) -> torch.Tensor:
-        # Resample with Pillow: the default, torchvision on tensors, gives other bytes.
+        # Resample with Pillow where that is possible: the default, torchvision on tensors, gives other bytes.
         processor = library.module.AutoImageProcessor.from_pretrained(
             files, backend="pil", local_files_only=True, trust_remote_code=False
         )
         prepared: torch.Tensor = processor(images=photo, return_tensors="pt")["pixel_values"][0]
         return prepared
 
-    return TransformersViT(library, theirs.eval()), prepare
+    resizes_floats = theirs.config.model_type in _RESIZING_FLOATS
+    return TransformersViT(library, theirs.eval()), LibraryPreparation(prepare=prepare, resizes_floats=resizes_floats)
