@@ -12,8 +12,8 @@ from vit_export.write.linear import Linear
 from vit_export.write.lowering import Activation, Kind, Lowering
 from vit_export.write.rollout import RolloutRecorder
 from vit_export.write.rotary import Rotation
+from vit_export.write.sizes import Sizes
 from vit_export.write.weights import WeightSource
-from vit_runtime.artifact import Architecture
 
 _PACKED: Final = ("query", "key", "value")
 """Order of the thirds of PyTorch's packed input projection."""
@@ -24,7 +24,7 @@ class Recording:
     """A graph while it is recorded: what every part of it needs."""
 
     g: GraphBuilder
-    arch: Architecture
+    arch: Sizes
     weights: WeightSource
     lowering: Lowering
     rollout: RolloutRecorder | None

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from vit_export.write.builder import GraphBuilder
+from vit_export.write.sizes import Sizes
 from vit_export.write.weights import WeightSource
 from vit_runtime.arrays import FloatArray
-from vit_runtime.artifact import Architecture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Rotation:
 
 
 def rotated(
-    g: GraphBuilder, x: str, rotation: Rotation, arch: Architecture, name: str, dtype: DTypeLike = np.float32
+    g: GraphBuilder, x: str, rotation: Rotation, arch: Sizes, name: str, dtype: DTypeLike = np.float32
 ) -> str:
     """Records rotated queries or keys under a name below the current scope: (N, S, D) to (N, S, D)."""
     tokens, half = arch.tokens, arch.width // arch.heads // 2
