@@ -13,7 +13,7 @@ from vit_runtime.artifact.document import FORMAT_VERSION, METADATA_KEY, Artifact
 from vit_runtime.artifact.external_tensors import check_tensors, check_weights_file
 from vit_runtime.artifact.onnx_file import read_metadata
 from vit_runtime.artifact.text_document import TEXT_FORMAT_VERSION, TEXT_KEY, TextArtifact
-from vit_runtime.errors import ArtifactError, option
+from vit_runtime.errors import ArtifactError
 
 _Document = TypeVar("_Document", Artifact, TextArtifact)
 
@@ -40,7 +40,7 @@ def read_document(path: Path) -> Artifact:
     """
     metadata = read_metadata(path)
     if METADATA_KEY not in metadata and TEXT_KEY in metadata:
-        remedy = f"give it as {option('text')} to vit-run search, or to vit_runtime.load_text"
+        remedy = "give it to vit-run search as --text, or to vit_runtime.load_text"
         raise ArtifactError(path, "reads texts, not pictures: it is a text tower", remedy)
     artifact = _parse_document(Artifact, metadata, METADATA_KEY, FORMAT_VERSION, path)
     check_weights_file(path, artifact.external_data)
@@ -67,7 +67,7 @@ def read_text_document(path: Path) -> TextArtifact:
     """
     metadata = read_metadata(path)
     if TEXT_KEY not in metadata and METADATA_KEY in metadata:
-        remedy = f"export the text tower of the same model: vit-export MODEL {option('text', value=True)}"
+        remedy = "export the text tower of the same model: vit-export MODEL --text"
         raise ArtifactError(path, "reads pictures, not texts", remedy)
     artifact = _parse_document(TextArtifact, metadata, TEXT_KEY, TEXT_FORMAT_VERSION, path)
     check_weights_file(path, artifact.external_data)
@@ -95,9 +95,7 @@ def as_path(path: str | os.PathLike[str]) -> Path:
         raise ArtifactError(repr(path)[:80], "is no path", "give a str or a pathlib.Path") from None
 
 
-def _parse_document(
-    cls: type[_Document], metadata: dict[str, str], key: str, known: int, path: Path
-) -> _Document:
+def _parse_document(cls: type[_Document], metadata: dict[str, str], key: str, known: int, path: Path) -> _Document:
     if key not in metadata:
         raise ArtifactError(
             path,

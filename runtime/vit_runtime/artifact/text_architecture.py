@@ -23,8 +23,8 @@ _SIZES: Final = {
 
 TextPooling = Literal["largest_token", "end_token", "last_token"]
 """Where the answer is read: at the first token of the largest number, at the first one of the number `end_token`, or at
-the last token, which may be padding. The first two are CLIP's, in old and in newer configurations; the last is SigLIP's.
-"""
+the last token, which may be padding. The first two are CLIP's, in old and in newer configurations; the last is
+SigLIP's."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,9 @@ def _packed(file: OnnxFile, facts: TokenizerFacts, path: Path) -> bytes:
         raise ArtifactError(path, f"holds {len(found) or 'no'} tokenizers", _REMEDY)
     contents = [part for part in _parts(file, found[0]) if part.number == _TENSOR_RAW_DATA]
     if len(contents) != 1 or contents[0].end - contents[0].start != facts.packed_bytes:
-        raise ArtifactError(path, f"its tokenizer is not of {facts.packed_bytes:,} compressed bytes, as it says", _REMEDY)
+        raise ArtifactError(
+            path, f"its tokenizer is not of {facts.packed_bytes:,} compressed bytes, as it says", _REMEDY
+        )
     return file.data.read(contents[0].start, contents[0].end)
 
 

@@ -69,7 +69,9 @@ class TextModel(TextGraph):
         self._tokenizer = tokenizer
         self._has_told = False
 
-    def embed(self, texts: str | Iterable[str], *, normalize: bool = False, batch_size: int | None = None) -> FloatArray:
+    def embed(
+        self, texts: str | Iterable[str], *, normalize: bool = False, batch_size: int | None = None
+    ) -> FloatArray:
         """What the texts mean, in the space of the pictures' embeddings: float32 (N, projection); N is 1 for one text.
 
         A text of more tokens than the model reads is cut off, as transformers does it; this is logged once. With
@@ -168,7 +170,7 @@ def _difference(graph: TextGraph, stored: TextSelfTest) -> float:
         return float(np.max(np.abs(ours.astype(np.float64) - np.array(stored.embedding, np.float64))))
 
 
-def _checked(texts: str | Iterable[str]) -> list[str]:
+def _checked(texts: object) -> list[str]:
     where = option("texts")
     if isinstance(texts, str):
         texts = [texts]

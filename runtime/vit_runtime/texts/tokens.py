@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -35,7 +36,7 @@ class Tokens:
         rules = {"pad_id": facts.pad_token, "direction": facts.padding_side, "length": arch.context}
         self._tokenizer = _tokenizer(document, path)
         with _blamed(path):
-            self._tokenizer.enable_padding(pad_token="", **rules)  # noqa: S106 - its name, which numbers do not need
+            self._tokenizer.enable_padding(pad_token="", **rules)
             self._tokenizer.enable_truncation(arch.context, direction=facts.truncation_side)
 
     def encode(self, texts: Sequence[str]) -> tuple[Int64Array, list[int]]:
@@ -77,17 +78,16 @@ def _tokenizer(document: bytes, path: Path) -> Any:
         return tokenizers.Tokenizer.from_buffer(document)
 
 
-class _blamed:  # noqa: N801 - used as a function
-    """Makes one line of whatever the library raises: on a hostile document its Rust may panic, which is no `Exception`."""
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """Makes one line of whatever the library raises; where its Rust panics, that is no `Exception`.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        panicked = type(error).__name__ == "PanicException"
-        if error is not None and (panicked or (isinstance(error, Exception) and not isinstance(error, VitEdgeError))):
-            what = f"its tokenizer is damaged ({one_line(error)})"
-            raise ArtifactError(self._path, what, _REMEDY) from error
+    Raises:
+        ArtifactError: replaces what was raised.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise ArtifactError(path, f"its tokenizer is damaged ({one_line(error)})", _REMEDY) from error
+        raise
