@@ -80,6 +80,8 @@ class TextTower:
     name: str
     where: str
     """What to call the checkpoint in a message."""
+    model_type: str
+    """What the configuration calls its kind: both towers, or the text tower alone."""
     family: TextFamily
     source: Source
     files: Path
@@ -121,6 +123,7 @@ def read_text_tower(model: str, progress: Progress) -> TextTower:
     return TextTower(
         name=repository.name,
         where=repository.where,
+        model_type=config["model_type"],
         family=family,
         source=Source(
             family="huggingface", weights=repository.source, sha256=digest, licence=licence(repository), seed=None

@@ -123,7 +123,7 @@ def _reference(tower: TextTower, request: ExportRequest) -> TextReference:
     """Gives a plain model, or with `--against library` transformers' own."""
     if request.against is None:
         return PlainText(tower.architecture, tower.state)
-    return transformers_text(tower.files, tower.family, tower.where)
+    return transformers_text(tower.files, tower.model_type, tower.where)
 
 
 def _graph(tower: TextTower, tokenizer: Tokenizer, request: ExportRequest) -> tuple[GraphBuilder, Quantization | None]:

@@ -12,8 +12,14 @@ from vit_export.errors import CheckpointError
 from vit_export.verify.library_package import Library, LibraryModel, imported
 from vit_export.verify.plain_text import TextReference
 
-_CLASSES: Final = {"clip": "CLIPTextModelWithProjection", "siglip": "SiglipTextModel"}
-"""The class that gives the embedding, by family; both take the files of the whole model, too."""
+_CLASSES: Final = {
+    "clip": "CLIPModel",
+    "clip_text_model": "CLIPTextModelWithProjection",
+    "siglip": "SiglipModel",
+    "siglip_text_model": "SiglipTextModel",
+}
+"""The class that gives the embedding, by model type. A text model alone would not take the files of both towers: the
+length of CLIP's embedding may be stated in one place and not in the other."""
 _UNUSED: Final = re.compile(r".*position_ids$")
 
 
@@ -23,12 +29,15 @@ class TransformersText(LibraryModel):
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         """See `TextReference`."""
         with self._library.at_work():
-            answer = self._model(input_ids=tokens)
-            embedding: torch.Tensor = answer["text_embeds"] if "text_embeds" in answer else answer["pooler_output"]
+            both = hasattr(self._model, "get_text_features")
+            answer = self._model.get_text_features(input_ids=tokens) if both else self._model(input_ids=tokens)
+            if not isinstance(answer, torch.Tensor):  # as versions before 5 gave it
+                answer = answer["text_embeds"] if "text_embeds" in answer else answer["pooler_output"]
+        embedding: torch.Tensor = answer
         return embedding
 
 
-def transformers_text(files: Path, family: str, where: str) -> TextReference:
+def transformers_text(files: Path, model_type: str, where: str) -> TextReference:
     """Loads the text tower with transformers; downloads nothing, and runs no code of a repository.
 
     Raises:
@@ -37,12 +46,12 @@ def transformers_text(files: Path, family: str, where: str) -> TextReference:
     """
     library: Library = imported("transformers", where)
     with library.at_work():
-        theirs, report = getattr(library.module, _CLASSES[family]).from_pretrained(
+        theirs, report = getattr(library.module, _CLASSES[model_type]).from_pretrained(
             files, dtype=torch.float32, local_files_only=True, weights_only=True, output_loading_info=True
         )
         missing = sorted(name for name in report["missing_keys"] if not _UNUSED.search(name))
         if missing:  # transformers would make up values for them
             raise CheckpointError.mismatch(
-                where, f"{library.possessive} {_CLASSES[family]}", missing=missing, unexpected=(), reshaped=()
+                where, f"{library.possessive} {_CLASSES[model_type]}", missing=missing, unexpected=(), reshaped=()
             )
     return TransformersText(library, theirs.eval())
