@@ -104,7 +104,9 @@ def test_a_model_that_is_not_there(tmp_path: Path):
 def test_no_tokenizer(clip: Path, tmp_path: Path):
     folder = copied(clip, tmp_path / "bare", "tokenizer.json", "tokenizer_config.json")
     message = refused(CheckpointError, folder, tmp_path)
-    assert "has no tokenizer: neither tokenizer.json, nor vocab.json with merges.txt, nor spiece.model; fetch" in message
+    assert (
+        "has no tokenizer: neither tokenizer.json, nor vocab.json with merges.txt, nor spiece.model; fetch" in message
+    )
     assert "huggingface.co/openai/clip-vit-base-patch32" in message
 
 

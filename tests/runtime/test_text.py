@@ -30,7 +30,7 @@ def tower(text_artifact: Path) -> vit.TextModel:
 
 @pytest.fixture
 def edit_text(text_artifact: Path, tmp_path: Path, seal: Callable[[bytes], bytes]) -> Edit:
-    """Writes a changed copy with a digest that fits; `tokenizer` replaces `tokenizer.json`, `packed` its compressed form.
+    """Writes a changed copy with a digest that fits; `tokenizer` replaces `tokenizer.json`, `packed` its packed form.
 
     The document says of the tokenizer what is true of the new one, before `document` changes it.
     """
@@ -248,8 +248,12 @@ class TestHostileFiles:
         """A number of tokens that no memory holds."""
         document = tokenizer_of(text_artifact)
         document["padding"] = {
-            **{"strategy": {"Fixed": 10**12}, "direction": "Left", "pad_to_multiple_of": 10**9},
-            **{"pad_id": 0, "pad_type_id": 0, "pad_token": "x"},
+            "strategy": {"Fixed": 10**12},
+            "direction": "Left",
+            "pad_to_multiple_of": 10**9,
+            "pad_id": 0,
+            "pad_type_id": 0,
+            "pad_token": "x",
         }
         document["truncation"] = {"direction": "Left", "max_length": 0, "strategy": "LongestFirst", "stride": 0}
         path = edit_text(tokenizer=json.dumps(document).encode())
@@ -275,7 +279,8 @@ class TestHostileFiles:
     def test_a_post_processor_whose_tokens_are_not_there(self, edit_text: Edit, text_artifact: Path):
         document = tokenizer_of(text_artifact)
         document["post_processor"] = {
-            **{"type": "TemplateProcessing", "pair": []},
+            "type": "TemplateProcessing",
+            "pair": [],
             "single": [{"SpecialToken": {"id": "<x>", "type_id": 0}}] * 200 + [{"Sequence": {"id": "A", "type_id": 0}}],
             "special_tokens": {"<x>": {"id": "<x>", "ids": [2**32 - 1], "tokens": ["<x>"]}},
         }
@@ -299,7 +304,7 @@ class TestHostileFiles:
 
         assert "its graph takes" in refused(edit_text(graph=longer))
 
-    def test_weights_in_another_file(self, edit_text: Edit, tmp_path: Path):
+    def test_weights_in_another_file(self, edit_text: Edit):
         def elsewhere(graph: onnx.GraphProto) -> None:
             tensor = graph.initializer[1]
             tensor.ClearField("raw_data")

@@ -110,7 +110,7 @@ def check_together(text: TextArtifact, text_path: Path, pictures: Artifact, mode
     made_of = f"{text_path} is of {text.source.weights}, {model_path} of {pictures.source.weights}"
     if same:
         made_of = f"{text_path} gives {ours} numbers, {model_path} {theirs}"
-    raise UsageError(option("text"), f"does not go with {option('model')}'s file: {made_of}", remedy)
+    raise UsageError(option("text"), f"does not go with the picture model: {made_of}", remedy)
 
 
 def _index(images: list[str]) -> Path | None:
