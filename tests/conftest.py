@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 import vit_export.cli
 import vit_runtime.cli
-from vit_export import ExportRequest, export
+from vit_export import ExportRequest, export, export_text
 from vit_export.read.torchvision_state import random_state
 from vit_runtime.cache.folder import CACHE_VARIABLE
 
@@ -71,6 +71,19 @@ def tiny_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     """`tiny_checkpoint`, exported, without labels. Tests that change the file copy it first."""
     output = tmp_path_factory.mktemp("artifact") / "tiny.onnx"
     return export(ExportRequest(model=str(tiny_checkpoint), output=output)).path
+
+
+@pytest.fixture(scope="session")
+def text_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The text tower of a tiny CLIP with seeded weights, whose embeddings are as long as the tiny model's."""
+    import transformers as hf  # seconds, which few tests need
+
+    from .text_models import clip_config, save_clip_tokenizer, seeded
+
+    folder = tmp_path_factory.mktemp("text") / "clip"
+    model = seeded(hf.CLIPModel(clip_config(save_clip_tokenizer(folder), projection=128)))
+    model.save_pretrained(folder)
+    return export_text(ExportRequest(model=folder, output=folder.parent / "clip.text.onnx")).path
 
 
 def listen_to_ctrl_c() -> None:

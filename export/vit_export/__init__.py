@@ -26,6 +26,7 @@ from vit_runtime.errors import MissingDependencyError, OutputFileError, UsageErr
 
 if TYPE_CHECKING:
     from vit_export.exporter import Exported
+    from vit_export.texts.exporter import ExportedText
 
 __all__ = [
     "CalibrationError",
@@ -33,6 +34,7 @@ __all__ = [
     "DownloadError",
     "ExportRequest",
     "Exported",
+    "ExportedText",
     "LabelsError",
     "MissingDependencyError",
     "OutputFileError",
@@ -46,6 +48,7 @@ __all__ = [
     "__version__",
     "export",
     "export_for",
+    "export_text",
     "write_repository",
 ]
 
@@ -83,10 +86,31 @@ def export_for(request: ExportRequest, targets: Sequence[Target], progress: Prog
     return run_export(request, targets, progress)
 
 
+def export_text(request: ExportRequest, progress: Progress | None = None) -> ExportedText:
+    """Writes a verified text tower of CLIP or SigLIP, for `vit_runtime.load_text`; `request.text` is taken for set.
+
+    Raises:
+        MissingDependencyError: torch, transformers or another package of the extra `export-text` is not installed.
+        UsageError: a field of the request is for pictures, or wrong; raised before any work.
+        CheckpointError: the model has no text tower, its tokenizer's files are missing, or its files do not fit.
+        VitEdgeError: one of `vit_export.errors` or `vit_runtime.errors`, for anything else; no file is left then.
+    """
+    from vit_export.extra import require_export_extra
+
+    require_export_extra()
+    from vit_export.texts.exporter import export_text as run_export
+
+    return run_export(request, progress)
+
+
 def __getattr__(name: str) -> object:
-    """Imports `Exported` only when it is used, because its module imports torch."""
+    """Imports `Exported` and `ExportedText` only when they are used, because their modules import torch."""
     if name == "Exported":
         from vit_export.exporter import Exported
 
         return Exported
+    if name == "ExportedText":
+        from vit_export.texts.exporter import ExportedText
+
+        return ExportedText
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

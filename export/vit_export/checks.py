@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar, get_args
 
 from vit_export.channels import Channels, three_numbers
 from vit_export.request import RANDOM_WEIGHTS, ExportRequest, PreprocessingOptions
+from vit_export.text_request import check_text
 from vit_runtime.artifact import LARGEST_EDGE, LARGEST_IMAGE, HeadFusion, Interpolation, Precision, Rollout, Target
 from vit_runtime.checks import as_whole_number
 from vit_runtime.errors import UsageError, option
@@ -35,6 +36,8 @@ def checked(request: ExportRequest) -> ExportRequest:
     """
     _check_kind(request)
     request = _plain(request)
+    if request.text:
+        check_text(request)
     _check_weights(request)
     _check_precision(request)
     return request
@@ -99,7 +102,8 @@ def _check_precision(request: ExportRequest) -> None:
             f"take {option('target', 'gpu')} or {option('target', 'portable')}, or {option('precision', 'int8')}",
         )
     if request.precision == "int8":
-        _check_int8(request)
+        if not request.text:
+            _check_int8(request)
         return
     given = {
         "calibrate": request.calibrate is not None,
@@ -263,6 +267,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "keep_float": _keep_float,
     "max_drop": partial(_share, below=100, remedy="give a percentage from 0 to below 100"),
     "against": partial(_choice, known=("library",)),
+    "text": _flag,
     "output": _path,
     "force": _flag,
 }

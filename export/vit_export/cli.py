@@ -38,6 +38,7 @@ from vit_export.options import (
     ShowVersionOption,
     StdOption,
     TargetOption,
+    TextOption,
     TritonOption,
     WeightsOption,
     parse_keep_float,
@@ -79,6 +80,7 @@ def export(
     head_fusion: HeadFusionOption = None,
     discard_ratio: DiscardRatioOption = None,
     against: AgainstOption = None,
+    text: TextOption = False,
     output: OutputOption = None,
     triton: TritonOption = None,
     force: ForceOption = False,
@@ -110,6 +112,7 @@ def export(
             keep_float=parse_keep_float(keep_float),
             max_drop=max_drop,
             against=against,
+            text=text,
             output=output,
             force=force,
         )
@@ -117,6 +120,9 @@ def export(
         requests = checked_for(request, targets)  # before torch is imported
         # A polite kill cleans up exactly as Ctrl-C does.
         signal.signal(signal.SIGTERM, _interrupt)
+        if text:
+            _run_text(requests, triton)
+            return
         if triton is not None and is_finished(requests):
             answer(write_repository(requests[0].model, triton, force=force))
             return
@@ -141,6 +147,24 @@ def _run(request: ExportRequest, targets: list[Target], triton: Path | None) -> 
     if triton is not None:
         for exported in exports:
             answer(write_repository(exported.path, triton, force=request.force))
+
+
+def _run_text(requests: list[ExportRequest], triton: Path | None) -> None:
+    if triton is not None:
+        raise UsageError(option("repository"), "takes no text towers", "leave it out")
+    if len(requests) > 1:
+        raise UsageError(option("targets"), f"one at a time with {option('text')}", "name one")
+    require_export_extra()
+    from vit_export.console_progress import ConsoleProgress
+    from vit_export.report import report_text
+    from vit_export.texts.exporter import export_text
+    from vit_runtime.devices.engine import silence_onnxruntime
+
+    silence_onnxruntime()
+    with ConsoleProgress() as progress:
+        exported = export_text(requests[0], progress)
+    report_text(exported)
+    answer(exported.path)
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -20,9 +20,10 @@ def output_path(request: ExportRequest) -> Path:
     Raises:
         OutputFileError: the file exists and may not be replaced, or nothing can be written there.
     """
+    kind = ".text" if request.text else ""
     precision = "" if request.precision == "fp32" else f".{request.precision}"
     target = "" if request.target == "cpu" else f".{request.target}"
-    file_name = f"{model_name(request.name)}{precision}{target}.onnx"
+    file_name = f"{model_name(request.name)}{kind}{precision}{target}.onnx"
     path = DEFAULT_FOLDER if request.output is None else Path(request.output)
     if path.suffix != ".onnx":
         path /= file_name

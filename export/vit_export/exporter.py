@@ -30,7 +30,7 @@ from vit_export.write.work import Work
 from vit_runtime import __version__
 from vit_runtime.artifact import FORMAT_VERSION, Artifact, Description, Output, Quantization, Target, codec
 from vit_runtime.devices.engine import import_onnxruntime
-from vit_runtime.errors import one_line
+from vit_runtime.errors import UsageError, one_line, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
     Raises:
         VitEdgeError: one of `vit_export.errors` or `vit_runtime.errors`; no file is left then.
     """
-    (exported,) = _export([checked(request)], progress or Silent())
+    (exported,) = _export([_for_pictures(checked(request))], progress or Silent())
     return exported
 
 
@@ -62,7 +62,13 @@ def export_for(request: ExportRequest, targets: Sequence[Target], progress: Prog
     Raises:
         VitEdgeError: as for `export`; no file of any target is left then.
     """
-    return _export(checked_for(request, targets), progress or Silent())
+    return _export(list(map(_for_pictures, checked_for(request, targets))), progress or Silent())
+
+
+def _for_pictures(request: ExportRequest) -> ExportRequest:
+    if request.text:
+        raise UsageError(option("text"), "is for vit_export.export_text", "call that one")
+    return request
 
 
 def _export(requests: Sequence[ExportRequest], progress: Progress) -> list[Exported]:

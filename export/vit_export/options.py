@@ -106,6 +106,12 @@ AgainstOption = Annotated[
     Literal["library"] | None,
     typer.Option(help="Compare with transformers' or timm's own model instead of a plain one."),
 ]
+TextOption = Annotated[
+    bool,
+    typer.Option(
+        "--text", help="Export the text tower of CLIP or SigLIP, for `vit-run search`; its tokenizer is inside."
+    ),
+]
 OutputOption = Annotated[
     Path | None,
     typer.Option(

@@ -13,9 +13,11 @@ from vit_runtime.command_line.summary import (
     describe_verification,
     table,
 )
+from vit_runtime.command_line.text_summary import describe_text_quantization, describe_text_verification
 
 if TYPE_CHECKING:
     from vit_export.exporter import Exported
+    from vit_export.texts.exporter import ExportedText
 
 
 def report(exports: Sequence[Exported]) -> None:
@@ -34,6 +36,17 @@ def report(exports: Sequence[Exported]) -> None:
     for exported in exports:
         if exported.artifact.external_data is not None:
             note(f"Copy both files to the device: {exported.path.name} and {exported.artifact.external_data.file}")
+
+
+def report_text(exported: ExportedText) -> None:
+    """Prints rows about an exported text tower to stderr."""
+    artifact = exported.artifact
+    rows = {"weights": describe_source(artifact.source), **describe_text_verification(artifact.verification)}
+    if artifact.quantization is not None:
+        rows |= describe_text_quantization(artifact.quantization, exported.bytes)
+    note_lines(table(rows))
+    if artifact.external_data is not None:
+        note(f"Copy both files to the device: {exported.path.name} and {artifact.external_data.file}")
 
 
 def _rows(exported: Exported) -> dict[str, str]:

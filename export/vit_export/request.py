@@ -62,6 +62,8 @@ class ExportRequest:
     """Which model gives the reference answers. "library" is the model of transformers or timm, which reads the files by
     itself. None is a plain model with the weights as this package reads them. A torchvision model is always compared
     with torchvision's own."""
+    text: bool = False
+    """Whether the model's text tower is exported, by `export_text`, in place of its picture tower."""
     output: PathLike | None = None
     """A file ending in .onnx, or a folder; None is models/<model>.onnx, with precision and target in the name."""
     force: bool = False

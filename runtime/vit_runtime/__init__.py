@@ -8,7 +8,7 @@
 from typing import TYPE_CHECKING
 
 from vit_runtime.answers import Answer
-from vit_runtime.artifact import Artifact, read_artifact
+from vit_runtime.artifact import Artifact, TextArtifact, read_artifact, read_text_artifact
 from vit_runtime.checking import check
 from vit_runtime.devices.providers import Provider
 from vit_runtime.errors import (
@@ -32,6 +32,7 @@ from vit_runtime.selftest import SelfTestResult
 
 if TYPE_CHECKING:
     from vit_runtime.searching.index import Index, Match, create_index, open_index
+    from vit_runtime.texts.model import TextCheck, TextModel, load_text
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,9 @@ __all__ = [
     "Provider",
     "ProviderError",
     "SelfTestResult",
+    "TextArtifact",
+    "TextCheck",
+    "TextModel",
     "UsageError",
     "ViT",
     "VitEdgeError",
@@ -62,18 +66,25 @@ __all__ = [
     "create_index",
     "load",
     "load_pixels",
+    "load_text",
     "open_index",
     "prepare",
     "read_artifact",
+    "read_text_artifact",
 ]
 
-_SEARCHING = ("Index", "Match", "create_index", "open_index")
+_LATER = {
+    "vit_runtime.searching.index": ("Index", "Match", "create_index", "open_index"),
+    "vit_runtime.texts.model": ("TextCheck", "TextModel", "load_text"),
+}
+"""Names by their module."""
 
 
 def __getattr__(name: str) -> object:
     """Imports what few programs need when it is asked for."""
-    if name not in _SEARCHING:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from vit_runtime.searching import index
+    for module, names in _LATER.items():
+        if name in names:
+            from importlib import import_module
 
-    return getattr(index, name)
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vit_runtime import __version__
-from vit_runtime.artifact import codec, read_artifact
-from vit_runtime.command_line import answering, attending, cache, searching, watching
+from vit_runtime.artifact import codec, read_artifact, read_text_artifact
+from vit_runtime.artifact.reading import is_text_artifact
+from vit_runtime.command_line import answering, attending, cache, searching, watching, words
 from vit_runtime.command_line.console import answer, note, report_errors, set_up
 from vit_runtime.command_line.options import (
     DeviceOption,
@@ -29,7 +31,7 @@ from vit_runtime.command_line.summary import describe
 from vit_runtime.devices.engine import silence_onnxruntime
 from vit_runtime.devices.providers import Provider
 from vit_runtime.devices.purpose import Purpose
-from vit_runtime.errors import EXIT_VERIFICATION
+from vit_runtime.errors import EXIT_VERIFICATION, UsageError, option
 from vit_runtime.preparing.prepare import prepare
 
 app = typer.Typer(
@@ -56,6 +58,7 @@ app.command()(answering.embed)
 app.command()(attending.attend)
 app.command()(searching.index)
 app.command()(searching.similar)
+app.command()(words.search)
 
 
 app.command()(watching.watch)
@@ -82,6 +85,9 @@ def check(
     with report_errors():
         if report is not None:
             check_report_file(report, force=force)
+        if is_text_artifact(model):
+            _check_text(model, Choice(provider, threads, device, no_profile), report, as_json=as_json)
+            return
         vit = load_model(model, Choice(provider, threads, device, no_profile))
         found = diagnose(vit)
         vit.close()
@@ -160,11 +166,37 @@ def devices(*, as_json: JsonOption = False) -> None:
 def info(model: ModelArgument, *, as_json: JsonOption = False) -> None:
     """Print what a model file says about itself, without loading its weights."""
     with report_errors():
+        if is_text_artifact(model):
+            from vit_runtime.command_line.text_summary import describe_text
+
+            text = read_text_artifact(model)
+            typer.echo(json.dumps(codec.encode(text), allow_nan=False) if as_json else describe_text(text, model))
+            return
         artifact = read_artifact(model)
         if as_json:
             _print_json(codec.encode(artifact))
         else:
             typer.echo(describe(artifact, model))
+
+
+def _check_text(model: Path, choice: Choice, report: Path | None, *, as_json: bool) -> None:
+    """Says whether this machine answers as the verified text tower did."""
+    from vit_runtime.command_line.text_summary import describe_text_check
+    from vit_runtime.texts.model import load_text
+
+    if report is not None or choice.device is not None:
+        name = "report" if report is not None else "device"
+        raise UsageError(option(name), "is for picture models", "leave it out")
+    silence_onnxruntime()
+    with load_text(model, provider=choice.provider, threads=choice.threads) as tower:
+        found = tower.check()
+    if as_json:
+        difference = found.difference if math.isfinite(found.difference) else None
+        _print_json({**vars(found), "difference": difference, "passed": found.passed})
+    else:
+        typer.echo(describe_text_check(found, tower.artifact))
+    if not found.passed:
+        raise typer.Exit(EXIT_VERIFICATION)
 
 
 def _print_json(document: object) -> None:

@@ -40,6 +40,7 @@ _SPELLED_OTHERWISE: Final = {
     "repository": "--triton",
     "rollout": "--attention",
     "targets": "--target",
+    "texts": "WORDS",
     "top_k": "--top",
 }
 """Options of the command line that are not simply the parameter's name with dashes, by parameter."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
-from vit_runtime.artifact import Description
+from vit_runtime.artifact import Precision, Target
 from vit_runtime.devices.providers import CPU, CPU_PROVIDER, Provider, parse
 from vit_runtime.errors import ProviderError, option
 
@@ -18,7 +18,19 @@ _FP16_ON_CPU: Final = (
 )
 
 
-def preferred(description: Description) -> tuple[Provider, ...]:
+class Made(Protocol):
+    """What a file says about itself that decides who runs it: a picture model's description, or a text tower's."""
+
+    @property
+    def precision(self) -> Precision:
+        """The format of its linear layers."""
+
+    @property
+    def target(self) -> Target:
+        """The operators that its graph uses."""
+
+
+def preferred(description: Made) -> tuple[Provider, ...]:
     """The providers that "auto" tries before the CPU's, in this order.
 
     TensorRT is never among them, whose first start takes minutes. An int8 file for the CPU has products that no other
@@ -31,7 +43,7 @@ def preferred(description: Description) -> tuple[Provider, ...]:
     return ("cuda",)
 
 
-def suits(description: Description, provider: Provider) -> bool:
+def suits(description: Made, provider: Provider) -> bool:
     """Whether a provider knows a file's operators; one that does not fails over them in its own way.
 
     OpenVINO, for one, opens an int8 file for the CPU, and fails or crashes when it runs (docs/log.md).
@@ -40,7 +52,7 @@ def suits(description: Description, provider: Provider) -> bool:
     return not own_products or provider == "auto" or parse(provider)[0] is CPU
 
 
-def check_suits(description: Description, provider: Provider) -> None:
+def check_suits(description: Made, provider: Provider) -> None:
     """Refuses a provider that does not know a file's operators.
 
     Raises:
@@ -52,7 +64,7 @@ def check_suits(description: Description, provider: Provider) -> None:
         raise ProviderError(f"provider '{provider}'", what, remedy)
 
 
-def unfit(description: Description, provider: str) -> str:
+def unfit(description: Made, provider: str) -> str:
     """Says why a file suits a provider badly, by onnxruntime's name of the provider; empty where it suits."""
     if provider != CPU_PROVIDER:
         return ""

@@ -88,6 +88,7 @@ WRONG = {
     ],
     "max_drop": [*NO_SHARE, 100, 100.0, 1000],
     "against": [*NO_CHOICE, "Library", "vit-edge"],
+    "text": ["no", "yes", 0, 1, None, [], np.bool_(True)],
     "output": NO_PATH,
     "force": ["no", "yes", 0, 1, None, [], np.bool_(True)],
 }

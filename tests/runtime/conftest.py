@@ -146,6 +146,13 @@ def edit_artifact(tiny_artifact: Path, tmp_path: Path, seal: Callable[[bytes], b
     return run
 
 
+@pytest.fixture
+def paired(edit_artifact: Edit, text_artifact: Path) -> Path:
+    """The tiny artifact as if its weights and the text tower's came from one checkpoint."""
+    sha256 = vit.read_text_artifact(text_artifact).source.sha256
+    return edit_artifact(document=lambda document: document["source"].update(sha256=sha256))
+
+
 @pytest.fixture(scope="session")
 def large_artifact(
     tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory, seal: Callable[[bytes], bytes]

@@ -50,6 +50,7 @@ COMMANDS = {
     "embed": ("MODEL", "PICTURES"),
     "similar": ("MODEL", "PICTURE", "PICTURES"),
     "index": ("MODEL", "PICTURES", "-o", "INDEX"),
+    "search": ("PICTURES", "a red car", "--text", "TEXT", "--model", "PAIRED"),
     "attend": ("MODEL", "PICTURES", "-o", "OUTPUT"),
     "check": ("MODEL",),
     "info": ("MODEL",),
@@ -58,7 +59,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_line_runs_without_the_packages_of_the_workstation(
-    command: str, attention_artifact: Path, picture: UInt8Array, tmp_path: Path
+    command: str, attention_artifact: Path, text_artifact: Path, paired: Path, picture: UInt8Array, tmp_path: Path
 ):
     script = """
 from vit_runtime.cli import main
@@ -78,6 +79,8 @@ except SystemExit as end:
         "PICTURE": pictures / "one.png",
         "OUTPUT": tmp_path / "maps",
         "INDEX": tmp_path / "photos.index",
+        "TEXT": text_artifact,
+        "PAIRED": paired,
     }
     args = [given.get(word, word) for word in COMMANDS[command]]
     assert run_without(WORKSTATION, script, command, *args).splitlines()[-1] == "exit 0"
@@ -171,8 +174,10 @@ def test_all_names_what_there_is():
         for name, value in vars(vit_runtime).items()
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("vit_runtime")
     }
-    later = {"Index", "Match", "create_index", "open_index"}  # imported when they are asked for
-    assert all(getattr(vit_runtime, name).__module__.startswith("vit_runtime.searching") for name in later)
+    # Imported when they are asked for.
+    later = {"Index", "Match", "create_index", "open_index", "TextCheck", "TextModel", "load_text"}
+    rooms = ("vit_runtime.searching", "vit_runtime.texts")
+    assert all(getattr(vit_runtime, name).__module__.startswith(rooms) for name in later)
     # Aliases of types have no module of ours.
     assert set(vit_runtime.__all__) == public | later | {"Decode", "ImageSource", "Provider", "__version__"}
     assert list(vit_runtime.__all__) == sorted(vit_runtime.__all__)

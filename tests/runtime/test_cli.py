@@ -217,6 +217,9 @@ USAGE_ERRORS = {
     "nothing to compare with": ("similar", "MODEL", "PICTURE"),
     "an index and folders": ("similar", "MODEL", "PICTURE", "PICTURE", "--index", "photos.index"),
     "an index without a place": ("index", "MODEL", "PICTURE"),
+    "nothing to search for": ("search", "PICTURE", "", "--text", "MODEL", "--model", "MODEL"),
+    "words without a text tower": ("search", "PICTURE", "a red car", "--model", "MODEL"),
+    "no words": ("search", "PICTURE", "--text", "MODEL", "--model", "MODEL"),
     "no similar pictures": ("similar", "MODEL", "PICTURE", "PICTURE", "--top", 0),
     "maps in an unknown format": ("attend", "MODEL", "PICTURE", "-o", "map.csv"),
     "maps in two ways": ("attend", "MODEL", "PICTURE", "--json", "-o", "map.png"),
@@ -250,6 +253,7 @@ OPTIONS = {
     "classify": (*RUN, *READ, *WRITE, "--resume", "--batch", "--top", "--json"),
     "embed": (*RUN, *READ, *WRITE, "--resume", "--batch", "--normalize"),
     "similar": (*RUN, *READ, "QUERY", "--index", "--batch", "--top", "--json"),
+    "search": (*RUN, *READ, "INDEX", "WORDS", "--text", "TEXT.onnx", "--model", "--batch", "--top", "--json"),
     "index": (*RUN, *READ, *WRITE, "--int8", "--batch"),
     "attend": (*RUN, *READ, *WRITE, "--resume", "--json"),
     "watch": (

@@ -35,8 +35,8 @@ from vit_export.write.graph import PATCH_PROJECTION
 from vit_export.write.linear import Linear
 from vit_export.write.lowering import Activation, Attended, Float32, fused_attention
 from vit_export.write.rotary import Rotation
+from vit_export.write.sizes import Sizes
 from vit_runtime.arrays import FloatArray
-from vit_runtime.artifact import Architecture
 
 WeightRounder = Callable[[str, Linear], QuantizedWeight]
 """Gives a linear layer's int8 weights by the layer's path in the graph."""
@@ -86,16 +86,16 @@ class CpuInt8:
         return self._by_row(g, x, way, name, layer)
 
     def attention(
-        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
+        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Sizes, *, queries: int, probabilities: bool
     ) -> Attended:
         """Records the fused operator, in float32."""
         return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities)
 
-    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Architecture, name: str) -> str:
+    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Sizes, name: str) -> str:
         """Records rotated queries or keys in float32."""
         return self._float.rotated(g, x, rotation, arch, name)
 
-    def activation(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+    def activation(self, g: GraphBuilder, x: str, arch: Sizes) -> str:
         """Records GELU as in float32: the tanh form would save one percent of the time for a tenth more error."""
         return self._float.activation(g, x, arch)
 

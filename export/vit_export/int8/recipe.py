@@ -17,7 +17,7 @@ from vit_export.write.builder import GraphBuilder
 from vit_export.write.graph import build_graph
 from vit_runtime.artifact import Agreement, Calibration, LayerLoss, Quantization, Target
 
-_ACTIVATIONS: Final = {
+ACTIVATIONS: Final = {
     ("cpu", "static"): "uint8, calibrated behind LayerNorm and by row behind attention and GELU",
     ("cpu", "dynamic"): "uint8 by row",
     ("openvino", "static"): "uint8, calibrated; by OpenVINO itself in the first block, behind attention and GELU",
@@ -69,7 +69,7 @@ class Int8Recipe:
         return Quantization(
             scheme=scheme,
             weights="int8 per output channel",
-            activations=_ACTIVATIONS[self.target, scheme],
+            activations=ACTIVATIONS[self.target, scheme],
             kept_float=kept,
             float32_bytes=self.float32_bytes,
             calibration=calibration,

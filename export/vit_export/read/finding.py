@@ -52,6 +52,21 @@ def read_checkpoint(request: ExportRequest, progress: Progress) -> Checkpoint:
     return _of_file(path, request.heads, progress)
 
 
+def repository_of(model: str, progress: Progress) -> Repository | None:
+    """Gives the folder or the hub's repository of a name; None for torchvision's names, and for files.
+
+    Raises:
+        UnknownModelError: it is one of timm's names without its tag.
+    """
+    if model in torchvision.MODELS:
+        return None
+    path = Path(model)
+    if os.path.exists(path):  # noqa: PTH110 - unlike Path.exists it takes names too long for a file
+        return Folder(path) if path.is_dir() else None
+    repository = _on_the_hub(model)
+    return None if repository is None else Hub(repository, progress)
+
+
 def model_name(model: str) -> str:
     """Gives the name for a model's export: the model's name without folders, owner, or a checkpoint file's suffix.
 

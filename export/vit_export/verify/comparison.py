@@ -46,6 +46,7 @@ from vit_runtime.errors import option
 from vit_runtime.graph import Graph
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.selftest import largest_difference, pixels_sha256, waves
+from vit_runtime.suitability import Made
 
 _REMEDIES: Final[dict[Precision, str]] = {
     "fp32": "nothing was written; please report it with the model's name",
@@ -107,7 +108,7 @@ def verify(graph: Graph, expected: Expected) -> tuple[Verification, SelfTest]:
         reference=expected.name,
         reading=expected.reading,
         runtime=f"onnxruntime {import_onnxruntime().__version__}, {graph.provider}",
-        remark=_not_checked(description, graph.provider),
+        remark=not_checked(description, graph.provider),
         pictures=len(pixels),
         same_top1=_same_top1(ours["logits"], expected.answers["logits"]) if "logits" in ours else None,
         same_pixels=same_pixels,
@@ -146,7 +147,7 @@ def _describe(check: OutputCheck) -> str:
     )
 
 
-def _not_checked(description: Description, provider: str) -> str:
+def not_checked(description: Made, provider: str) -> str:
     """Says in words what a verification on this provider leaves unchecked; empty where it leaves nothing."""
     if provider != CPU_PROVIDER or description.target == "cpu":
         return ""
@@ -186,7 +187,7 @@ def _self_test(answers: Mapping[Output, FloatArray], description: Description, v
             limit = (share or SHARE_OF_DISCARDING) * float(np.abs(values).max())
         else:
             limit = SELF_TEST_SLACK * check.tolerance
-        return StoredAnswer(output=check.output, values=_exact(values.ravel()), tolerance=limit)
+        return StoredAnswer(output=check.output, values=exact(values.ravel()), tolerance=limit)
 
     return SelfTest(
         formula="waves",
@@ -200,6 +201,6 @@ def _limit(limit: float | None) -> str:
     return "" if limit is None else f" (limit {limit:.2g})"
 
 
-def _exact(values: FloatArray) -> tuple[float, ...]:
+def exact(values: FloatArray) -> tuple[float, ...]:
     """Gives float32 values in nine digits, which are enough to bring back every bit."""
     return tuple(float(f"{value:.9g}") for value in values)

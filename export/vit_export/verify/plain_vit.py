@@ -17,7 +17,7 @@ from vit_export.names import block_name
 from vit_export.verify.reference import Answers, attention_weights
 from vit_runtime.artifact import Architecture, Reading
 
-_ACTIVATIONS: Final[Mapping[str, Callable[[torch.Tensor], torch.Tensor]]] = {
+ACTIVATIONS: Final[Mapping[str, Callable[[torch.Tensor], torch.Tensor]]] = {
     "erf": F.gelu,
     "tanh": partial(F.gelu, approximate="tanh"),
     "quick": lambda x: x * torch.sigmoid(1.702 * x),
@@ -82,7 +82,7 @@ class PlainViT:
 
     def _mlp(self, x: torch.Tensor, key: str, *, gated: bool = False) -> torch.Tensor:
         hidden = self._linear(x, f"{key}.0")
-        activation = _ACTIVATIONS[self.arch.activation]
+        activation = ACTIVATIONS[self.arch.activation]
         y = activation(self._linear(x, f"{key}.gate")) * hidden if gated else activation(hidden)
         return self._linear(y, f"{key}.3")
 

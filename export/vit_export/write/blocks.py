@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -12,25 +12,28 @@ from vit_export.write.linear import Linear
 from vit_export.write.lowering import Activation, Kind, Lowering
 from vit_export.write.rollout import RolloutRecorder
 from vit_export.write.rotary import Rotation
+from vit_export.write.sizes import Sizes
 from vit_export.write.weights import WeightSource
-from vit_runtime.artifact import Architecture
 
 _PACKED: Final = ("query", "key", "value")
 """Order of the thirds of PyTorch's packed input projection."""
 
 
+_Shape_co = TypeVar("_Shape_co", bound=Sizes, covariant=True)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Recording:
+class Recording(Generic[_Shape_co]):
     """A graph while it is recorded: what every part of it needs."""
 
     g: GraphBuilder
-    arch: Architecture
+    arch: _Shape_co
     weights: WeightSource
     lowering: Lowering
     rollout: RolloutRecorder | None
 
 
-def block(model: Recording, x: str, key: str, *, rows: int) -> str:
+def block(model: Recording[Sizes], x: str, key: str, *, rows: int) -> str:
     """Equations 2 and 3: z' = MSA(LN(z)) + z, then z'' = MLP(LN(z')) + z'.
 
     (N, S, D) to (N, rows, D). The last block computes only the first rows, from which the answer is read.
@@ -48,7 +51,7 @@ def block(model: Recording, x: str, key: str, *, rows: int) -> str:
     return g.node("Add", [x, y], "mlp_residual")
 
 
-def attention(model: Recording, x: str, key: str, *, queries: int) -> str:
+def attention(model: Recording[Sizes], x: str, key: str, *, queries: int) -> str:
     """Softmax(Q Kᵀ / √K) V in H heads (Vaswani et al. 2017, section 3.2).
 
     (N, S, D) to (N, queries, D): only the first `queries` tokens ask.
@@ -75,13 +78,13 @@ def attention(model: Recording, x: str, key: str, *, queries: int) -> str:
     return linear(g, mixed, "output", Linear.stored(model.weights, f"{key}.out_proj", (arch.width, arch.width)))
 
 
-def _rotation(model: Recording, key: str) -> Rotation:
+def _rotation(model: Recording[Sizes], key: str) -> Rotation:
     """The angles of a block with this prefix of its attention's weights."""
     shared = model.arch.rotary == "shared"
     return Rotation(key="encoder.rotary" if shared else f"{key}.rotary", weights=model.weights)
 
 
-def projection(model: Recording, key: str, name: Literal["query", "key", "value"]) -> Linear:
+def projection(model: Recording[Sizes], key: str, name: Literal["query", "key", "value"]) -> Linear:
     """One third of PyTorch's packed `in_proj_weight` (3·D, D), with the scale 1 / √K folded into the query.
 
     For heads of 64 the scale is 1/8, which changes no bit of a mantissa.
@@ -98,7 +101,7 @@ def projection(model: Recording, key: str, name: Literal["query", "key", "value"
     )
 
 
-def mlp(model: Recording, x: str, key: str, *, rows: int) -> str:
+def mlp(model: Recording[Sizes], x: str, key: str, *, rows: int) -> str:
     """Two layers with GELU between them, or a gated layer and another; (N, rows, D) to (N, rows, M) to (N, rows, D)."""
     g, arch, weights, linear = model.g, model.arch, model.weights, model.lowering.linear
     alone = rows < arch.tokens
@@ -116,7 +119,7 @@ def mlp(model: Recording, x: str, key: str, *, rows: int) -> str:
     return linear(g, inner, "output", Linear.stored(weights, f"{key}.3", (arch.width, arch.mlp_width)))
 
 
-def layer_norm(model: Recording, x: str, name: str, key: str) -> str:
+def layer_norm(model: Recording[Sizes], x: str, name: str, key: str) -> str:
     """LayerNorm over the last axis (Ba et al. 2016); the shape stays."""
     g, arch, weights = model.g, model.arch, model.weights
     scale = g.weight(f"{key}.weight", (arch.width,), lambda: weights(f"{key}.weight"))

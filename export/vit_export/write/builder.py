@@ -39,6 +39,8 @@ class Initializer:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     make: Callable[[], Array]
+    inline: bool = False
+    """Whether the values stay in the ONNX file, even where weights go to a file of their own."""
 
     @property
     def nbytes(self) -> int:
@@ -98,10 +100,18 @@ class GraphBuilder:
         return path
 
     def weight(
-        self, name: str, shape: tuple[int, ...], make: Callable[[], Array], dtype: DTypeLike = np.float32
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        make: Callable[[], Array],
+        dtype: DTypeLike = np.float32,
+        *,
+        inline: bool = False,
     ) -> str:
         """Adds weights under a name that the checkpoint gives them; float32 unless told otherwise."""
-        self.weights.append(Initializer(name=self._unique(name), dtype=np.dtype(dtype), shape=shape, make=make))
+        self.weights.append(
+            Initializer(name=self._unique(name), dtype=np.dtype(dtype), shape=shape, make=make, inline=inline)
+        )
         return name
 
     def shared_weight(

@@ -65,7 +65,7 @@ def build_graph(blueprint: Blueprint, lowering: Lowering | None = None) -> Graph
     return g
 
 
-def patch_embed(model: Recording, pixels: str, preprocessing: Preprocessing) -> str:
+def patch_embed(model: Recording[Architecture], pixels: str, preprocessing: Preprocessing) -> str:
     """Equation 1: z₀ = [x_class; x¹E; …; xᴺE] + E_pos, from raw pixels (N, G·P, G·P, 3) to (N, S, D)."""
     g, arch, weights = model.g, model.arch, model.weights
     grid, patch, width = arch.grid, arch.patch_size, arch.width

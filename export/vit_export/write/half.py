@@ -14,8 +14,8 @@ from vit_export.write.builder import GraphBuilder
 from vit_export.write.linear import Linear
 from vit_export.write.lowering import Activation, Attended, activation, attention_of_matmuls, fused_attention
 from vit_export.write.rotary import Rotation, rotated
+from vit_export.write.sizes import Sizes
 from vit_runtime.arrays import FloatArray
-from vit_runtime.artifact import Architecture
 
 _TO_RESIDUAL = ("pixels", "mixed", "gelu", "gated", "head")
 """Kinds of activations whose linear layers feed the residual stream or give the answer."""
@@ -47,18 +47,18 @@ class Half:
         return g.node("Cast", [y], name, to=TensorProto.FLOAT)
 
     def attention(
-        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
+        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Sizes, *, queries: int, probabilities: bool
     ) -> Attended:
         """Records one fused operator, or MatMul, Softmax in fp32 and MatMul."""
         if self._fused:
             return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities, half=True)
         return attention_of_matmuls(g, qkv, arch, queries=queries, half=True)
 
-    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Architecture, name: str) -> str:
+    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Sizes, name: str) -> str:
         """Records rotated queries or keys in fp16."""
         return rotated(g, x, rotation, arch, name, np.float16)
 
-    def activation(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+    def activation(self, g: GraphBuilder, x: str, arch: Sizes) -> str:
         """Records the function that the model was trained with, in fp16."""
         return activation(g, x, arch, np.float16)
 

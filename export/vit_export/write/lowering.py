@@ -16,7 +16,8 @@ from onnx import TensorProto
 from vit_export.write.builder import GraphBuilder
 from vit_export.write.linear import Linear
 from vit_export.write.rotary import Rotation, rotated
-from vit_runtime.artifact import Architecture
+from vit_export.write.sizes import Sizes
+from vit_runtime.arrays import FloatArray
 
 _QUICK: Final = 1.702
 """Factor in x·sigmoid(1.702 x), the quick form of GELU."""
@@ -66,17 +67,17 @@ class Lowering(Protocol):
         """Records y = x Wᵀ + b under a name below the current scope: (N, rows, in) to (N, rows, out)."""
 
     def attention(
-        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
+        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Sizes, *, queries: int, probabilities: bool
     ) -> Attended:
         """Records softmax(Q Kᵀ) V, where Q is already scaled: (N, queries, D) and twice (N, S, D) to (N, queries, D).
 
         With `probabilities` the softmax itself is a result as well.
         """
 
-    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Architecture, name: str) -> str:
+    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Sizes, name: str) -> str:
         """Records rotated queries or keys under a name below the current scope: (N, S, D) to (N, S, D)."""
 
-    def activation(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+    def activation(self, g: GraphBuilder, x: str, arch: Sizes) -> str:
         """Records the MLP's function under the name `gelu`."""
 
 
@@ -99,7 +100,7 @@ class Float32:
         self,
         g: GraphBuilder,
         qkv: tuple[str, str, str],
-        arch: Architecture,
+        arch: Sizes,
         *,
         queries: int,
         probabilities: bool,  # noqa: ARG002 - standard operators give them anyhow
@@ -107,11 +108,11 @@ class Float32:
         """Records MatMul, Softmax and MatMul on transposed heads."""
         return attention_of_matmuls(g, qkv, arch, queries=queries)
 
-    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Architecture, name: str) -> str:
+    def rotated(self, g: GraphBuilder, x: str, rotation: Rotation, arch: Sizes, name: str) -> str:
         """Records rotated queries or keys in float32."""
         return rotated(g, x, rotation, arch, name)
 
-    def activation(self, g: GraphBuilder, x: str, arch: Architecture) -> str:
+    def activation(self, g: GraphBuilder, x: str, arch: Sizes) -> str:
         """Records the function that the model was trained with."""
         return activation(g, x, arch)
 
@@ -130,7 +131,7 @@ class FusedFloat32(Float32):
     """Float32 for onnxruntime on CUDA."""
 
     def attention(
-        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, probabilities: bool
+        self, g: GraphBuilder, qkv: tuple[str, str, str], arch: Sizes, *, queries: int, probabilities: bool
     ) -> Attended:
         """Records the fused operator, or standard ones if probabilities are asked for: fused ones do not give them."""
         return fused_attention(g, qkv, arch, queries=queries, probabilities=probabilities)
@@ -149,7 +150,7 @@ class LayerRecorder(Float32):
 
 
 def attention_of_matmuls(
-    g: GraphBuilder, qkv: tuple[str, str, str], arch: Architecture, *, queries: int, half: bool = False
+    g: GraphBuilder, qkv: tuple[str, str, str], arch: Sizes, *, queries: int, half: bool = False
 ) -> Attended:
     """Records attention in standard operators: (N, queries, D) and twice (N, S, D) to (N, queries, D).
 
@@ -168,6 +169,8 @@ def attention_of_matmuls(
     scores = g.node("MatMul", [query, keys], "scores")  # (N, H, queries, S)
     if half:
         scores = g.node("Cast", [scores], "scores/float", to=TensorProto.FLOAT)
+    if arch.causal:
+        scores = g.node("Add", [scores, _causal_mask(g, arch, np.float32)], "scores/masked")
     probabilities = g.node("Softmax", [scores], "softmax", axis=-1)
     weights = g.node("Cast", [probabilities], "softmax/half", to=TensorProto.FLOAT16) if half else probabilities
     y = g.node("MatMul", [weights, values], "mix")  # (N, H, queries, K)
@@ -179,7 +182,7 @@ def attention_of_matmuls(
 def fused_attention(
     g: GraphBuilder,
     qkv: tuple[str, str, str],
-    arch: Architecture,
+    arch: Sizes,
     *,
     queries: int,
     probabilities: bool,
@@ -188,11 +191,26 @@ def fused_attention(
     """Records attention in onnxruntime's fused operator; in standard ones where probabilities are asked for."""
     if probabilities:
         return attention_of_matmuls(g, qkv, arch, queries=queries, half=half)
-    mixed = g.contrib_node("MultiHeadAttention", list(qkv), "mix", num_heads=arch.heads, scale=1.0)
+    inputs = list(qkv)
+    if arch.causal:
+        bias, padding = "", ""
+        inputs += [bias, padding, _causal_mask(g, arch, np.float16 if half else np.float32)]
+    mixed = g.contrib_node("MultiHeadAttention", inputs, "mix", num_heads=arch.heads, scale=1.0)
     return Attended(mixed=mixed, probabilities=None)
 
 
-def activation(g: GraphBuilder, x: str, arch: Architecture, dtype: DTypeLike = np.float32) -> str:
+def _causal_mask(g: GraphBuilder, arch: Sizes, dtype: DTypeLike) -> str:
+    """What is added to scores (1, 1, S, S): the least number for each pair whose key comes behind the query."""
+    shape = (1, 1, arch.tokens, arch.tokens)
+
+    def mask() -> FloatArray:
+        hidden = np.triu(np.ones(shape, bool), k=1)
+        return np.where(hidden, np.finfo(np.dtype(dtype)).min, 0).astype(dtype)
+
+    return g.shared_weight("attention/causal_mask", shape, mask, dtype)
+
+
+def activation(g: GraphBuilder, x: str, arch: Sizes, dtype: DTypeLike = np.float32) -> str:
     """Records the MLP's function, in `dtype`, under the name `gelu`; `Architecture.activation` says which."""
     if arch.activation in ("erf", "tanh"):
         return g.node("Gelu", [x], "gelu", **({"approximate": "tanh"} if arch.activation == "tanh" else {}))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from vit_export.write.builder import CONTRIB_DOMAIN, CONTRIB_OPSET, IR_VERSION, OPSET, GraphBuilder, Initializer
-from vit_runtime.artifact import METADATA_KEY, Artifact, ExternalData
+from vit_runtime.artifact import METADATA_KEY, TEXT_KEY, Artifact, ExternalData, TextArtifact
 from vit_runtime.artifact.digest import digest_entry
 from vit_runtime.errors import option
 from vit_runtime.files import OutputFile, blame, staging_folder
@@ -79,9 +79,10 @@ class ModelFile:
         if external:
             self._write_external(tensors, written)
 
-    def write_metadata(self, artifact: Artifact) -> None:
+    def write_metadata(self, artifact: Artifact | TextArtifact) -> None:
         """Appends the opsets, the metadata and the digest behind the graph, in place of those written before."""
-        self._write_tail({METADATA_KEY: artifact.to_json()})
+        key = TEXT_KEY if isinstance(artifact, TextArtifact) else METADATA_KEY
+        self._write_tail({key: artifact.to_json()})
 
     def close_graph(self) -> None:
         """Appends the opsets alone: a graph without metadata, for the exporter's own use."""
@@ -206,7 +207,7 @@ def _lay_out(weights: list[Initializer], data_file: str | None) -> list[_Tensor]
             name=weight.name, dims=weight.shape, data_type=helper.np_dtype_to_tensor_dtype(weight.dtype)
         )
         offset = None
-        if data_file is not None and weight.nbytes > _INLINE_BYTES:
+        if data_file is not None and weight.nbytes > _INLINE_BYTES and not weight.inline:
             offset = -(-end // _ALIGNMENT) * _ALIGNMENT
             end = offset + weight.nbytes
             header.data_location = TensorProto.EXTERNAL

@@ -22,7 +22,7 @@ def answer_rows(arch: Architecture) -> int:
     return rows.get(arch.pooling, arch.tokens)
 
 
-def head(model: Recording, x: str) -> None:
+def head(model: Recording[Architecture], x: str) -> None:
     """Equation 4: the embedding y = LN(z⁰), (N, E), and the logits (N, C) where there is a linear head.
 
     In some variants the head's input comes from other tokens; `Pooling` lists them.
@@ -43,7 +43,7 @@ def head(model: Recording, x: str) -> None:
     model.lowering.linear(g, token, "logits", layer)
 
 
-def pooled(model: Recording, x: str, name: str) -> str:
+def pooled(model: Recording[Architecture], x: str, name: str) -> str:
     """Records the pooled tokens (N, D) under `name`, from the last block's (N, rows, D); gives what the head reads."""
     g, arch = model.g, model.arch
     if arch.pooling == "class_token":
@@ -63,7 +63,7 @@ def pooled(model: Recording, x: str, name: str) -> str:
     return g.node("Concat", [embedding, _patch_mean(model, x, "head/patch_mean")], "head/features", axis=1)
 
 
-def _patch_mean(model: Recording, x: str, name: str) -> str:
+def _patch_mean(model: Recording[Architecture], x: str, name: str) -> str:
     """The mean of the tokens that stand for patches: (N, S, D) to (N, D)."""
     g, arch = model.g, model.arch
     axis = g.constant("axis/tokens", [1])
@@ -73,7 +73,7 @@ def _patch_mean(model: Recording, x: str, name: str) -> str:
     return g.node("ReduceMean", [x, axis], name, keepdims=0)
 
 
-def _attention_pooling(model: Recording, x: str, name: str) -> str:
+def _attention_pooling(model: Recording[Architecture], x: str, name: str) -> str:
     """What a learned probe gathers from all tokens: (N, S, D) to (N, D).
 
     The probe attends in H heads, as a token would, and an MLP with a LayerNorm in front follows. Few rows are computed
@@ -105,7 +105,7 @@ def _attention_pooling(model: Recording, x: str, name: str) -> str:
     return g.node("Add", [x, y], name)
 
 
-def _probe_query(model: Recording, key: str) -> FloatArray:
+def _probe_query(model: Recording[Architecture], key: str) -> FloatArray:
     """The probe's query (1, 1, D), which is the same for every picture."""
     layer = projection(model, key, "query")
     probe = model.weights("pool.probe")[0].astype(np.float64)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from vit_export.write.builder import GraphBuilder
+from vit_export.write.sizes import Sizes
 from vit_export.write.weights import WeightSource
 from vit_runtime.arrays import FloatArray
-from vit_runtime.artifact import Architecture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,7 @@ class Rotation:
         return table[:, None] if table.ndim == 2 else table.transpose(1, 0, 2)
 
 
-def rotated(
-    g: GraphBuilder, x: str, rotation: Rotation, arch: Architecture, name: str, dtype: DTypeLike = np.float32
-) -> str:
+def rotated(g: GraphBuilder, x: str, rotation: Rotation, arch: Sizes, name: str, dtype: DTypeLike = np.float32) -> str:
     """Records rotated queries or keys under a name below the current scope: (N, S, D) to (N, S, D)."""
     tokens, half = arch.tokens, arch.width // arch.heads // 2
     heads = arch.heads if arch.rotary == "by_head" else 1

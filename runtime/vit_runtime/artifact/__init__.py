@@ -15,8 +15,18 @@ from vit_runtime.artifact.document import (
 from vit_runtime.artifact.head import ExampleClasses, Head, HeadOrigin, Probabilities, TextClasses
 from vit_runtime.artifact.preprocessing import LARGEST_EDGE, Interpolation, Preprocessing
 from vit_runtime.artifact.quantization import Agreement, Calibration, LayerLoss, OutputAgreement, Quantization
-from vit_runtime.artifact.reading import as_path, read_artifact
+from vit_runtime.artifact.reading import as_path, read_artifact, read_text_artifact
 from vit_runtime.artifact.source import Assumption, Family, Source
+from vit_runtime.artifact.text_architecture import TextArchitecture, TextPooling
+from vit_runtime.artifact.text_document import (
+    TEXT_FORMAT_VERSION,
+    TEXT_KEY,
+    TextArtifact,
+    TextDescription,
+    TextSelfTest,
+    TextVerification,
+    TokenizerFacts,
+)
 from vit_runtime.artifact.verification import Output, OutputCheck, Reading, SelfTest, StoredAnswer, Verification
 
 __all__ = [
@@ -24,6 +34,8 @@ __all__ = [
     "LARGEST_EDGE",
     "LARGEST_IMAGE",
     "METADATA_KEY",
+    "TEXT_FORMAT_VERSION",
+    "TEXT_KEY",
     "Activation",
     "Agreement",
     "Architecture",
@@ -54,8 +66,16 @@ __all__ = [
     "Source",
     "StoredAnswer",
     "Target",
+    "TextArchitecture",
+    "TextArtifact",
     "TextClasses",
+    "TextDescription",
+    "TextPooling",
+    "TextSelfTest",
+    "TextVerification",
+    "TokenizerFacts",
     "Verification",
     "as_path",
     "read_artifact",
+    "read_text_artifact",
 ]

@@ -120,6 +120,11 @@ class Architecture:
         return self.prefix + self.grid**2
 
     @property
+    def causal(self) -> bool:
+        """Whether a token sees only itself and those in front of it: as in text towers, in no model of pictures."""
+        return False
+
+    @property
     def embedding_width(self) -> int:
         """Length of the embedding."""
         return self.projection or self.width

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -126,15 +127,22 @@ def similar(
 
 
 def _nearest_of(job: PictureJob, query: Path, top: int) -> list[tuple[str, float]]:
-    """Compares with pictures, whose embeddings are computed for it; keeps the best ones only."""
+    """Compares a picture with others, whose embeddings are computed for it."""
     (wanted,) = job.vit.embed(query, normalize=True)
+    return nearest_to(job, wanted, top, lambda name: _is_same(Path(name), query))
+
+
+def nearest_to(
+    job: PictureJob, wanted: FloatArray, top: int, skip: Callable[[str], bool] = lambda _: False
+) -> list[tuple[str, float]]:
+    """Gives the pictures whose embeddings are most like `wanted`, (width,) of length 1; keeps the best ones only."""
 
     def compare(name: str, row: FloatArray) -> tuple[str, float]:
         return name, float(normalized(row[None])[0] @ wanted)
 
     with closing(job.records(compare, bar=True)) as records:
         compared = (pair for pair in records if not isinstance(pair, ImageError))
-        others = ((name, cosine) for name, cosine in compared if not _is_same(Path(name), query))
+        others = ((name, cosine) for name, cosine in compared if not skip(name))
         # Of pictures that are alike to the last bit, the first ones come first.
         best = heapq.nlargest(top, ((cosine, -place, name) for place, (name, cosine) in enumerate(others)))
     return [(name, cosine) for cosine, _, name in best]

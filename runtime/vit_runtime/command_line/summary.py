@@ -23,7 +23,7 @@ from vit_runtime.errors import option
 from vit_runtime.selftest import SelfTestResult
 
 _LABELS_SHOWN = 4
-_SAME_READING: Final = ", with the checkpoint as vit-edge reads it"
+SAME_READING: Final = ", with the checkpoint as vit-edge reads it"
 _WORST_SHOWN = 3
 _FAMILIES: Final[dict[Family, str]] = {"torchvision": "torchvision", "timm": "timm", "huggingface": "Hugging Face"}
 _POOLINGS: Final[dict[Pooling, str]] = {
@@ -77,7 +77,7 @@ def describe_assumptions(assumptions: Sequence[Assumption]) -> dict[str, str]:
 
 def describe_reference(result: Verification) -> str:
     """Says what the answers were compared with, and whether that relies on vit-edge's reading of the checkpoint."""
-    return result.reference + (_SAME_READING if result.reading == "vit-edge" else "")
+    return result.reference + (SAME_READING if result.reading == "vit-edge" else "")
 
 
 def describe_verification(result: Verification) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""The export of a text tower: its tokenizer, and from request to file."""
