@@ -40,11 +40,10 @@ class TransformersTower(LibraryModel):
                 hooks.callback(layer.register_forward_hook(lambda _m, _a, out: gathered.append(out[1])).remove)
             answer = getattr(model, "get_image_features", model)(pictures, **options)
             maps = list(answer.attentions) if attention else []
-            embedding = getattr(answer, "image_embeds", getattr(answer, "pooler_output", None))
-        pooled = embedding is not None
+            pooled: torch.Tensor | None = getattr(answer, "image_embeds", getattr(answer, "pooler_output", None))
         return Answers(
-            embedding=embedding if pooled else tokens[0].mean(dim=1),
+            embedding=tokens[0].mean(dim=1) if pooled is None else pooled,
             logits=getattr(answer, "logits", None),
             attention=maps,
-            pooling=gathered[0] if pooled and gathered else None,
+            pooling=gathered[0] if gathered and pooled is not None else None,
         )
