@@ -90,7 +90,11 @@ def make(case: str, *, seed: int = 1, **sizes: Any) -> hf.PreTrainedModel:
     config = SMALL | {"id2label": LABELS} | extras | sizes
     if not name.startswith("Dinov2"):
         config = {"intermediate_size": 128} | config
-    model = model_class(model_class.config_class(**config))
+    return randomised(model_class(model_class.config_class(**config)), seed)
+
+
+def randomised(model: hf.PreTrainedModel, seed: int) -> hf.PreTrainedModel:
+    """Gives every parameter a value of its own, of a size that keeps answers as large as inputs."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():

@@ -21,7 +21,7 @@ from vit_export import PreprocessingOptions
 from vit_export.errors import VerificationError
 from vit_runtime.artifact import Rollout
 
-from . import hf_models, timm_models
+from . import hf_models, hf_towers, timm_models
 from .against_library import (  # noqa: F401 - some are fixtures
     OF_TIMM,
     OF_TRANSFORMERS,
@@ -51,6 +51,18 @@ def test_transformers_is_the_reference_of_its_models(case, folder, exported, not
     assert reference(done) == OF_TRANSFORMERS
     assert done.artifact.outputs[-1] == "rollout"
     assert notes.preparation == []
+
+
+@pytest.mark.parametrize("size", [None, 48])
+@pytest.mark.parametrize("case", hf_towers.CASES)
+def test_transformers_is_the_reference_of_its_towers(case, size, folder, exported, notes):
+    path = hf_towers.save(hf_towers.make(case), folder / "model")
+    done = exported(path, rollout=PAPER, image_size=size)
+    assert reference(done) == OF_TRANSFORMERS
+    assert done.artifact.outputs[-1] == "rollout"
+    assert notes.preparation == (
+        [] if size is None else [f"{PREPARATION} with transformers' own: image_size changes it"]
+    )
 
 
 @pytest.mark.parametrize("case", TIMM_CASES)

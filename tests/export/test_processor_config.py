@@ -60,6 +60,28 @@ OLD_DEIT = {
     "resample": 3,
     "size": 256,
 }
+CLIP = {
+    "crop_size": 224,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "resample": 3,
+    "size": 224,
+}
+SIGLIP = {
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    **HALF,
+    "image_processor_type": "SiglipImageProcessor",
+    "processor_class": "SiglipProcessor",
+    "resample": 3,
+    "rescale_factor": FIFTH,
+    "size": SQUARE_224,
+}
 
 FILES: dict[str, tuple[str, str, dict[str, Any]]] = {
     # What is written there as it was published: model type, processor, and the file.
@@ -92,10 +114,21 @@ FILES: dict[str, tuple[str, str, dict[str, Any]]] = {
         | {"do_resize": True, "do_center_crop": True, "do_normalize": True}
         | IMAGENET,
     ),
+    "openai/clip-vit-base-patch32": ("clip", "CLIP", CLIP),
+    "openai/clip-vit-large-patch14": ("clip", "CLIP", CLIP | {"do_convert_rgb": True}),
+    "google/siglip-base-patch16-224": ("siglip", "Siglip", SIGLIP),
+    "google/siglip-so400m-patch14-384": ("siglip", "Siglip", SIGLIP | {"size": {"height": 384, "width": 384}}),
+    "google/siglip2-base-patch16-256": (
+        "siglip",
+        "Siglip",
+        SIGLIP | {"do_convert_rgb": None, "resample": 2, "size": {"height": 256, "width": 256}},
+    ),
     # Files that leave everything to the class.
     "nothing, ViT": ("vit", "ViT", {}),
     "nothing, DeiT": ("deit", "DeiT", {}),
     "nothing, DINOv2": ("dinov2", "Bit", {}),
+    "nothing, CLIP": ("clip", "CLIP", {}),
+    "nothing, SigLIP": ("siglip", "Siglip", {}),
     "the class alone, CLIP": ("vit", "CLIP", {"image_processor_type": "CLIPImageProcessor"}),
     # What users' own files have.
     "nearest, no square, then a square": (
@@ -166,7 +199,15 @@ def test_the_rounding_of_the_crop_counts(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["google/vit-base-patch16-224", "facebook/deit-base-distilled-patch16-224", "facebook/dinov2-base"]
+    "name",
+    [
+        "google/vit-base-patch16-224",
+        "facebook/deit-base-distilled-patch16-224",
+        "facebook/dinov2-base",
+        "openai/clip-vit-base-patch32",
+        "google/siglip-base-patch16-224",
+        "google/siglip2-base-patch16-256",
+    ],
 )
 def test_photos_have_the_bytes_of_transformers(name, data: Path, processor_of):
     model_type, processor, document = FILES[name]
@@ -185,11 +226,14 @@ def test_photos_have_the_bytes_of_transformers(name, data: Path, processor_of):
 @pytest.mark.parametrize(
     ("name", "most"),
     [
-        # Measured in steps of 0..255, torchvision 0.29: on this noise 1, 13 and 2, on 40 photos 1, 7 and 2. The second
-        # squeezes pictures out of proportion with the bicubic filter.
+        # Measured in steps of 0..255, torchvision 0.29: on this noise 1, 13, 2, 2, 13 and 1, on 40 photos 1, 7, 2, 2, 7
+        # and 1. DeiT's and SigLIP's squeeze pictures out of proportion with the bicubic filter.
         ("google/vit-base-patch16-224", 2),
         ("facebook/deit-base-distilled-patch16-224", 16),
         ("facebook/dinov2-base", 3),
+        ("openai/clip-vit-base-patch32", 3),
+        ("google/siglip-base-patch16-224", 16),
+        ("google/siglip2-base-patch16-256", 2),
     ],
 )
 def test_how_far_transformers_tensor_resize_is_off(name, most, processor_of):
@@ -212,6 +256,9 @@ def test_without_a_file_pictures_are_prepared_as_for_the_published_models():
         ("facebook/deit-base-distilled-patch16-224", 224),
         ("facebook/dinov2-base", 518),
         ("facebook/dinov2-with-registers-base", 518),
+        ("openai/clip-vit-base-patch32", 224),
+        ("google/siglip-base-patch16-224", 224),
+        ("google/siglip-so400m-patch14-384", 384),
     ):
         model_type, _, document = FILES[name]
         assert preset(model_type, image_size, "there") == read_processor(document, model_type, "there"), name

@@ -14,8 +14,11 @@ SIGN: Final[Mapping[Family, str]] = {
     "huggingface": "embeddings.patch_embeddings.projection.weight",
 }
 """The weight that reads the patches, by each family's name for it."""
-_FURTHER: Final[Mapping[str, Family]] = {"embeddings.patch_embeddings.weight": "huggingface"}
-"""Other names of the same weight: DINOv3's."""
+_FURTHER: Final[Mapping[str, Family]] = {
+    "embeddings.patch_embeddings.weight": "huggingface",
+    "embeddings.patch_embedding.weight": "huggingface",
+}
+"""Other names of the same weight: DINOv3's, and that of CLIP's and SigLIP's towers."""
 _CALLED: Final[Mapping[Family, str]] = {"torchvision": "torchvision", "timm": "timm", "huggingface": "Hugging Face"}
 """What messages call each family."""
 

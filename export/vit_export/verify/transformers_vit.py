@@ -15,6 +15,7 @@ from vit_export.read.prepare import Prepared
 from vit_export.read.repository import CONFIG, Folder, read_json
 from vit_export.verify.library_package import Library, LibraryModel, LibraryPreparation
 from vit_export.verify.reference import Answers, ReferenceModel
+from vit_export.verify.transformers_tower import TransformersTower
 
 _UNUSED: Final = re.compile(r"(^|\.)(pooler\.|.*mask_token$)")
 """Weights that a checkpoint may lack: no answer depends on them."""
@@ -24,6 +25,8 @@ _RESIZING_FLOATS: Final = ("dinov3_vit",)
 """Model types whose processor has no form that resizes with Pillow."""
 _HEADLESS: Final = ("dinov3_vit",)
 """Model types that transformers has no head for."""
+_TOWERS: Final = ("clip", "clip_vision_model", "siglip", "siglip_vision_model")
+"""Model types of transformers with a picture tower for texts."""
 
 
 class TransformersViT(LibraryModel):
@@ -77,5 +80,7 @@ def from_transformers(library: Library, files: Path, prepared: Prepared) -> tupl
         prepared: torch.Tensor = processor(images=photo, return_tensors="pt")["pixel_values"][0]
         return prepared
 
-    resizes_floats = theirs.config.model_type in _RESIZING_FLOATS
-    return TransformersViT(library, theirs.eval()), LibraryPreparation(prepare=prepare, resizes_floats=resizes_floats)
+    model_type = theirs.config.model_type
+    reference = TransformersTower if model_type in _TOWERS else TransformersViT
+    preparation = LibraryPreparation(prepare=prepare, resizes_floats=model_type in _RESIZING_FLOATS)
+    return reference(library, theirs.eval()), preparation
