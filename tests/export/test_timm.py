@@ -40,6 +40,22 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "averaged, with class token, norm before": ("vit_small_patch16_224", {"global_pool": "avg", "fc_norm": False}),
     "no bias of queries, keys, values": ("vit_base_patch16_224_miil", {"num_classes": 7}),
     "tanh": ("vit_base_patch32_siglip_gap_256", {"num_classes": 7}),
+    "SigLIP": ("vit_base_patch16_siglip_224", {}),
+    "SigLIP 2 with tanh and head": ("vit_base_patch32_siglip_256", {"num_classes": 7}),
+    "CLIP with classes": ("vit_xsmall_patch16_clip_224", {"num_classes": 7}),
+    "CLIP, quick GELU": ("vit_base_patch32_clip_quickgelu_224", {"num_classes": 0}),
+    "DINOv3": ("vit_small_patch16_dinov3", {}),
+    "DINOv3 with bias, class token and head": (
+        "vit_tiny_patch16_dinov3_qkvb",
+        {"global_pool": "token", "num_classes": 7},
+    ),
+    "DINOv3 with gates": ("vit_small_plus_patch16_dinov3", {}),
+    "rotary by axis": ("vit_small_patch16_rope_224", {"num_classes": 7}),
+    "rotary by axis, and positions": ("vit_small_patch16_rope_ape_224", {"num_classes": 7}),
+    "rotary by head": ("vit_small_patch16_rope_mixed_224", {"num_classes": 7}),
+    "rotary by head, and positions": ("vit_small_patch16_rope_mixed_ape_224", {"num_classes": 7}),
+    "rotary by axis, averaged, register": ("vit_medium_patch16_rope_reg1_gap_256", {"num_classes": 7}),
+    "EVA-02": ("eva02_tiny_patch14_224", {"num_classes": 7}),
 }
 
 

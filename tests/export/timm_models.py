@@ -55,13 +55,20 @@ def seeded(model: nn.Module, seed: int = 1) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         values = torch.randn(parameter.shape, generator=generator)
-        if parameter.ndim in (2, 4):  # linear layers and patches: outputs keep the size of inputs
+        if (
+            parameter.ndim in (2, 4) and name != "rope.freqs"
+        ):  # linear layers and patches: outputs keep the size of inputs
             values *= parameter[0].numel() ** -0.5
-        elif name.endswith("gamma"):  # LayerScale
+        elif name == "rope.freqs":  # angles per patch, which RoPE-ViT learns
+            values *= 0.5
+        elif "gamma" in name.rpartition(".")[2]:  # LayerScale
             values = values.abs().clamp(0.3, 1.2)
         else:
             values = values * 0.1 + ("norm" in name and name.endswith("weight"))
         parameter.data = values
+    for module in model.modules():  # tables of rotary positions, which `to_empty` leaves without values
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()
     return model.eval()
 
 

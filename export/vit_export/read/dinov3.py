@@ -27,7 +27,7 @@ from vit_export.read.config_values import (
 from vit_export.read.huggingface_files import contents_of, preparation
 from vit_export.read.positions import POSITIONS
 from vit_export.read.repository import CONFIG, Repository
-from vit_export.read.rotary import axial_angles, shared_tables
+from vit_export.read.rotary import axes_of_patches, shared_tables
 from vit_export.read.state_dict import StateDict
 from vit_export.read.state_reader import StateReader
 from vit_runtime.artifact import Architecture
@@ -110,7 +110,7 @@ def _angles(grid: int, head: int, theta: float) -> torch.Tensor:
     """
     frequencies = 1 / theta ** torch.arange(0, 1, 4 / head, dtype=torch.float32)  # (K/4,)
     centres = torch.arange(0.5, grid, dtype=torch.float32) / grid
-    return axial_angles(2 * math.pi * (2.0 * centres - 1.0), frequencies)
+    return (2 * math.pi * axes_of_patches(2.0 * centres - 1.0) * frequencies).flatten(1)
 
 
 def _canonical(state: StateDict, *, arch: Architecture, config: Mapping[str, Any], where: str) -> StateDict:

@@ -18,20 +18,19 @@ from vit_export.read.state_dict import StateDict
 _SHARED: Final = "encoder.rotary"
 
 
-def axial_angles(places: torch.Tensor, frequencies: torch.Tensor, *, column_first: bool = False) -> torch.Tensor:
-    """Gives the angles of a square grid's patches, row by row: half of a head's pairs for each axis.
+def axes_of_patches(places: torch.Tensor, *, column_first: bool = False) -> torch.Tensor:
+    """Gives each patch's place along both axes of a square grid, row by row.
 
     Args:
         places: of patches along an axis, (G,).
-        frequencies: angles per unit of place, (K/4,).
-        column_first: whether the first half of the pairs tells columns, not rows.
+        column_first: whether the column comes before the row.
 
     Returns:
-        (G·G, K/2).
+        (G·G, 2, 1).
     """
     rows, columns = torch.meshgrid(places, places, indexing="ij")
-    axes = torch.stack([columns, rows] if column_first else [rows, columns], dim=-1).flatten(0, 1)  # (G·G, 2)
-    return (axes[:, :, None] * frequencies).flatten(1)
+    axes = [columns, rows] if column_first else [rows, columns]
+    return torch.stack(axes, dim=-1).flatten(0, 1)[..., None]
 
 
 def shared_tables(angles: torch.Tensor, prefix: int) -> StateDict:

@@ -12,14 +12,21 @@ from vit_export.channels import IMAGENET_MEAN, IMAGENET_STD, Channels, three_num
 from vit_export.errors import CheckpointError
 from vit_runtime.artifact import Interpolation, Preprocessing
 
-SUPPORTED: Final = "supported are plain ViT, DeiT, DeiT III, AugReg, DINO and DINOv2 models (vit_*, deit*)"
-_OTHERS: Final = ("_rpn_", "_rope_")
-"""Parts of the names of refused architectures. Their weights have a plain model's names, but their layers have another
-order, or their positions are rotary."""
-ARCHITECTURE: Final = re.compile(r"(vit|deit3?)_\w+_patch\d+\w*")
+SUPPORTED: Final = "supported are plain ViT, DeiT, AugReg, DINO, CLIP, SigLIP, RoPE-ViT and EVA (vit_*, deit*, eva*)"
+BY_NAME: Final = "give the folder with config.json, or call the file as timm calls its architecture"
+"""What to do about weights that do not tell by themselves what they are of."""
+ARCHITECTURE: Final = re.compile(r"(vit|deit3?|eva(02)?)_\w+_patch\d+\w*")
 """Pattern of timm's names of architectures, without the tag of the weights, which follows after a dot."""
 _DEFAULT_CROP: Final = 0.875
-_LEAVES_ITS_TRACE: Final = {"img_size", "num_classes", "global_pool", "dynamic_img_size", "in_chans", "fc_norm"}
+_LEAVES_ITS_TRACE: Final = {
+    "img_size",
+    "num_classes",
+    "global_pool",
+    "dynamic_img_size",
+    "in_chans",
+    "fc_norm",
+    "use_fc_norm",
+}
 """Arguments whose values weights or other entries show as well."""
 _AGAIN: Final = "fetch it again"
 
@@ -62,9 +69,8 @@ def read_config(config: Mapping[str, Any], where: str) -> TimmConfig:
         CheckpointError: an architecture, argument or preparation is not supported, or has no valid value.
     """
     architecture = str(config.get("architecture"))
-    if not architecture.startswith(("vit_", "deit")):
+    if not architecture.startswith(("vit_", "deit", "eva")):
         raise CheckpointError(where, f"timm architecture '{architecture}' is not supported", SUPPORTED)
-    refuse_others(architecture, where)
     cfg = config.get("pretrained_cfg", config)  # older files have all entries in one object
     arguments = config.get("model_args", {})
     for name, value in (("pretrained_cfg", cfg), ("model_args", arguments)):
@@ -94,16 +100,6 @@ def read_config(config: Mapping[str, Any], where: str) -> TimmConfig:
         mean=_channels(cfg, "mean", IMAGENET_MEAN, where),
         std=_channels(cfg, "std", IMAGENET_STD, where),
     )
-
-
-def refuse_others(name: str, where: str) -> None:
-    """Refuses an architecture that only its name tells apart from a plain Vision Transformer.
-
-    Raises:
-        CheckpointError: the name is that of such an architecture.
-    """
-    if any(part in name for part in _OTHERS):
-        raise CheckpointError(where, f"timm architecture '{name}' is not supported", SUPPORTED)
 
 
 def _image_size(cfg: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> int | None:
