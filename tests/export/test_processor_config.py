@@ -232,7 +232,7 @@ def test_without_a_file_pictures_are_prepared_as_for_the_published_models():
         ({"resample": 5}, "resample 5 is not supported"),
         ({"resample": "bicubic"}, "resample bicubic is not supported"),
         ({"resample": [3]}, r"resample \[3\] is not supported"),
-        ({"image_processor_type": "SiglipImageProcessor"}, "image processor SiglipImageProcessor is not supported; "),
+        ({"image_processor_type": "Siglip2ImageProcessor"}, "image processor Siglip2ImageProcessor is not supported; "),
         ({"image_processor_type": "ViTHybridImageProcessor"}, "image processor ViTHybridImageProcessor is not"),
         ({"do_pad": True}, "ViTImageProcessor: do_pad is not supported"),
         ({"do_flip_channel_order": True}, "do_flip_channel_order is not supported"),

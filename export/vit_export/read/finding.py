@@ -9,7 +9,7 @@ from typing import Final
 
 from vit_export.errors import CheckpointError, UnknownModelError
 from vit_export.progress import Progress
-from vit_export.read import huggingface, timm, torchvision
+from vit_export.read import model_types, timm, torchvision
 from vit_export.read.checkpoint import Checkpoint
 from vit_export.read.families import SIGN
 from vit_export.read.repository import CONFIG, Folder, Hub, Repository, read_json
@@ -125,7 +125,7 @@ def _of_repository(repository: Repository, heads: int | None, progress: Progress
             repository.where, f"has no {CONFIG}", "give the folder that holds it, or the file of weights itself"
         )
     if "model_type" in config:
-        return huggingface.read_repository(repository, config, progress)
+        return model_types.read_repository(repository, config, progress)
     if "architecture" in config:
         return timm.read_repository(repository, config, progress, heads=heads)
     raise CheckpointError(

@@ -16,16 +16,24 @@ import torch
 
 from vit_export.errors import CheckpointError, refused_sizes
 from vit_export.progress import Progress
-from vit_export.read.canonical import block, mean_of_heads, named, on_paper, scaled_rows
-from vit_export.read.checkpoint import Checkpoint, Contents
-from vit_export.read.picture_preparation import Preparation, Preset, in_proportion
+from vit_export.read.canonical import block, mean_of_heads, named, scaled_rows
+from vit_export.read.checkpoint import Checkpoint
+from vit_export.read.huggingface_files import (
+    activation,
+    architecture_name,
+    classes_of,
+    contents_of,
+    epsilon,
+    note_several_labels,
+    preparation,
+    refuse_other_channels,
+    whole_number,
+)
 from vit_export.read.positions import POSITIONS, all_tokens
-from vit_export.read.processor_config import FILE as PROCESSOR
-from vit_export.read.processor_config import preset, read_processor
-from vit_export.read.repository import CONFIG, Repository, folder_of, licence, read_json, read_weights
+from vit_export.read.repository import CONFIG, Repository
 from vit_export.read.state_dict import StateDict
 from vit_export.read.state_reader import StateReader
-from vit_runtime.artifact import Architecture, Pooling, Source
+from vit_runtime.artifact import Architecture, Pooling
 
 _Head = Literal["none", "one", "two"]
 
@@ -55,6 +63,7 @@ _FAMILIES: Final[Mapping[str, _Family]] = {
         prefix="dinov2_with_registers.", layer_norm_eps=1e-6, patch_size=16, dinov2=True, registers=4, antialias=True
     ),
 }
+MODEL_TYPES: Final = tuple(_FAMILIES)
 _HEADS: Final[Mapping[str, _Head]] = {
     "ViTForImageClassification": "one",
     "ViTModel": "none",
@@ -66,13 +75,6 @@ _HEADS: Final[Mapping[str, _Head]] = {
     "Dinov2WithRegistersForImageClassification": "one",
     "Dinov2WithRegistersModel": "none",
 }
-_GELU: Final[Mapping[str, Literal["erf", "tanh"]]] = {
-    "gelu": "erf",
-    "gelu_python": "erf",
-    "gelu_new": "tanh",
-    "gelu_pytorch_tanh": "tanh",
-}
-_PLACEHOLDER: Final = re.compile(r"LABEL_\d+")
 _TODAY: Final = (
     # transformers 5 uses these names in memory, and so do some files.
     (re.compile(r"(^|\.)layers\.(\d+)\."), r"\1encoder.layer.\2."),
@@ -91,104 +93,40 @@ def read_repository(repository: Repository, config: Mapping[str, Any], progress:
         VitEdgeError: one of `vit_export.errors`, for whatever is missing, contradicts itself, or is not supported.
     """
     where = f"{repository.where}/{CONFIG}"
-    family, head = _kind(config, where)
-    classes, labels = _classes(config, where) if head != "none" else (0, None)
+    family, head = _FAMILIES[config["model_type"]], _HEADS[architecture_name(config, _HEADS, where)]
+    classes, labels = classes_of(config, where) if head != "none" else (0, None)
     arch = _architecture(config, family, head, classes, where)
-    preparation = _preparation(repository, config["model_type"], arch.image_size)
-    if config.get("problem_type") == "multi_label_classification":
-        progress.note(
-            "trained for several labels at once: its probabilities should be sigmoids, `classify` gives a softmax"
-        )
-
-    def read() -> Contents:
-        state, digest = read_weights(repository, progress)
-        convert = partial(
-            _canonical,
-            arch=arch,
-            family=family,
-            head=head,
-            where=repository.where,
-            qkv_bias=bool(config.get("qkv_bias", True)),
-        )
-        convert(on_paper(state))
-        source = Source(
-            family="huggingface", weights=repository.source, sha256=digest, licence=licence(repository), seed=None
-        )
-        return Contents(source=source, files=folder_of(repository), state=convert(state))
-
+    prepared = preparation(repository, config["model_type"], arch.image_size)
+    note_several_labels(config, progress)
+    convert = partial(
+        _canonical,
+        arch=arch,
+        family=family,
+        head=head,
+        where=repository.where,
+        qkv_bias=bool(config.get("qkv_bias", True)),
+    )
     return Checkpoint(
         name=repository.name,
         where=repository.where,
         architecture=arch,
-        preparation=preparation,
+        preparation=prepared,
         assumptions=(),
         labels=labels,
         usually_labelled=True,
         heads_known_by=f"{CONFIG} says how many there are",
         takes_any_size=family.dinov2,
         resizing="antialiased" if family.antialias else "centres",
-        read=read,
+        read=lambda: contents_of(repository, convert, progress),
     )
-
-
-def _preparation(repository: Repository, model_type: str, image_size: int) -> Preparation:
-    """Gives the preparation in the image processor's file, or else the family's usual one."""
-    document = read_json(repository, PROCESSOR)
-    if document is not None:
-        stated = read_processor(document, model_type, f"{repository.where}/{PROCESSOR}")
-        return in_proportion(stated, PROCESSOR)
-    usual = Preset(name="the family's usual preparation", why=f"there is no {PROCESSOR}")
-    return in_proportion(preset(model_type, image_size, repository.where), PROCESSOR, usual)
-
-
-def _kind(config: Mapping[str, Any], where: str) -> tuple[_Family, _Head]:
-    model_type = str(config.get("model_type"))
-    if model_type not in _FAMILIES:
-        raise CheckpointError(
-            where, f"model type '{model_type}' is not supported", f"supported are {', '.join(_FAMILIES)}"
-        )
-    named = config.get("architectures")
-    named = [str(name) for name in named] if isinstance(named, list) else [str(named)]
-    if len(named) != 1 or named[0] not in _HEADS:
-        raise CheckpointError(
-            where,
-            f"architecture {', '.join(named) or 'none'} is not supported",
-            f"supported are {', '.join(_HEADS)}",
-        )
-    return _FAMILIES[model_type], _HEADS[named[0]]
-
-
-def _classes(config: Mapping[str, Any], where: str) -> tuple[int, tuple[str, ...] | None]:
-    """Gives the number of classes, and their names in order; None if the names are transformers' placeholders."""
-    names = config.get("id2label")
-    if names is None:
-        count = config.get("num_labels", 2)  # transformers' default
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise CheckpointError(where, f"num_labels {count} is no number", "fetch it again")
-        return count, None
-    if not isinstance(names, Mapping):
-        raise CheckpointError(where, "id2label is no object", "fetch it again")
-    numbers = {str(number) for number in names}
-    if numbers != {str(index) for index in range(len(names))}:
-        raise CheckpointError(where, f"id2label does not number its {len(names)} classes from 0", "fetch it again")
-    by_number = {int(number): str(name) for number, name in names.items()}
-    labels = tuple(by_number[index] for index in range(len(by_number)))
-    return len(labels), None if all(map(_PLACEHOLDER.fullmatch, labels)) else labels
 
 
 def _architecture(config: Mapping[str, Any], family: _Family, head: _Head, classes: int, where: str) -> Architecture:
     """Gives the sizes that the configuration states; sizes that it leaves out have transformers' defaults."""
-
-    def number(key: str, default: int) -> int:
-        value = config.get(key, default)
-        if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
-            value = value[0]
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CheckpointError(where, f"{key} {value} is not supported", "only whole numbers, and squares, are")
-        return value
-
-    if number("num_channels", 3) != 3:
-        raise CheckpointError(where, f"num_channels {config['num_channels']} is not supported", "only 3 are")
+    number = partial(whole_number, config, where=where)
+    refuse_other_channels(config, where)
+    if config.get("use_swiglu_ffn", False):
+        raise CheckpointError(where, "use_swiglu_ffn (DINOv2 giant) is not supported", "take small, base or large")
     pooling: Pooling = "class_token"
     if head != "none" and family.dinov2:
         pooling = "class_token_and_patch_mean"
@@ -204,28 +142,12 @@ def _architecture(config: Mapping[str, Any], family: _Family, head: _Head, class
             width=width,
             mlp_width=width * number("mlp_ratio", 4) if family.dinov2 else number("intermediate_size", 3072),
             classes=classes,
-            layer_norm_eps=_eps(config, family, where),
-            activation=_gelu(config, where),
+            layer_norm_eps=epsilon(config, family.layer_norm_eps, where),
+            activation=activation(config, "gelu", where),
             distillation_token=family.distillation_token,
             registers=number("num_register_tokens", family.registers) if family.registers else 0,
             pooling=pooling,
         )
-
-
-def _eps(config: Mapping[str, Any], family: _Family, where: str) -> float:
-    eps = config.get("layer_norm_eps", family.layer_norm_eps)
-    if not isinstance(eps, (int, float)) or not 0 <= eps < 1:  # also refuses NaN
-        raise CheckpointError(where, f"layer_norm_eps {eps} is not supported", "fetch it again")
-    return float(eps)
-
-
-def _gelu(config: Mapping[str, Any], where: str) -> Literal["erf", "tanh"]:
-    if config.get("use_swiglu_ffn", False):
-        raise CheckpointError(where, "use_swiglu_ffn (DINOv2 giant) is not supported", "take small, base or large")
-    gelu = str(config.get("hidden_act", "gelu"))
-    if gelu not in _GELU:
-        raise CheckpointError(where, f"hidden_act {gelu} is not supported", f"supported are {', '.join(_GELU)}")
-    return _GELU[gelu]
 
 
 def _canonical(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
 FILE: Final = "preprocessor_config.json"
+WHOLE: Final = "processor_config.json"
+"""What transformers 5 saves for pictures and texts together; the part `image_processor` is as `FILE` would be."""
 _RESAMPLING: Final[Mapping[int, Interpolation]] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for filters; no published Vision Transformer uses 4 (box) or 5 (hamming)."""
 _REFUSED: Final = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
@@ -28,7 +30,7 @@ class _Processor:
 
     square: bool
     """Whether a single number means height and width, not the shortest edge."""
-    size: int
+    size: int | Mapping[str, int]
     crop: int | None
     resample: int
     mean: Channels
@@ -41,12 +43,17 @@ _PROCESSORS: Final[Mapping[str, _Processor]] = {
     "DeiT": _Processor(square=True, size=256, crop=224, resample=3, mean=_HALF, std=_HALF),
     "Bit": _Processor(square=False, size=224, crop=224, resample=3, mean=_CLIP[0], std=_CLIP[1]),
     "CLIP": _Processor(square=False, size=224, crop=224, resample=3, mean=_CLIP[0], std=_CLIP[1]),
+    "Siglip": _Processor(
+        square=False, size={"height": 224, "width": 224}, crop=None, resample=3, mean=_HALF, std=_HALF
+    ),
 }
 _OF_MODEL_TYPE: Final[Mapping[str, str]] = {
     "vit": "ViT",
     "deit": "DeiT",
     "dinov2": "Bit",
     "dinov2_with_registers": "Bit",
+    "clip": "CLIP",
+    "siglip": "Siglip",
 }
 _SUFFIXES: Final = ("ImageProcessor", "ImageProcessorFast", "ImageProcessorPil", "FeatureExtractor")
 
@@ -68,7 +75,10 @@ def preset(model_type: str, image_size: int, where: str) -> Preprocessing:
     if model_type == "deit":
         edge = round(image_size * 8 / 7)
         return _preprocessing((None, (edge, edge)), size_hw, "bicubic", IMAGENET_MEAN, IMAGENET_STD, where)
-    return _preprocessing((None, size_hw), size_hw, "bilinear", _HALF, _HALF, where)
+    if model_type == "clip":
+        return _preprocessing((image_size, None), size_hw, "bicubic", *_CLIP, where)
+    interpolation: Interpolation = "bicubic" if model_type == "siglip" else "bilinear"
+    return _preprocessing((None, size_hw), size_hw, interpolation, _HALF, _HALF, where)
 
 
 def read_processor(document: Mapping[str, Any], model_type: str, where: str) -> Preprocessing:
