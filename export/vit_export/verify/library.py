@@ -14,6 +14,7 @@ from vit_export.errors import CheckpointError, VerificationError
 from vit_export.progress import Progress
 from vit_export.read.prepare import Prepared
 from vit_export.read.processor_config import FILE as PROCESSOR
+from vit_export.read.processor_config import WHOLE
 from vit_export.read.repository import CONFIG, Folder, read_json
 from vit_export.request import ExportRequest, PreprocessingOptions
 from vit_export.verify.comparison import photos
@@ -73,7 +74,8 @@ def _unknown_preparation(package: str, files: Path) -> str:
     if not files.is_dir():
         return "a file of weights does not say how pictures were prepared"
     if package == "transformers":
-        return "" if (files / PROCESSOR).is_file() else f"there is no {PROCESSOR}"
+        stated = any((files / name).is_file() for name in (PROCESSOR, WHOLE))
+        return "" if stated else f"there is no {PROCESSOR}"
     config = read_json(Folder(files), CONFIG) or {}
     cfg = config.get("pretrained_cfg", config)
     return "" if "input_size" in cfg else f"{CONFIG} does not say how pictures were prepared"

@@ -15,11 +15,14 @@ from vit_export.read.prepare import Prepared
 from vit_export.read.repository import CONFIG, Folder, read_json
 from vit_export.verify.library_package import Library, LibraryModel, Prepare
 from vit_export.verify.reference import Answers, ReferenceModel
+from vit_export.verify.transformers_tower import TransformersTower
 
 _UNUSED: Final = re.compile(r"(^|\.)(pooler\.|.*mask_token$)")
 """Weights that a checkpoint may lack: no answer depends on them."""
 _RESIZED_WHEN_ASKED: Final = ("vit", "deit")
 """Model types of transformers that take pictures of another size only when told to."""
+_TOWERS: Final = ("clip", "clip_vision_model", "siglip", "siglip_vision_model")
+"""Model types of transformers with a picture tower for texts."""
 
 
 class TransformersViT(LibraryModel):
@@ -71,4 +74,5 @@ def from_transformers(library: Library, files: Path, prepared: Prepared) -> tupl
         prepared: torch.Tensor = processor(images=photo, return_tensors="pt")["pixel_values"][0]
         return prepared
 
-    return TransformersViT(library, theirs.eval()), prepare
+    reference = TransformersTower if theirs.config.model_type in _TOWERS else TransformersViT
+    return reference(library, theirs.eval()), prepare
