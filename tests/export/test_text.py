@@ -105,7 +105,9 @@ def test_other_precisions(
     model.save_pretrained(folder)
     request = ExportRequest(model=folder, output=tmp_path / "text.onnx", precision=precision, target=target)
     exported = export_text(request)
-    weights = sum(tensor.ByteSize() for tensor in onnx.load(exported.path).graph.initializer if tensor.name != "tokenizer")
+    weights = sum(
+        tensor.ByteSize() for tensor in onnx.load(exported.path).graph.initializer if tensor.name != "tokenizer"
+    )
     floats = sum(4 * parameter.numel() for name, parameter in model.named_parameters() if "vision" not in name)
     assert weights < size * floats
     _, embeddings = expected(folder, model)
@@ -184,7 +186,13 @@ def test_clips_own_vocabulary(tmp_path: Path):
     lines = gzip.decompress(Path(str(file.locate())).read_bytes()).decode().split("\n")
     pairs = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
     letters = byte_letters()
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, pairs), "<|startoftext|>", "<|endoftext|>"]
+    tokens = [
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        *map("".join, pairs),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     made = hf.CLIPTokenizer(vocab={token: number for number, token in enumerate(tokens)}, merges=pairs)
     made.save_pretrained(tmp_path / "model")
     model = seeded(hf.CLIPModel(clip_config(len(tokens))))

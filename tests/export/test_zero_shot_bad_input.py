@@ -147,9 +147,7 @@ def test_a_tokenizer_that_is_damaged(clip: Path, classes: Path, tmp_path: Path):
     assert message.endswith("; fetch its files again")
 
 
-def test_transformers_is_missing(
-    clip: Path, classes: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_transformers_is_missing(clip: Path, classes: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     message = refused(MissingDependencyError, clip, classes)
     assert message == "transformers: not installed; run: pip install 'vit-edge[export-text]'"

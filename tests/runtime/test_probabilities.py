@@ -149,4 +149,6 @@ def test_a_film_of_classes_of_their_own(
     np.testing.assert_allclose(ratios - ratios[0], shares - shares[0], atol=1e-4)  # both are the logits' differences
     done = vit_run("watch", sigmoid_artifact, film, "--json", "--smooth", 1)
     assert NOTE in done.stderr.splitlines()
-    assert {each["kind"] for line in done.stdout.splitlines() for each in json.loads(line)["predictions"]} == {"sigmoid"}
+    assert {each["kind"] for line in done.stdout.splitlines() for each in json.loads(line)["predictions"]} == {
+        "sigmoid"
+    }

@@ -22,7 +22,7 @@ from vit_export.request import PathLike
 from vit_runtime.artifact import PLACE
 
 _MOST_BYTES: Final = 1 << 20
-"""Largest file read; the names of ImageNet-21k's classes have 0.6 MB. An artifact's document takes eight times as much."""
+"""Largest file read: ImageNet-21k's names have 0.6 MB, and what an artifact says of itself may have 8 MiB."""
 _REMEDY: Final = "give a text file with a class a line: its label, or a label, a colon and prompts with | between them"
 _REMARK: Final = "#"
 _COLON: Final = re.compile(r":(?:\s+|$)")

@@ -1,8 +1,8 @@
 """Zero-shot classes: what a model's own text tower makes of their prompts becomes the head (Radford et al. 2021).
 
-transformers runs the tower, once. A class's direction is the mean of its texts' vectors, each scaled to length 1, and
-is scaled to length 1 again, as in the notebook of CLIP's authors ("Prompt engineering for ImageNet"). With the picture's
-vector x of length 1, the scale s and the bias b that the model has learned, the logit of class c is s·(d_c·x) + b.
+transformers runs the tower, once. A class's direction d is the mean of its texts' vectors, each scaled to length 1, and
+is itself scaled to length 1, as in the notebook of CLIP's authors ("Prompt Engineering for ImageNet"). With a picture's
+vector x of length 1, and scale s and bias b as the model has learned them, the class's logit is s·(d·x) + b.
 """
 
 from __future__ import annotations
