@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vit_export.errors import (
     CalibrationError,
     CheckpointError,
+    ClassesError,
     DownloadError,
     LabelsError,
     UnknownModelError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CalibrationError",
     "CheckpointError",
+    "ClassesError",
     "DownloadError",
     "ExportRequest",
     "Exported",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
 from vit_export.channels import Channels, three_numbers
+from vit_export.head_request import check_head, plain_prompts
 from vit_export.request import RANDOM_WEIGHTS, ExportRequest, PreprocessingOptions
 from vit_export.text_request import check_text
 from vit_runtime.artifact import LARGEST_EDGE, LARGEST_IMAGE, HeadFusion, Interpolation, Precision, Rollout, Target
@@ -39,6 +40,7 @@ def checked(request: ExportRequest) -> ExportRequest:
     if request.text:
         check_text(request)
     _check_weights(request)
+    check_head(request)
     _check_precision(request)
     return request
 
@@ -251,6 +253,8 @@ _CHECKS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "seed": partial(_whole, least=0, what="seed", remedy="give 0 or more"),
     "checkpoint": _path,
     "labels": _path,
+    "classes": _path,
+    "prompt": plain_prompts,
     "image_size": partial(
         _whole, least=1, most=LARGEST_IMAGE, what="size of a picture", remedy=f"give 1 to {LARGEST_IMAGE} pixels"
     ),

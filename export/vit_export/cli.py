@@ -13,6 +13,7 @@ import typer
 
 from vit_export.checks import checked_for
 from vit_export.extra import require_export_extra
+from vit_export.head_options import ClassesOption, PromptOption
 from vit_export.listing import list_published
 from vit_export.options import (
     AgainstOption,
@@ -65,6 +66,8 @@ def export(
     seed: SeedOption = None,
     checkpoint: CheckpointOption = None,
     labels: LabelsOption = None,
+    classes: ClassesOption = None,
+    prompt: PromptOption = None,
     heads: HeadsOption = None,
     image_size: ImageSizeOption = None,
     resize: ResizeOption = None,
@@ -103,6 +106,8 @@ def export(
             seed=seed,
             checkpoint=checkpoint,
             labels=labels,
+            classes=classes,
+            prompt=prompt or (),
             image_size=image_size,
             heads=heads,
             preprocessing=parse_preparation(resize, interpolation, mean, std),

@@ -5,6 +5,7 @@ VitEdgeError
 ├── UsageError            (ValueError)       options that do not go together
 ├── CheckpointError       (ValueError)       weights that do not fit or cannot be read safely
 ├── LabelsError           (ValueError)       a label file that does not fit
+├── ClassesError          (ValueError)       classes of the user's own that make no head
 ├── CalibrationError      (ValueError)       too few calibration pictures
 ├── DownloadError         (ConnectionError)  published weights that cannot be fetched
 ├── VerificationError     (RuntimeError)     the written graph does not answer as PyTorch does
@@ -77,6 +78,10 @@ _OUT_OF_TIME: Final = ("certificate is not yet valid", "certificate has expired"
 
 class LabelsError(VitEdgeError, ValueError):
     """A label file that is missing, unreadable or of the wrong length."""
+
+
+class ClassesError(VitEdgeError, ValueError):
+    """Classes of the user's own that cannot be read, or that no head can tell apart."""
 
 
 class CalibrationError(VitEdgeError, ValueError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from vit_export.checks import checked, checked_for
 from vit_export.destination import output_path
 from vit_export.errors import CheckpointError
+from vit_export.heads.text_tower import read_text_classes
 from vit_export.int8.calibration_pictures import CalibrationPictures, read_calibration
 from vit_export.int8.writing import write_dynamic, write_static
 from vit_export.progress import Named, Progress, Silent
@@ -76,7 +77,10 @@ def _export(requests: Sequence[ExportRequest], progress: Progress) -> list[Expor
     request = requests[0]
     import_onnxruntime()  # needed at the end; if it is missing, say so before the work
     destinations = [output_path(each) for each in requests]
+    texts = None if request.classes is None else read_text_classes(request.classes, request, progress)
     prepared = read_and_prepare(request, progress)
+    if texts is not None:
+        prepared = texts.as_head_of(prepared, progress)
     descriptions = [_description(prepared, each) for each in requests]
     pictures = None
     if request.calibrate is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -43,6 +44,11 @@ class ExportRequest:
     """A state dict of the user's own, for a torchvision name."""
     labels: PathLike | None = None
     """File with one class name a line, or "imagenet" for the 1000 names of ImageNet-1k."""
+    classes: PathLike | None = None
+    """File with classes that are described in words, a class a line, for a model with a text tower."""
+    prompt: Sequence[str] = ()
+    """What the text tower reads of each class, one text or several, with `{}` for its label; empty is what the model's
+    authors took: "a photo of a {}." for CLIP, "This is a photo of {}." for SigLIP."""
     image_size: int | None = None
     """Height and width of the model's input; None keeps the weights' own."""
     heads: int | None = None

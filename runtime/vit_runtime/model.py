@@ -13,7 +13,7 @@ import numpy as np
 
 from vit_runtime.answers import Answer, ImageSources, is_one, sources_of
 from vit_runtime.arrays import FloatArray, UInt8Array
-from vit_runtime.artifact import Artifact, Output
+from vit_runtime.artifact import Artifact, Output, Probabilities
 from vit_runtime.artifact.signature import empty_answer
 from vit_runtime.checks import whole_number
 from vit_runtime.devices.session import OpenedSession
@@ -24,6 +24,7 @@ from vit_runtime.heatmap import AttentionMap, keep
 from vit_runtime.pictures.limits import LIMITS, Limits
 from vit_runtime.pictures.preprocess import Decode, fit, load_pixels
 from vit_runtime.pictures.reading import ImageSource, encoded_bytes, read_rgb, source_name
+from vit_runtime.probabilities import kind_of, probabilities
 from vit_runtime.vectors import normalized
 from vit_runtime.waiting import Waiting
 from vit_runtime.workers.stream import Plan, Prepared, answer_one, stream
@@ -43,7 +44,9 @@ class Prediction:
     label: str
     """The class's name; "class 7" where the artifact has no labels."""
     probability: float
-    """Softmax over all classes, 0 to 1."""
+    """From 0 to 1, of the kind below."""
+    kind: Probabilities = "softmax"
+    """"softmax": a share, those of all classes add up to 1. "sigmoid": the class's own, whatever the others are."""
 
 
 class ViT(Graph):
@@ -85,6 +88,11 @@ class ViT(Graph):
         """Pictures that are worked on at a time, where there are several."""
         return default_threads() if self.threads is None else self.threads * self.runs_at_once
 
+    @property
+    def probability_kind(self) -> Probabilities:
+        """What probabilities are: shares of one ("softmax"), or each class's own ("sigmoid")."""
+        return kind_of(self.artifact)
+
     # To a type checker a str is a sequence of str; here it is one picture.
     @overload
     def classify(self, images: ImageSource, *, top_k: int = ..., batch_size: int | None = ...) -> list[Prediction]: ...  # type: ignore[overload-overlap]
@@ -102,7 +110,7 @@ class ViT(Graph):
         return predictions[0] if is_one(images) else predictions
 
     def logits(self, images: ImageSources, *, batch_size: int | None = None) -> FloatArray:
-        """The scores before the softmax: float32 (N, classes); N is 1 for one picture."""
+        """The scores before softmax or sigmoid: float32 (N, classes); N is 1 for one picture."""
         return self._compute("logits", images, batch_size)
 
     def embed(self, images: ImageSources, *, normalize: bool = False, batch_size: int | None = None) -> FloatArray:
@@ -159,14 +167,15 @@ class ViT(Graph):
         """
         if not np.isfinite(logits).all():
             raise ArtifactError(self.artifact.model, "answers with NaN or infinity", "run vit-run check on its file")
-        shifted = np.exp(logits.astype(np.float64) - logits.max())
-        probabilities = shifted / shifted.sum()
+        kind = self.probability_kind
+        found = probabilities(logits, kind)
         labels = self.artifact.labels
         return [
             Prediction(
                 index=int(index),
                 label=labels[index] if labels is not None else f"class {index}",
-                probability=float(probabilities[index]),
+                probability=float(found[index]),
+                kind=kind,
             )
             for index in np.argsort(-logits, kind="stable")[:top_k]
         ]

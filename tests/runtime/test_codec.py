@@ -155,7 +155,9 @@ assumptions = st.builds(
 def heads(classes: int) -> st.SearchStrategy[Head]:
     """Of any origin, with so many classes."""
     prompts = st.lists(st.lists(st.text(), min_size=1, max_size=2).map(tuple), min_size=classes, max_size=classes)
-    texts = st.builds(TextClasses, prompts=prompts.map(tuple))
+    own = prompts.map(tuple)
+    templates = st.lists(st.text(), max_size=2).map(tuple)
+    texts = st.builds(TextClasses, templates=templates, prompts=own, model=st.text(), libraries=st.text())
     photos = st.lists(count, min_size=classes, max_size=classes).map(tuple)
     examples = st.builds(ExampleClasses, photos=photos)
     kind = st.sampled_from(["softmax", "sigmoid"])
@@ -202,6 +204,8 @@ def artifacts(draw: st.DrawFn) -> Artifact:
     if rollout is not None:
         lengths["rollout"] = architecture.grid**2
     precision = draw(st.sampled_from(["fp32", "int8", "fp16"]))
+    head = draw(heads(classes)) if classes else None
+    labels = st.lists(st.text(), min_size=classes, max_size=classes).map(tuple)
     return Artifact(
         format_version=FORMAT_VERSION,
         producer=draw(st.text()),
@@ -210,8 +214,8 @@ def artifacts(draw: st.DrawFn) -> Artifact:
         architecture=architecture,
         preprocessing=preprocessing,
         assumptions=tuple(draw(st.lists(assumptions, max_size=2))),
-        labels=draw(st.none() | st.lists(st.text(), min_size=classes, max_size=classes).map(tuple)),
-        head=draw(heads(classes)) if classes else None,
+        labels=draw(labels if head is not None and head.texts is not None else st.none() | labels),
+        head=head,
         outputs=tuple(lengths),
         rollout=rollout,
         precision=precision,

@@ -73,7 +73,7 @@ def prepare(
     own = checkpoint.architecture
     if request.heads is not None and checkpoint.heads_known_by is not None:
         raise UsageError(option("heads"), checkpoint.heads_known_by, "leave it out")
-    if request.max_drop is not None and not own.classes:
+    if request.max_drop is not None and not own.classes and request.classes is None:
         what = f"{checkpoint.name} has no classes, so no answers that change"
         raise UsageError(option("max_drop"), what, "leave it out")
     if request.labels is not None and labels is not None:

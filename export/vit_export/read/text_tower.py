@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -74,8 +75,8 @@ _REMEDY: Final = "give a CLIP or SigLIP model in Hugging Face's format, such as 
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextTower:
-    """A text tower as its files describe it."""
+class TextFiles:
+    """Where a text tower lies, and of which kind it is."""
 
     name: str
     where: str
@@ -83,13 +84,32 @@ class TextTower:
     model_type: str
     """What the configuration calls its kind: both towers, or the text tower alone."""
     family: TextFamily
-    source: Source
     files: Path
     """The folder with `config.json` and all that was fetched."""
     repository: Repository
+    context: int
+    """Tokens that the tower reads at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTower(TextFiles):
+    """A text tower as its files describe it."""
+
+    source: Source
     architecture: TextArchitecture
     state: StateDict
     """Weights in float32: `token_embedding` (V, D), and `encoder.*` and `projection.*` as in `read.canonical`."""
+
+
+def find_text_tower(model: str, progress: Progress) -> TextFiles:
+    """Finds the text tower of a folder or of a repository of the hub by its configuration, without its weights.
+
+    Raises:
+        VitEdgeError: one of `vit_export.errors`: there is no such model, or none with a text tower.
+    """
+    repository, config, where = _configured(model, progress)
+    family = _family(config, repository.where)
+    return _files(repository, config, family, _stated(config, family, where), where)
 
 
 def read_text_tower(model: str, progress: Progress) -> TextTower:
@@ -98,17 +118,10 @@ def read_text_tower(model: str, progress: Progress) -> TextTower:
     Raises:
         VitEdgeError: one of `vit_export.errors`: there is no such model, it has no text tower, or its files do not fit.
     """
-    repository = repository_of(model, progress)
-    if repository is None:
-        if model in torchvision.MODELS or Path(model).is_file():
-            raise CheckpointError(model, "has no text tower: it reads pictures only", _REMEDY)
-        raise UnknownModelError("model", model, ("openai/clip-vit-base-patch32",), "or give a folder with config.json")
-    config = read_json(repository, CONFIG)
-    where = f"{repository.where}/{CONFIG}"
-    if config is None:
-        raise CheckpointError(repository.where, f"has no {CONFIG}", "give the folder that holds it")
+    repository, config, where = _configured(model, progress)
     family = _family(config, repository.where)
     stated = _stated(config, family, where)
+    files = _files(repository, config, family, stated, where)
     state, digest = read_weights(repository, progress)
     state = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
     head = state.get(f"{_HEAD[family]}.weight")
@@ -118,20 +131,43 @@ def read_text_tower(model: str, progress: Progress) -> TextTower:
         what = f"has no {_HEAD[family]}, which leads into the space of the pictures"
         raise CheckpointError(repository.where, what, "give the whole model, or its text model with projection")
     arch = _architecture(stated, family, len(head), where)
+    return TextTower(
+        **vars(files),
+        source=Source(
+            family="huggingface", weights=repository.source, sha256=digest, licence=licence(repository), seed=None
+        ),
+        architecture=arch,
+        state=_canonical(state, arch, family, repository.where),
+    )
+
+
+def _configured(model: str, progress: Progress) -> tuple[Repository, Mapping[str, Any], str]:
+    """Gives a model's files, its configuration, and what to call that in a message."""
+    repository = repository_of(model, progress)
+    if repository is None:
+        if model in torchvision.MODELS or Path(model).is_file():
+            raise CheckpointError(model, "has no text tower: it reads pictures only", _REMEDY)
+        raise UnknownModelError("model", model, ("openai/clip-vit-base-patch32",), "or give a folder with config.json")
+    config = read_json(repository, CONFIG)
+    where = f"{repository.where}/{CONFIG}"
+    if config is None:
+        raise CheckpointError(repository.where, f"has no {CONFIG}", "give the folder that holds it")
+    return repository, config, where
+
+
+def _files(
+    repository: Repository, config: Mapping[str, Any], family: TextFamily, stated: Mapping[str, Any], where: str
+) -> TextFiles:
     files = folder_of(repository)
     assert files is not None  # noqa: S101 - config.json was found above
-    return TextTower(
+    return TextFiles(
         name=repository.name,
         where=repository.where,
         model_type=config["model_type"],
         family=family,
-        source=Source(
-            family="huggingface", weights=repository.source, sha256=digest, licence=licence(repository), seed=None
-        ),
         files=files,
         repository=repository,
-        architecture=arch,
-        state=_canonical(state, arch, family, repository.where),
+        context=_whole_number(stated, "max_position_embeddings", where),
     )
 
 
@@ -159,12 +195,7 @@ def _stated(config: Mapping[str, Any], family: TextFamily, where: str) -> Mappin
 
 
 def _architecture(stated: Mapping[str, Any], family: TextFamily, projection: int, where: str) -> TextArchitecture:
-    def number(key: str) -> int:
-        value = stated[key]
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise CheckpointError(where, f"{key} {value} is not supported", "only whole numbers are")
-        return value
-
+    number = partial(_whole_number, stated, where=where)
     activation, eps = str(stated["hidden_act"]), stated["layer_norm_eps"]
     if activation not in _ACTIVATIONS:
         raise CheckpointError(
@@ -188,6 +219,13 @@ def _architecture(stated: Mapping[str, Any], family: TextFamily, projection: int
             end_token=None if end == _OLD_END else end,
             projection=projection,
         )
+
+
+def _whole_number(stated: Mapping[str, Any], key: str, where: str) -> int:
+    value = stated[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise CheckpointError(where, f"{key} {value} is not supported", "only whole numbers are")
+    return value
 
 
 def _canonical(state: StateDict, arch: TextArchitecture, family: TextFamily, where: str) -> StateDict:

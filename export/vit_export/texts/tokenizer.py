@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vit_export.errors import CheckpointError
-from vit_export.read.text_tower import TextTower
+from vit_export.read.text_tower import TextFiles, TextTower
 from vit_export.texts.sentencepiece import fast_form
 from vit_export.verify.library_package import Library, imported
 from vit_runtime.artifact import TokenizerFacts
@@ -54,11 +54,11 @@ def read_tokenizer(tower: TextTower, sentences: Sequence[str]) -> Tokenizer:
         MissingDependencyError: transformers is not installed, or sentencepiece where it is needed.
         VitEdgeError: a package does not load, or is too old.
     """
-    _fetch(tower)
-    _require("tokenizers", EXTRA)
+    fetch_tokenizer(tower)
+    require("tokenizers", EXTRA)
     library = imported("transformers", tower.where)
     with library.at_work():
-        theirs = _loaded(library, tower)
+        theirs = load_tokenizer(library, tower)
         context = min(int(theirs.model_max_length), tower.architecture.context)
         rows = theirs(list(sentences), padding="max_length", truncation=True, max_length=context)["input_ids"]
         if theirs.is_fast:
@@ -92,7 +92,7 @@ def read_tokenizer(tower: TextTower, sentences: Sequence[str]) -> Tokenizer:
     )
 
 
-def _fetch(tower: TextTower) -> None:
+def fetch_tokenizer(tower: TextFiles) -> None:
     """Looks for the tokenizer's files, and fetches them where they are on the hub.
 
     Raises:
@@ -115,17 +115,17 @@ def _fetch(tower: TextTower) -> None:
     raise CheckpointError(tower.where, what, remedy)
 
 
-def _example(tower: TextTower) -> str:
+def _example(tower: TextFiles) -> str:
     return {"clip": "openai/clip-vit-base-patch32", "siglip": "google/siglip-base-patch16-224"}[tower.family]
 
 
-def _loaded(library: Library, tower: TextTower) -> Any:
+def load_tokenizer(library: Library, tower: TextFiles) -> Any:
     """Loads the class that `tokenizer_config.json` names, or else the family's; runs no code of a repository."""
     options = {"local_files_only": True, "trust_remote_code": False}
     files, module = tower.files, library.module
     whole = tower.repository.find(_WHOLE) is not None
     if not whole and tower.repository.find(_PIECES) is not None:
-        _require("sentencepiece", EXTRA)
+        require("sentencepiece", EXTRA)
         return module.SiglipTokenizer.from_pretrained(files, **options)
     if tower.repository.find(_CONFIG) is not None:
         return module.AutoTokenizer.from_pretrained(files, **options)
@@ -134,7 +134,12 @@ def _loaded(library: Library, tower: TextTower) -> Any:
     return module.PreTrainedTokenizerFast.from_pretrained(files, **options)
 
 
-def _require(package: str, extra: str) -> None:
+def require(package: str, extra: str) -> None:
+    """Imports a package.
+
+    Raises:
+        MissingDependencyError: it is not installed; the message names the extra that brings it.
+    """
     try:
         __import__(package)
     except ImportError as error:

@@ -6,6 +6,7 @@ from vit_export.progress import Progress
 from vit_export.read.prepare import Prepared
 from vit_export.request import ExportRequest
 from vit_export.verify.library import PACKAGES, library_reference
+from vit_export.verify.new_head import NewHead
 from vit_export.verify.plain_vit import PlainViT
 from vit_export.verify.reference import ReferenceModel
 from vit_export.verify.torchvision_vit import TorchvisionViT, torchvision_model
@@ -21,4 +22,6 @@ def reference_for(prepared: Prepared, request: ExportRequest, progress: Progress
         return TorchvisionViT(torchvision_model(prepared.architecture, prepared.state))
     if request.against is None:
         return PlainViT(prepared.architecture, prepared.state)
-    return library_reference(PACKAGES[prepared.source.family], request, prepared, progress)
+    theirs = library_reference(PACKAGES[prepared.source.family], request, prepared, progress)
+    is_theirs = prepared.head is None or prepared.head.origin == "checkpoint"
+    return theirs if is_theirs else NewHead(theirs, prepared)

@@ -52,8 +52,11 @@ class Library:
         return f"{self.package}'" if self.package.endswith("s") else f"{self.package}'s"
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def at_work(self, remedy: str | None = None) -> Iterator[None]:
         """Keeps the package quiet, and makes one line of whatever it raises.
+
+        Args:
+            remedy: what to do then; None is to do without the package.
 
         Raises:
             CheckpointError: the package cannot do what it is asked for.
@@ -64,7 +67,7 @@ class Library:
         except (VitEdgeError, MemoryError):
             raise
         except Exception as error:  # a checkpoint can make such a library raise anything
-            remedy = f"leave {option('against')} out to compare with a plain Vision Transformer"
+            remedy = remedy or f"leave {option('against')} out to compare with a plain Vision Transformer"
             raise CheckpointError(self.model, f"{self.name} cannot use it ({one_line(error)})", remedy) from error
 
 

@@ -10,7 +10,6 @@ import torch
 
 from vit_export.errors import CheckpointError
 from vit_export.verify.library_package import Library, LibraryModel, imported
-from vit_export.verify.plain_text import TextReference
 
 _CLASSES: Final = {
     "clip": "CLIPModel",
@@ -36,8 +35,13 @@ class TransformersText(LibraryModel):
         embedding: torch.Tensor = answer
         return embedding
 
+    def scale_and_bias(self) -> tuple[float, float]:
+        """What a picture's and a text's cosine are multiplied with, and what is added; only a whole model has them."""
+        bias = getattr(self._model, "logit_bias", None)
+        return float(self._model.logit_scale.detach().exp()), 0.0 if bias is None else float(bias.detach())
 
-def transformers_text(files: Path, model_type: str, where: str) -> TextReference:
+
+def transformers_text(files: Path, model_type: str, where: str) -> TransformersText:
     """Loads the text tower with transformers; downloads nothing, and runs no code of a repository.
 
     Raises:

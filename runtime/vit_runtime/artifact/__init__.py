@@ -12,7 +12,7 @@ from vit_runtime.artifact.document import (
     Rollout,
     Target,
 )
-from vit_runtime.artifact.head import ExampleClasses, Head, HeadOrigin, Probabilities, TextClasses
+from vit_runtime.artifact.head import PLACE, ExampleClasses, Head, HeadOrigin, Probabilities, TextClasses
 from vit_runtime.artifact.preprocessing import LARGEST_EDGE, Interpolation, Preprocessing
 from vit_runtime.artifact.quantization import Agreement, Calibration, LayerLoss, OutputAgreement, Quantization
 from vit_runtime.artifact.reading import as_path, read_artifact, read_text_artifact
@@ -34,6 +34,7 @@ __all__ = [
     "LARGEST_EDGE",
     "LARGEST_IMAGE",
     "METADATA_KEY",
+    "PLACE",
     "TEXT_FORMAT_VERSION",
     "TEXT_KEY",
     "Activation",

@@ -103,6 +103,8 @@ class Description:
         classes = self.architecture.classes
         if head.texts is not None and len(head.texts.prompts) != classes:
             raise ValueError(f"prompts of {len(head.texts.prompts)} classes for {classes}")
+        if head.texts is not None and self.labels is None:
+            raise ValueError("classes from texts without labels")
 
     def shape(self, output: Output) -> tuple[int, ...]:
         """Gives the shape of an output for one picture."""

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Probabilities = Literal["softmax", "sigmoid"]
 """How logits become probabilities: shares of one, or each class by itself."""
 HeadOrigin = Literal["checkpoint", "texts", "examples"]
+PLACE: Final = "{}"
+"""Stands for a class's label in a prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextClasses:
-    """Classes that are described in words."""
+    """Classes that are described in words.
 
+    A class's texts are its own prompts, or where it has none the templates; the directions that a text tower gives them
+    are averaged. In both, `{}` stands for the class's label.
+    """
+
+    templates: tuple[str, ...]
+    """Prompts of the classes that have none of their own."""
     prompts: tuple[tuple[str, ...], ...]
-    """The texts of each class, in the order of the classes; their directions are averaged."""
+    """Each class's own prompts, in the order of the classes; empty where the templates are its prompts."""
+    model: str
+    """The model whose text tower read them."""
+    libraries: str
+    """Packages that ran the text tower, with their versions."""
+
+    def __post_init__(self) -> None:
+        if not self.templates and not all(self.prompts):
+            raise ValueError("there are classes without prompts of their own, and no templates")
+
+    def texts(self, index: int, label: str) -> tuple[str, ...]:
+        """The texts of a class, of which `label` is the name."""
+        return tuple(prompt.replace(PLACE, label) for prompt in self.prompts[index] or self.templates)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,8 @@ def load_model(
     note(f"{vit.artifact.model} {vit.artifact.precision} on {vit.provider}{threads_used}{runs}")
     if vit.note:
         note(vit.note)
+    if wanted == "logits" and vit.probability_kind == "sigmoid":
+        note("each class has a probability of its own (sigmoid): they do not add up to 100 %")
     if vit.artifact.source.is_random:
         note("warning: this model has random weights: it was never trained, and its answers mean nothing")
     return vit

@@ -23,6 +23,8 @@ from vit_runtime.errors import option
 from vit_runtime.selftest import SelfTestResult
 
 _LABELS_SHOWN = 4
+_CLASSES_SHOWN = 3
+_TEXTS_SHOWN = 2
 SAME_READING: Final = ", with the checkpoint as vit-edge reads it"
 _WORST_SHOWN = 3
 _FAMILIES: Final[dict[Family, str]] = {"torchvision": "torchvision", "timm": "timm", "huggingface": "Hugging Face"}
@@ -52,6 +54,7 @@ def describe(artifact: Artifact, path: Path) -> str:
         **describe_assumptions(artifact.assumptions),
         "outputs": _describe_outputs(artifact),
         "labels": _describe_labels(artifact),
+        **describe_head(artifact),
         "precision": f"{artifact.precision}, for target {artifact.target}",
         "file": f"{size / 1e6:,.1f} MB{beside}, format {artifact.format_version}, by {artifact.producer}",
         **describe_verification(artifact.verification),
@@ -73,6 +76,24 @@ def describe_assumptions(assumptions: Sequence[Assumption]) -> dict[str, str]:
     """Gives a row for each assumption: the checkpoint does not say it, and no comparison could find it wrong."""
     rows = {f"  {taken.subject}": f"{taken.value} ({taken.basis})" for taken in assumptions}
     return {"assumed": "what the checkpoint does not say, so nothing could check it"} | rows if rows else {}
+
+
+def describe_head(artifact: Artifact) -> dict[str, str]:
+    """Says where classes come from that are not the checkpoint's own, as rows of a table."""
+    head = artifact.head
+    rows = {}
+    if head is not None and head.texts is not None and artifact.labels is not None:
+        texts = head.texts
+        rows["classes"] = f"zero-shot: by texts, which the text tower of {texts.model} read ({texts.libraries})"
+        rows |= {
+            f"  class {index}": f"{label}: {_some(texts.texts(index, label))}"
+            for index, label in enumerate(artifact.labels[:_CLASSES_SHOWN])
+        }
+        if len(artifact.labels) > _CLASSES_SHOWN:
+            rows["  ..."] = f"and {len(artifact.labels) - _CLASSES_SHOWN:,} more"
+    if head is not None and head.probabilities == "sigmoid":
+        rows["probabilities"] = "each class has its own (sigmoid): they do not add up to 100 %"
+    return rows
 
 
 def describe_reference(result: Verification) -> str:
@@ -160,6 +181,12 @@ def _verified(output: OutputCheck) -> str:
     tolerance = "" if output.tolerance is None else f", limit {output.tolerance:.1e}"
     cosine = "" if output.cosine_limit is None else f", limit {output.cosine_limit}"
     return f"largest difference {output.max_difference:.1e}{tolerance}; smallest cosine {output.min_cosine:.7g}{cosine}"
+
+
+def _some(texts: Sequence[str]) -> str:
+    """The first texts of a class."""
+    shown = " | ".join(texts[:_TEXTS_SHOWN])
+    return shown if len(texts) <= _TEXTS_SHOWN else f"{shown} | ... ({len(texts):,} texts)"
 
 
 def _describe_tokens(arch: Architecture) -> str:

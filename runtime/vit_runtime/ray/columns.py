@@ -7,7 +7,7 @@ Parquet files of such batches cannot be read together with others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from vit_runtime.answers import Answer
 from vit_runtime.arrays import FloatArray
 from vit_runtime.errors import ImageError
 from vit_runtime.model import ViT
+from vit_runtime.probabilities import probabilities
 from vit_runtime.ray.kinds import Answers
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def answer_columns(model: ViT, answered: Sequence[Answered], answers: Answers, t
         rows = [answer.values if isinstance(answer, Answer) else None for answer in answered]
         arch = model.artifact.architecture
         if answers == "probabilities":
-            columns = [_rows([None if row is None else _softmax(row) for row in rows], arch.classes)]
+            shares = [None if row is None else _probabilities(row, model) for row in rows]
+            columns = [_rows(shares, arch.classes)]
         else:
             columns = [_rows(rows, arch.embedding_width)]
     return [*columns, _errors(answered)]
@@ -84,6 +86,5 @@ def _errors(answered: Sequence[Answered]) -> pa.Array:
     return pa.array([str(it) if isinstance(it, ImageError) else None for it in answered], pa.string())
 
 
-def _softmax(logits: FloatArray) -> FloatArray:
-    shifted: Any = np.exp(logits.astype(np.float64) - logits.max())
-    return np.asarray(shifted / shifted.sum(), np.float32)
+def _probabilities(logits: FloatArray, model: ViT) -> FloatArray:
+    return np.asarray(probabilities(logits, model.probability_kind), np.float32)

@@ -82,7 +82,8 @@ def watch(
     top_k = whole_number("top_k", top_k, least=1)
     import_av()
     shots = _shots(parse_source(source), every, seconds, patience)
-    return _answers(model, shots, None if smooth is None else Smoother(smooth), top_k, on_change=on_change)
+    smoother = None if smooth is None else Smoother(smooth, model.probability_kind)
+    return _answers(model, shots, smoother, top_k, on_change=on_change)
 
 
 def _shots(
