@@ -76,13 +76,10 @@ def tiny_artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def text_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The text tower of a tiny CLIP with seeded weights, whose embeddings are as long as the tiny model's."""
-    import transformers as hf  # seconds, which few tests need
-
-    from .text_models import clip_config, save_clip_tokenizer, seeded
+    from .text_models import save_tiny_clip  # imports transformers: seconds, which few tests need
 
     folder = tmp_path_factory.mktemp("text") / "clip"
-    model = seeded(hf.CLIPModel(clip_config(save_clip_tokenizer(folder), projection=128)))
-    model.save_pretrained(folder)
+    save_tiny_clip(folder, projection=128)
     return export_text(ExportRequest(model=folder, output=folder.parent / "clip.text.onnx")).path
 
 

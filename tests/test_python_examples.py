@@ -31,6 +31,7 @@ from vit_export.checks import checked
 from vit_runtime.artifact import Rollout
 
 from .made_pictures import blots
+from .text_models import save_tiny_clip
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / "docs" / "python.md"
@@ -182,6 +183,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, str]]:
     """The page about Python, run once where a clone's files are, and its faults."""
     folder = tmp_path_factory.mktemp("clone")
     shutil.copytree(ROOT / "models" / "digits", folder / "models" / "digits")
+    save_tiny_clip(folder / "models" / "tiny-clip")
     page = Page(PYTHON.read_text(encoding="utf-8"), "docs/python.md")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

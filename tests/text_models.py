@@ -155,6 +155,11 @@ def clip_config(vocabulary: int, *, end: int | None = None, projection: int = 24
     return hf.CLIPConfig(text_config=sizes, vision_config=TINY_VISION, projection_dim=projection)
 
 
+def save_tiny_clip(folder: Path, *, projection: int = 24) -> None:
+    """Saves a tiny CLIP of both towers, with seeded weights and a tokenizer."""
+    seeded(hf.CLIPModel(clip_config(save_clip_tokenizer(folder), projection=projection))).save_pretrained(folder)
+
+
 def siglip_config(vocabulary: int, **text: Any) -> hf.SiglipConfig:
     """A tiny SigLIP."""
     sizes = TINY_TEXT | {"vocab_size": vocabulary, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0} | text
