@@ -20,7 +20,7 @@ from vit_runtime.artifact import Architecture, Rollout
 
 from .hf_models import LABELS, PHOTOS, refuse_network
 from .hf_towers import CASES, JOINT, answers, ask, is_clip, make, processor_for, save, vision_config
-from .test_huggingface import TOLERANCE, pixels_of, worst
+from .test_huggingface import TOLERANCE, prepared_for, worst
 
 PAPER = Rollout(head_fusion="mean", discard_ratio=0.0)
 WITH_TEXTS = ("CLIP with texts", "SigLIP with texts")
@@ -202,7 +202,7 @@ def test_other_precisions_and_targets(case, options, least, folder, exported, ca
         options = options | {"calibrate": calibration_folder}
     runtime = vit.load(exported(save(model, folder / "model"), rollout=PAPER, **options), provider="cpu")
     assert runtime.artifact.precision == options.get("precision", "fp32")
-    found = dict(zip(runtime.artifact.outputs, runtime.run(pixels_of(runtime.artifact, PHOTOS)), strict=True))
+    found = dict(zip(runtime.artifact.outputs, runtime.run(prepared_for(runtime.artifact)), strict=True))
     for output, values in answers(model, PHOTOS).items():
         norms = np.linalg.norm(found[output], axis=1) * np.linalg.norm(values, axis=1)
         assert ((found[output] * values).sum(axis=1) / norms).min() >= least
@@ -234,7 +234,7 @@ def test_attention_rollout_is_the_papers_on_transformers_attention(case, folder,
     else:
         expected = product.mean(axis=1)
 
-    (found,) = runtime.run(pixels_of(runtime.artifact, PHOTOS), ["rollout"])
+    (found,) = runtime.run(prepared_for(runtime.artifact), ["rollout"])
     assert np.abs(found - expected.reshape(3, 4, 4)).max() <= 1e-6  # worst measured: 4.5e-8, of values around 0.05
     np.testing.assert_array_equal(runtime.attend(PHOTOS[0]).values, found[0])
 
