@@ -41,6 +41,7 @@ ARCHITECTURES = {
     ),
     "SigLIP": replace(PLAIN, class_token=False, pooling="attention", activation="tanh", classes=0),
     "SigLIP with classes": replace(PLAIN, class_token=False, pooling="attention", normalised_head=True),
+    "SigLIP So400m for 384": replace(PLAIN, image_size=37, class_token=False, pooling="attention", activation="tanh"),
     "DINOv3": replace(PLAIN, rotary="shared", registers=2),
     "gated": replace(PLAIN, gated_mlp=True, activation="silu"),
     "rotary by head, averaged": replace(
@@ -118,8 +119,9 @@ def state(arch: Architecture) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def pixels() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (PICTURES, 32, 32, 3), dtype=np.uint8)
+def pixels(arch: Architecture) -> np.ndarray:
+    side = arch.image_size
+    return np.random.default_rng(0).integers(0, 256, (PICTURES, side, side, 3), dtype=np.uint8)
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_the_model_of_these_tests_is_whole(model, folder):
         ({"num_channels": 1}, "num_channels 1 is not supported; only 3 are"),
         ({"image_size": [32, 48]}, r"image_size \[32, 48\] is not supported; only whole numbers, and squares, are"),
         ({"patch_size": 8.5}, "patch_size 8.5 is not supported"),
-        ({"image_size": 36}, "image_size 36 is no multiple of patch_size 8"),
+        ({"image_size": 7}, "image_size 7 is less than patch_size 8"),
         ({"num_attention_heads": 3}, "width 32 is no multiple of heads 3"),
         ({"num_hidden_layers": 0}, "num_hidden_layers 0 is not supported"),
         ({"id2label": {"0": "a", "2": "b"}}, "id2label does not number its 2 classes from 0"),

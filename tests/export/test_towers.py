@@ -20,7 +20,7 @@ from vit_runtime.artifact import Architecture, Rollout
 
 from .hf_models import LABELS, PHOTOS, refuse_network
 from .hf_towers import CASES, JOINT, answers, ask, is_clip, make, processor_for, save, vision_config
-from .test_huggingface import TOLERANCE, pixels_of, worst
+from .test_huggingface import TOLERANCE, prepared_for, worst
 
 PAPER = Rollout(head_fusion="mean", discard_ratio=0.0)
 WITH_TEXTS = ("CLIP with texts", "SigLIP with texts")
@@ -65,6 +65,17 @@ def test_answers_are_those_of_transformers(case, side, folder, exported):
     expected = answers(model, PHOTOS, side)
     assert all(values.std(axis=0).min() > 1e-4 for values in expected.values())  # the photos are told apart
     assert worst(exported(save(model, folder / "model"), image_size=side), expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize("side", [None, 32])
+@pytest.mark.parametrize("case", ["CLIP with projection", "SigLIP"])
+def test_pixels_that_fill_no_patch_are_left_out(case, side, folder, exported):
+    """As in SigLIP So400m, whose pictures of 384 pixels have 27 patches of 14."""
+    model = make(case, image_size=37)
+    path = exported(save(model, folder / "model"), image_size=side, against="library", rollout=PAPER)
+    runtime, expected = vit.load(path), answers(model, PHOTOS, side)
+    assert runtime.attend(PHOTOS[0]).values.shape == (4, 4)
+    assert np.abs(runtime.embed(PHOTOS) - expected["embedding"]).max() <= TOLERANCE
 
 
 # Files, however they are stored.
@@ -191,7 +202,7 @@ def test_other_precisions_and_targets(case, options, least, folder, exported, ca
         options = options | {"calibrate": calibration_folder}
     runtime = vit.load(exported(save(model, folder / "model"), rollout=PAPER, **options), provider="cpu")
     assert runtime.artifact.precision == options.get("precision", "fp32")
-    found = dict(zip(runtime.artifact.outputs, runtime.run(pixels_of(runtime.artifact)), strict=True))
+    found = dict(zip(runtime.artifact.outputs, runtime.run(prepared_for(runtime.artifact)), strict=True))
     for output, values in answers(model, PHOTOS).items():
         norms = np.linalg.norm(found[output], axis=1) * np.linalg.norm(values, axis=1)
         assert ((found[output] * values).sum(axis=1) / norms).min() >= least
@@ -223,7 +234,7 @@ def test_attention_rollout_is_the_papers_on_transformers_attention(case, folder,
     else:
         expected = product.mean(axis=1)
 
-    (found,) = runtime.run(pixels_of(runtime.artifact), ["rollout"])
+    (found,) = runtime.run(prepared_for(runtime.artifact), ["rollout"])
     assert np.abs(found - expected.reshape(3, 4, 4)).max() <= 1e-6  # worst measured: 4.5e-8, of values around 0.05
     np.testing.assert_array_equal(runtime.attend(PHOTOS[0]).values, found[0])
 
@@ -274,13 +285,13 @@ SO400M = {"hidden_size": 1152, "num_hidden_layers": 27, "num_attention_heads": 1
         ("CLIP with projection", LARGE | {"image_size": 224, "patch_size": 14, "projection_dim": 768}),
         ("SigLIP with texts", BASE | {"image_size": 224, "patch_size": 16}),
         ("SigLIP", BASE | {"image_size": 256, "patch_size": 16}),
-        ("SigLIP", SO400M | {"image_size": 224, "patch_size": 14}),
+        ("SigLIP", SO400M | {"image_size": 384, "patch_size": 14}),
     ],
-    ids=["clip-b-32", "clip-l-14", "siglip-b-16-224", "siglip2-b-16-256", "siglip-so400m-14-224"],
+    ids=["clip-b-32", "clip-l-14", "siglip-b-16-224", "siglip2-b-16-256", "siglip-so400m-14-384"],
 )
 def test_full_size(case, sizes, resized, folder, exported):
     model = make(case, **sizes)
-    side = sizes["image_size"] + 2 * sizes["patch_size"] if resized else None
+    side = (sizes["image_size"] // sizes["patch_size"] - 2) * sizes["patch_size"] if resized else None
     path = exported(save(model, folder / "model"), image_size=side)
     expected = answers(model, PHOTOS, side)
     del model

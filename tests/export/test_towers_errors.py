@@ -75,7 +75,7 @@ def test_pictures_of_any_proportions(model_type, changed, refusal):
         ("CLIP with projection", {"projection_dim": "40"}, None, "config.json: projection_dim 40 is not supported"),
         ("CLIP with texts", {}, {"hidden_act": "relu"}, "config.json, vision_config: hidden_act relu is not supported"),
         ("CLIP with texts", {}, {"image_size": [32, 48]}, r"vision_config: image_size \[32, 48\] is not supported"),
-        ("CLIP with texts", {}, {"patch_size": 7}, "image_size 32 is no multiple of patch_size 7"),
+        ("CLIP with texts", {}, {"patch_size": 33}, "image_size 32 is less than patch_size 33"),
         ("SigLIP with texts", {}, {"num_attention_heads": 3}, "width 64 is no multiple of heads 3"),
         ("SigLIP with texts", {}, {"num_channels": 1}, "num_channels 1 is not supported; only 3 are"),
         ("SigLIP with texts", {}, {"layer_norm_eps": None}, "layer_norm_eps None is not supported"),

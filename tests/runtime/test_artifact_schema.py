@@ -197,7 +197,7 @@ INCONSISTENT: list[tuple[str, Changes]] = [
         "'class_token_and_patch_mean', 'patch_mean', 'attention'",
         {("architecture", "pooling"): "largest"},
     ),
-    ("image_size 32 is no multiple of patch_size 7", {("architecture", "patch_size"): 7}),
+    ("image_size 32 is less than patch_size 33", {("architecture", "patch_size"): 33}),
     ("width 4 is no multiple of heads 3", {("architecture", "heads"): 3}),
     ("layers is 0", {("architecture", "layers"): 0}),
     ("classes is -1, should be at least 0", {("architecture", "classes"): -1}),

@@ -120,7 +120,7 @@ def _image_size(checkpoint: Checkpoint, request: ExportRequest) -> int:
             f"say which with {option('image_size', native.image_size)} or {option('image_size', stated.image_size)}",
         )
     size, patch = request.image_size or stated.image_size, native.patch_size
-    if size < patch or size % patch:
+    if size < patch or (size % patch and size != native.image_size):
         below = max(size // patch, 1) * patch
         what = f"{size} is no multiple of the patch size {patch}"
         raise UsageError(option("image_size"), what, f"take {below} or {below + patch}")

@@ -66,13 +66,16 @@ def build_graph(blueprint: Blueprint, lowering: Lowering | None = None) -> Graph
 
 
 def patch_embed(model: Recording[Architecture], pixels: str, preprocessing: Preprocessing) -> str:
-    """Equation 1: z₀ = [x_class; x¹E; …; xᴺE] + E_pos, from raw pixels (N, G·P, G·P, 3) to (N, S, D)."""
+    """Equation 1: z₀ = [x_class; x¹E; …; xᴺE] + E_pos, from raw pixels (N, H, W, 3) to (N, S, D)."""
     g, arch, weights = model.g, model.arch, model.weights
     grid, patch, width = arch.grid, arch.patch_size, arch.width
     values = patch * patch * _COLOURS
     with g.scope("patch_embed"):
         rows = g.constant("shape/patch_rows", (0, grid, patch, grid, patch * _COLOURS))
-        x = model.lowering.pixels(g, pixels)  # (N, G·P, G·P, 3)
+        x = model.lowering.pixels(g, pixels)  # (N, G·P, G·P, 3), and what fills no patch
+        if arch.uncovered:
+            box = {"from": (0, 0), "to": (grid * patch, grid * patch), "axes": (1, 2)}
+            x = g.node("Slice", [x, *(g.constant(f"covered/{name}", at) for name, at in box.items())], "covered")
         x = g.node("Reshape", [x, rows], "rows")  # (N, G, P, G, P·3)
         x = g.node("Transpose", [x], "transpose", perm=[0, 1, 3, 2, 4])  # (N, G, G, P, P·3)
         x = g.node("Reshape", [x, g.constant("shape/patches", (0, grid * grid, values))], "patches")

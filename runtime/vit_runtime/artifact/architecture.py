@@ -80,8 +80,8 @@ class Architecture:
                 raise ValueError(f"{name} is {getattr(self, name)}, should be at most {most}")
         if not 0 <= self.layer_norm_eps < 1:
             raise ValueError(f"layer_norm_eps is {self.layer_norm_eps}, should be from 0 to below 1")
-        if self.image_size % self.patch_size:
-            raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
+        if self.image_size < self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is less than patch_size {self.patch_size}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
         if self.rotary != "none" and self.width // self.heads % 2:
@@ -108,6 +108,11 @@ class Architecture:
     def grid(self) -> int:
         """Patches along one side of the picture."""
         return self.image_size // self.patch_size
+
+    @property
+    def uncovered(self) -> int:
+        """Pixels along the right and the lower edge that fill no patch: 6 of SigLIP So400m's 384, by patches of 14."""
+        return self.image_size % self.patch_size
 
     @property
     def prefix(self) -> int:
