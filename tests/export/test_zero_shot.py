@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import onnx
 import pytest
 import torch
 import transformers as hf
+from huggingface_hub import constants
 from PIL import Image
 
 import vit_runtime as vit
-from vit_export import ExportRequest, export, export_for
+from vit_export import DownloadError, ExportRequest, export, export_for
 from vit_export.verify.tolerances import TOLERANCES, Difference
 from vit_runtime.artifact import Rollout, read_artifact
 from vit_runtime.selftest import waves
@@ -206,6 +208,33 @@ def test_static_int8_for_several_targets(
         assert done.artifact.head.origin == "texts"
         assert done.artifact.quantization.agreement.same_top1 is not None
         assert vit.load(done.path).logits(formula_photos[0]).shape == (1, 20)
+
+
+# From the hub's cache.
+
+
+def test_a_name_on_the_hub_works_from_its_cache_alone(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, _ = made
+    snapshot = tmp_path / "cache" / "models--someone--towers" / "snapshots" / ("a" * 40)
+    shutil.copytree(folder, snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    refuse_network(monkeypatch)
+    classes = classes_file(tmp_path, *WORDS)
+    done = export(ExportRequest(model="someone/towers", classes=classes, output=tmp_path / "hub.onnx"))
+    local = export(ExportRequest(model=folder, classes=classes, output=tmp_path / "local.onnx"))
+    assert done.artifact.head.texts.model == "someone/towers"
+    assert done.artifact.verification.outputs == local.artifact.verification.outputs
+    assert done.artifact.self_test == local.artifact.self_test
+
+    (snapshot / "tokenizer.json").unlink()
+    with pytest.raises(
+        DownloadError, match=r"^someone/towers: cannot be downloaded .* tokenizer's files \(tokenizer\*\.json\) from"
+    ):
+        export(ExportRequest(model="someone/towers", classes=classes, output=tmp_path / "none.onnx"))
+    assert not (tmp_path / "none.onnx").exists()
 
 
 # What is said of them.
