@@ -260,7 +260,7 @@ def test_a_name_that_no_example_uses_is_found():
         ">>> Prediction.label  # index\n"
         ">>> load(provider='cpu', threads=1, device=0, verify=True, use_profile=False)\n```\n"
     )
-    missing = {"check", "Prediction.index", "Prediction.probability"}
+    missing = {"check", "Prediction.index", "Prediction.kind", "Prediction.probability"}
     missing |= {f"load.{name}" for name in ("provider_options", "session_options", "purpose", "decode", "limits")}
     assert left_out(package, page) == missing
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vit_runtime.command_line.console import note, note_lines
 from vit_runtime.command_line.summary import (
     describe_assumptions,
+    describe_head,
     describe_quantization,
     describe_source,
     describe_verification,
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 def report(exports: Sequence[Exported]) -> None:
     """Prints rows about exports of one checkpoint to stderr: one table, or for several files one below each name."""
     artifact = exports[0].artifact
-    of_all = {"weights": describe_source(artifact.source), **describe_assumptions(artifact.assumptions)}
+    of_all = {
+        "weights": describe_source(artifact.source),
+        **describe_assumptions(artifact.assumptions),
+        **describe_head(artifact),
+    }
     if len(exports) == 1:
         note_lines(table(of_all | _rows(exports[0])))
     else:

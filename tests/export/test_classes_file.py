@@ -81,6 +81,11 @@ REFUSED = {
     "no prompt behind the colon": ("cat:\ndog", "line 1: class 'cat' has an empty prompt"),
     "an empty prompt": ("cat: a cat | | cats", "line 1: class 'cat' has an empty prompt; write one there"),
     "a bar at the end": ("cat: a cat |", "line 1: class 'cat' has an empty prompt"),
+    "a label too long": (
+        "cat\n" + "x" * 256,
+        "line 2 has a label of 256 characters; 255 are the most; put a short label",
+    ),
+    "a prompt too long": ("cat: " + "{}" * 2048, "line 1 has a prompt of 4,096 characters; 4,095 are the most"),
     "an empty file": ("", "names no classes; give a text file with a class a line"),
     "only remarks": ("# cat\n#dog\n", "names no classes"),
     "only empty lines": ("\n\n", "names no classes"),

@@ -52,7 +52,7 @@ def test_help_names_every_option_and_says_what_it_is_for(vit_export_cli):
         *("--weights", "--seed", "--checkpoint", "--labels", "--heads", "--image-size", "--resize", "--interpolation"),
         *("--mean", "--std", "--precision", "--calibrate", "--keep-float", "--max-drop", "--target"),
         *("--attention", "--head-fusion", "--discard-ratio"),
-        *("--text", "--output", "--triton", "--force", "--list", "--version"),
+        *("--classes", "--prompt", "--text", "--output", "--triton", "--force", "--list", "--version"),
     }
     assert options <= set(re.findall(r"--[a-z-]+", result.stdout))
     assert command.callback.__doc__ in result.stdout

@@ -42,6 +42,8 @@ WRONG = {
     "seed": [*NO_COUNT, -1, np.int64(-1)],
     "checkpoint": NO_PATH,
     "labels": [*NO_PATH, ("cat", "dog")],
+    "classes": [*NO_PATH, ("cat", "dog")],
+    "prompt": [None, 3, True, {}, b"a {}", "a cat", "a {0}", "", ("a {}", "a cat"), ["a {}", 3], [None], {"a {}"}],
     "image_size": [*NO_COUNT, 0, -224, 2049, 10**9, (224, 224)],
     "heads": [*NO_COUNT, 0, -1],
     "preprocessing": [None, {}, {"resize": 256}, 256, PreprocessingOptions],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ import onnx
 import pytest
 import torch
 import transformers as hf
+from huggingface_hub import constants
 from PIL import Image
 
 import vit_runtime as vit
-from vit_export import ExportRequest, export, export_for
+from vit_export import DownloadError, ExportRequest, export, export_for
 from vit_export.verify.tolerances import TOLERANCES, Difference
 from vit_runtime.artifact import Rollout, read_artifact
 from vit_runtime.selftest import waves
@@ -153,8 +156,6 @@ def test_prompts_are_averaged_as_in_clip_s_notebook(made: Made, formula_photos: 
     assert done.artifact.labels == ("parcel", "cat", "dog")
     assert texts_said.templates == templates
     assert texts_said.prompts == ((), ("a cat: Tom", "a small {}", "a CAT's tail", "a {}"), ())
-    assert texts_said.texts(1, "cat") == own
-    assert texts_said.texts(2, "dog") == tuple(texts[2])
 
 
 def test_an_image_size_of_another_kind_has_the_same_head(made: Made, tmp_path: Path):
@@ -209,6 +210,33 @@ def test_static_int8_for_several_targets(
         assert vit.load(done.path).logits(formula_photos[0]).shape == (1, 20)
 
 
+# From the hub's cache.
+
+
+def test_a_name_on_the_hub_works_from_its_cache_alone(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, _ = made
+    snapshot = tmp_path / "cache" / "models--someone--towers" / "snapshots" / ("a" * 40)
+    shutil.copytree(folder, snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    refuse_network(monkeypatch)
+    classes = classes_file(tmp_path, *WORDS)
+    done = export(ExportRequest(model="someone/towers", classes=classes, output=tmp_path / "hub.onnx"))
+    local = export(ExportRequest(model=folder, classes=classes, output=tmp_path / "local.onnx"))
+    assert done.artifact.head.texts.model == "someone/towers"
+    assert done.artifact.verification.outputs == local.artifact.verification.outputs
+    assert done.artifact.self_test == local.artifact.self_test
+
+    (snapshot / "tokenizer.json").unlink()
+    with pytest.raises(
+        DownloadError, match=r"^someone/towers: cannot be downloaded .* tokenizer's files \(tokenizer\*\.json\) from"
+    ):
+        export(ExportRequest(model="someone/towers", classes=classes, output=tmp_path / "none.onnx"))
+    assert not (tmp_path / "none.onnx").exists()
+
+
 # What is said of them.
 
 
@@ -216,19 +244,22 @@ def test_the_artifact_and_its_description_say_where_classes_come_from(
     made: Made, vit_export_cli: Run, vit_run: Run, tmp_path: Path
 ):
     folder, model = made
-    classes = classes_file(tmp_path, "parcel", "cat: a cat | the cat | cats", *WORDS[:4])
+    classes = classes_file(
+        tmp_path, "parcel", "cat: a {} | the {} | cats | Tom", *(f"{word}: {word}" for word in WORDS[:4])
+    )
     output = tmp_path / "model.onnx"
     done = vit_export_cli(folder, "--classes", classes, "--prompt", "{}!", "--prompt", "the {}", "-o", output)
     assert done.exit_code == 0, done.stderr
+    assert "  class 1" in done.stderr
     info = vit_run("info", output).stdout
     assert f"zero-shot: by texts, which the text tower of {folder.name} read (transformers {hf.__version__}" in info
-    assert "parcel: parcel! | the parcel\n" in info
-    assert "cat: a cat | the cat | ... (3 texts)\n" in info
-    assert "and 3 more" in info
+    assert re.search(r"  prompts +\{\}! \| the \{\}\n", info)
+    assert re.search(r"  class 1 +cat: a \{\} \| the \{\} \| cats \| \.\.\. \(4\)\n", info)
+    assert re.search(r"  \.\.\. +2 more with prompts of their own\n", info)
     assert ("each class has its own (sigmoid)" in info) == (family_of(model) == "siglip")
     document = json.loads(vit_run("info", output, "--json").stdout)["head"]["texts"]
     assert document["templates"] == ["{}!", "the {}"]
-    assert document["prompts"][:2] == [[], ["a cat", "the cat", "cats"]]
+    assert document["prompts"][:2] == [[], ["a {}", "the {}", "cats", "Tom"]]
 
 
 def test_texts_that_are_too_long_are_cut_off_and_named(made: Made, vit_export_cli: Run, tmp_path: Path):

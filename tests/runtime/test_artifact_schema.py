@@ -174,6 +174,12 @@ def test_what_is_no_number_of_json(number: float, document: Document, refusal: R
     assert "is no number of JSON's" in refusal(document)
 
 
+def of_texts(prompts: list[list[str]]) -> Document:
+    """A head of classes in words, without templates."""
+    texts = {"templates": [], "prompts": prompts, "model": "clip", "libraries": "transformers 5"}
+    return {"origin": "texts", "probabilities": "softmax", "texts": texts, "examples": None}
+
+
 Changes = dict[Place, object]
 INCONSISTENT: list[tuple[str, Changes]] = [
     ("1 labels for 3 classes", {("labels",): ["one"]}),
@@ -230,6 +236,11 @@ INCONSISTENT: list[tuple[str, Changes]] = [
     ),
     ("outputs logits, embedding with 0 classes", {("architecture", "classes"): 0, ("labels",): None}),
     ("outputs embedding with 3 classes", {("outputs",): ["embedding"]}),
+    ("supported: 'softmax', 'sigmoid'", {("head", "probabilities"): "entmax"}),
+    ("origin texts and key texts do not go together", {("head", "origin"): "texts"}),
+    ("prompts of 2 classes for 3", {("head",): of_texts([["a cat"], ["a dog"]])}),
+    ("classes without prompts of their own, and no templates", {("head",): of_texts([["a cat"], [], ["a dog"]])}),
+    ("classes from texts without labels", {("head",): of_texts([["a"], ["b"], ["c"]]), ("labels",): None}),
     (
         "self_test has {'logits': 2, 'embedding': 4} values, should have {'logits': 3, 'embedding': 4}",
         {("self_test", "outputs", 0, "values"): [0.5, 0.5]},

@@ -23,6 +23,9 @@ from vit_runtime.artifact import PLACE
 
 _MOST_BYTES: Final = 1 << 20
 """Largest file read: ImageNet-21k's names have 0.6 MB, and what an artifact says of itself may have 8 MiB."""
+_LONGEST_LABEL: Final = 255
+_LONGEST_PROMPT: Final = 4095
+"""Most characters, several times what a text tower reads. Labels are put into prompts, so both are bounded."""
 _REMEDY: Final = "give a text file with a class a line: its label, or a label, a colon and prompts with | between them"
 _REMARK: Final = "#"
 _COLON: Final = re.compile(r":(?:\s+|$)")
@@ -94,10 +97,16 @@ def _parsed(line: str, path: Path, number: int) -> ClassWords:
     label = label.strip()
     if not label:
         raise ClassesError(path, f"line {number} has no label in front of its colon", _REMEDY)
+    if len(label) > _LONGEST_LABEL:
+        what = f"line {number} has a label of {len(label):,} characters; {_LONGEST_LABEL} are the most"
+        raise ClassesError(path, what, "put a short label and a colon in front of it")
     prompts = tuple(prompt.strip() for part in rest for prompt in part.split(_BAR))
     if "" in prompts:
         what = f"line {number}: class '{_short(label)}' has an empty prompt"
         raise ClassesError(path, what, "write one there, or give the label alone")
+    if (longest := max(map(len, prompts), default=0)) > _LONGEST_PROMPT:
+        what = f"line {number} has a prompt of {longest:,} characters; {_LONGEST_PROMPT:,} are the most"
+        raise ClassesError(path, what, "shorten it: a text tower reads some sixty words")
     return ClassWords(label=label, prompts=prompts)
 
 

@@ -130,8 +130,8 @@ class Hub:
         return DownloadError(
             self.where,
             f"cannot be downloaded ({reason})",
-            "on another machine fetch config.json, model.safetensors and, if there, preprocessor_config.json "
-            f"from {page}, put them into one folder, and give that folder",
+            "on another machine fetch config.json, model.safetensors and, if there, preprocessor_config.json and the "
+            f"tokenizer's files (tokenizer*.json) from {page}, put them into one folder, and give that folder",
         )
 
 

@@ -25,8 +25,8 @@ _WHOLE: Final = "tokenizer.json"
 _CONFIG: Final = "tokenizer_config.json"
 _PAIR: Final = ("vocab.json", "merges.txt")
 _PIECES: Final = "spiece.model"
-_BESIDE: Final = (_CONFIG, "special_tokens_map.json", "added_tokens.json")
-"""What may lie beside the tokenizer's own files."""
+_BESIDE: Final = ("special_tokens_map.json", "added_tokens.json")
+"""What may lie beside the tokenizer's own files, of old models; newer ones have it in the others."""
 EXTRA: Final = "vit-edge[export-text]"
 
 
@@ -98,9 +98,13 @@ def fetch_tokenizer(tower: TextFiles) -> None:
     Raises:
         CheckpointError: they are missing.
     """
-    found = [name for name in (_WHOLE, *_PAIR, _PIECES) if tower.repository.find(name) is not None]
+    repository = tower.repository
+    found = [_WHOLE] if repository.find(_WHOLE) is not None else []
+    if not found:  # else the others are not asked for: without a network, what the cache lacks is an error
+        found = [name for name in (*_PAIR, _PIECES) if repository.find(name) is not None]
+    repository.find(_CONFIG)
     for name in _BESIDE:
-        tower.repository.find(name)
+        repository.glance(name)
     if _WHOLE in found or _PIECES in found or all(name in found for name in _PAIR):
         return
     remedy = (

@@ -33,10 +33,6 @@ class TextClasses:
         if not self.templates and not all(self.prompts):
             raise ValueError("there are classes without prompts of their own, and no templates")
 
-    def texts(self, index: int, label: str) -> tuple[str, ...]:
-        """The texts of a class, of which `label` is the name."""
-        return tuple(prompt.replace(PLACE, label) for prompt in self.prompts[index] or self.templates)
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleClasses:

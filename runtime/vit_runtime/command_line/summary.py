@@ -23,8 +23,8 @@ from vit_runtime.errors import option
 from vit_runtime.selftest import SelfTestResult
 
 _LABELS_SHOWN = 4
-_CLASSES_SHOWN = 3
-_TEXTS_SHOWN = 2
+_SHOWN = 3
+"""Classes, and prompts of each."""
 SAME_READING: Final = ", with the checkpoint as vit-edge reads it"
 _WORST_SHOWN = 3
 _FAMILIES: Final[dict[Family, str]] = {"torchvision": "torchvision", "timm": "timm", "huggingface": "Hugging Face"}
@@ -85,12 +85,15 @@ def describe_head(artifact: Artifact) -> dict[str, str]:
     if head is not None and head.texts is not None and artifact.labels is not None:
         texts = head.texts
         rows["classes"] = f"zero-shot: by texts, which the text tower of {texts.model} read ({texts.libraries})"
+        if texts.templates:
+            rows["  prompts"] = _some(texts.templates)
+        # With `{}` as it stands: a file could fill it with a label of megabytes, a million times.
+        own = [index for index, prompts in enumerate(texts.prompts) if prompts]
         rows |= {
-            f"  class {index}": f"{label}: {_some(texts.texts(index, label))}"
-            for index, label in enumerate(artifact.labels[:_CLASSES_SHOWN])
+            f"  class {index}": f"{artifact.labels[index]}: {_some(texts.prompts[index])}" for index in own[:_SHOWN]
         }
-        if len(artifact.labels) > _CLASSES_SHOWN:
-            rows["  ..."] = f"and {len(artifact.labels) - _CLASSES_SHOWN:,} more"
+        if len(own) > _SHOWN:
+            rows["  ..."] = f"{len(own) - _SHOWN:,} more with prompts of their own"
     if head is not None and head.probabilities == "sigmoid":
         rows["probabilities"] = "each class has its own (sigmoid): they do not add up to 100 %"
     return rows
@@ -183,10 +186,9 @@ def _verified(output: OutputCheck) -> str:
     return f"largest difference {output.max_difference:.1e}{tolerance}; smallest cosine {output.min_cosine:.7g}{cosine}"
 
 
-def _some(texts: Sequence[str]) -> str:
-    """The first texts of a class."""
-    shown = " | ".join(texts[:_TEXTS_SHOWN])
-    return shown if len(texts) <= _TEXTS_SHOWN else f"{shown} | ... ({len(texts):,} texts)"
+def _some(prompts: Sequence[str]) -> str:
+    shown = " | ".join(prompts[:_SHOWN])
+    return shown if len(prompts) <= _SHOWN else f"{shown} | ... ({len(prompts):,})"
 
 
 def _describe_tokens(arch: Architecture) -> str:
