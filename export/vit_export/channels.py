@@ -10,6 +10,8 @@ Channels: TypeAlias = "tuple[float, float, float]"
 
 IMAGENET_MEAN: Final[Channels] = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final[Channels] = (0.229, 0.224, 0.225)
+CLIP_MEAN: Final[Channels] = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Final[Channels] = (0.26862954, 0.26130258, 0.27577711)
 
 
 def three_numbers(values: object) -> Channels | None:

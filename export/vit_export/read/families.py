@@ -12,6 +12,7 @@ SIGN: Final[Mapping[Family, str]] = {
     "torchvision": "conv_proj.weight",
     "timm": "patch_embed.proj.weight",
     "huggingface": "embeddings.patch_embeddings.projection.weight",
+    "open_clip": "visual.conv1.weight",
 }
 """The weight that reads the patches, by each family's name for it."""
 _FURTHER: Final[Mapping[str, Family]] = {
@@ -19,7 +20,12 @@ _FURTHER: Final[Mapping[str, Family]] = {
     "embeddings.patch_embedding.weight": "huggingface",
 }
 """Other names of the same weight: DINOv3's, and that of CLIP's and SigLIP's towers."""
-_CALLED: Final[Mapping[Family, str]] = {"torchvision": "torchvision", "timm": "timm", "huggingface": "Hugging Face"}
+_CALLED: Final[Mapping[Family, str]] = {
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "huggingface": "Hugging Face",
+    "open_clip": "open_clip",
+}
 """What messages call each family."""
 
 

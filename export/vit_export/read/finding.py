@@ -9,9 +9,10 @@ from typing import Final
 
 from vit_export.errors import CheckpointError, UnknownModelError
 from vit_export.progress import Progress
-from vit_export.read import model_types, timm, torchvision
+from vit_export.read import model_types, open_clip, timm, torchvision
 from vit_export.read.checkpoint import Checkpoint
 from vit_export.read.families import SIGN, is_huggingface
+from vit_export.read.open_clip_config import FILE as OPEN_CLIP
 from vit_export.read.repository import CONFIG, Folder, Hub, Repository, read_json
 from vit_export.read.state_dict import read_state_dict
 from vit_export.read.timm_config import ARCHITECTURE
@@ -120,6 +121,10 @@ def _of_torchvision(request: ExportRequest, progress: Progress) -> Checkpoint:
 
 def _of_repository(repository: Repository, heads: int | None, progress: Progress) -> Checkpoint:
     config = read_json(repository, CONFIG)
+    if not {"model_type", "architecture"} & set(config or ()):
+        theirs = read_json(repository, OPEN_CLIP)
+        if theirs is not None:
+            return open_clip.read_repository(repository, theirs, progress)
     if config is None:
         raise CheckpointError(
             repository.where, f"has no {CONFIG}", "give the folder that holds it, or the file of weights itself"
@@ -140,6 +145,8 @@ def _of_file(path: Path, heads: int | None, progress: Progress) -> Checkpoint:
     state = read_state_dict(path)
     if SIGN["timm"] in state:
         return timm.read_file(path, state, heads=heads)
+    if SIGN["open_clip"] in state:
+        return open_clip.read_file(path, state, heads=heads)
     if is_huggingface(state):
         raise CheckpointError(
             path, "has Hugging Face's names, which need their config.json", "give the folder with both"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from vit_export.channels import IMAGENET_MEAN, IMAGENET_STD, Channels, three_numbers
+from vit_export.channels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Channels, three_numbers
 from vit_export.errors import CheckpointError, refused_sizes
 from vit_runtime.artifact import Interpolation, Preprocessing
 from vit_runtime.errors import option
@@ -21,7 +21,6 @@ _RESAMPLING: Final[Mapping[int, Interpolation]] = {0: "nearest", 1: "lanczos", 2
 """Pillow's numbers for filters; no published Vision Transformer uses 4 (box) or 5 (hamming)."""
 _REFUSED: Final = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis")
 _HALF: Final = (0.5, 0.5, 0.5)
-_CLIP: Final = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +40,9 @@ _VIT: Final = _Processor(square=True, size=224, crop=None, resample=2, mean=_HAL
 _PROCESSORS: Final[Mapping[str, _Processor]] = {
     "ViT": _VIT,
     "DeiT": _Processor(square=True, size=256, crop=224, resample=3, mean=_HALF, std=_HALF),
-    "Bit": _Processor(square=False, size=224, crop=224, resample=3, mean=_CLIP[0], std=_CLIP[1]),
+    "Bit": _Processor(square=False, size=224, crop=224, resample=3, mean=CLIP_MEAN, std=CLIP_STD),
     "DINOv3ViT": _Processor(square=True, size=224, crop=None, resample=2, mean=IMAGENET_MEAN, std=IMAGENET_STD),
-    "CLIP": _Processor(square=False, size=224, crop=224, resample=3, mean=_CLIP[0], std=_CLIP[1]),
+    "CLIP": _Processor(square=False, size=224, crop=224, resample=3, mean=CLIP_MEAN, std=CLIP_STD),
     "Siglip": _Processor(
         square=False, size={"height": 224, "width": 224}, crop=None, resample=3, mean=_HALF, std=_HALF
     ),
@@ -78,7 +77,7 @@ def preset(model_type: str, image_size: int, where: str) -> Preprocessing:
         edge = round(image_size * 8 / 7)
         return _preprocessing((None, (edge, edge)), size_hw, "bicubic", IMAGENET_MEAN, IMAGENET_STD, where)
     if model_type == "clip":
-        return _preprocessing((image_size, None), size_hw, "bicubic", *_CLIP, where)
+        return _preprocessing((image_size, None), size_hw, "bicubic", CLIP_MEAN, CLIP_STD, where)
     interpolation: Interpolation = "bicubic" if model_type == "siglip" else "bilinear"
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if model_type == "dinov3_vit" else (_HALF, _HALF)
     return _preprocessing((None, size_hw), size_hw, interpolation, mean, std, where)

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -169,19 +169,24 @@ def read_json(repository: Repository, file: str) -> dict[str, Any] | None:
     return document
 
 
-def folder_of(repository: Repository) -> Path | None:
-    """Gives the local folder of a repository's `config.json`; for a hub repository it is in the hub's cache."""
-    config = repository.find(CONFIG)
+def folder_of(repository: Repository, file: str = CONFIG) -> Path | None:
+    """Gives the local folder of a repository's file; for a hub repository it is in the hub's cache."""
+    config = repository.find(file)
     return None if config is None else config.parent
 
 
-def read_weights(repository: Repository, progress: Progress) -> tuple[StateDict, str]:
+def read_weights(repository: Repository, progress: Progress, names: Sequence[str] = _WEIGHTS) -> tuple[StateDict, str]:
     """Reads all weights, from one file or several shards, and gives them with the SHA-256 of these files.
+
+    Args:
+        repository: where they are.
+        progress: told which file is read.
+        names: what the file may be called, the preferred name first.
 
     Raises:
         CheckpointError: there are no weights, a shard is missing, or a file cannot be read safely.
     """
-    paths = _weight_files(repository)
+    paths = _weight_files(repository, names)
     state: StateDict = {}
     for path in paths:
         progress.stage(f"reading {path.name}")
@@ -189,8 +194,8 @@ def read_weights(repository: Repository, progress: Progress) -> tuple[StateDict,
     return state, sha256(*paths)
 
 
-def _weight_files(repository: Repository) -> list[Path]:
-    for name in _WEIGHTS:
+def _weight_files(repository: Repository, names: Sequence[str]) -> list[Path]:
+    for name in names:
         if path := repository.find(name):
             return [path]
         index = read_json(repository, f"{name}.index.json")
@@ -203,7 +208,7 @@ def _weight_files(repository: Repository) -> list[Path]:
             "convert them to model.safetensors with the program that they are for",
         )
     raise CheckpointError(
-        repository.where, f"holds no weights: neither {' nor '.join(_WEIGHTS)}", "put one of them beside config.json"
+        repository.where, f"holds no weights: neither {' nor '.join(names)}", "put one of them into the same folder"
     )
 
 

@@ -10,6 +10,7 @@ from vit_export.verify.new_head import NewHead
 from vit_export.verify.plain_vit import PlainViT
 from vit_export.verify.reference import ReferenceModel
 from vit_export.verify.torchvision_vit import TorchvisionViT, torchvision_model
+from vit_runtime.errors import UsageError, option
 
 
 def reference_for(prepared: Prepared, request: ExportRequest, progress: Progress) -> ReferenceModel:
@@ -22,6 +23,9 @@ def reference_for(prepared: Prepared, request: ExportRequest, progress: Progress
         return TorchvisionViT(torchvision_model(prepared.architecture, prepared.state))
     if request.against is None:
         return PlainViT(prepared.architecture, prepared.state)
+    if prepared.source.family not in PACKAGES:
+        what = f"{request.name} has open_clip's files, which no other library reads"
+        raise UsageError(option("against", "library"), what, "leave it out")
     theirs = library_reference(PACKAGES[prepared.source.family], request, prepared, progress)
     is_theirs = prepared.head is None or prepared.head.origin == "checkpoint"
     return theirs if is_theirs else NewHead(theirs, prepared)

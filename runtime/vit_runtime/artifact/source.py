@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["torchvision", "timm", "huggingface"]
+Family = Literal["torchvision", "timm", "huggingface", "open_clip"]
 """The library whose Vision Transformer a checkpoint holds."""
 
 

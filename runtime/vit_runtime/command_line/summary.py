@@ -27,7 +27,12 @@ _SHOWN = 3
 """Classes, and prompts of each."""
 SAME_READING: Final = ", with the checkpoint as vit-edge reads it"
 _WORST_SHOWN = 3
-_FAMILIES: Final[dict[Family, str]] = {"torchvision": "torchvision", "timm": "timm", "huggingface": "Hugging Face"}
+_FAMILIES: Final[dict[Family, str]] = {
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "huggingface": "Hugging Face",
+    "open_clip": "open_clip",
+}
 _POOLINGS: Final[dict[Pooling, str]] = {
     "class_token": "the class token",
     "class_and_distillation_token": "class and distillation token",
