@@ -119,6 +119,8 @@ def test_a_configuration_says_what_the_session_says(kind, exported, folder):
     parameters = parameters_of(config)
     assert codec.decode(Preprocessing, json.loads(parameters["vit_edge_preprocessing"])) == artifact.preprocessing
     assert path.read_bytes().endswith(parameters["vit_edge_sha256"].encode())
+    kind = None if artifact.head is None else artifact.head.probabilities
+    assert parameters.get("vit_edge_probabilities") == kind
     assert not config.output[0].label_filename
     assert config.HasField("dynamic_batching")
 
@@ -167,7 +169,7 @@ def test_labels_are_one_a_line_whatever_they_hold(edited, folder):
 
 def test_a_model_without_a_head_gives_embeddings(edited, folder):
     def behead(document: dict[str, Any]) -> None:
-        document.update(labels=None, outputs=["embedding"])
+        document.update(labels=None, head=None, outputs=["embedding"])
         document["architecture"]["classes"] = 0
         document["verification"]["outputs"] = document["verification"]["outputs"][1:]
         document["verification"]["same_top1"] = None

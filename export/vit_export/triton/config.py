@@ -17,6 +17,8 @@ PREPROCESSING: Final = "vit_edge_preprocessing"
 """Key of the parameter that tells clients how to prepare pictures: JSON, as in the artifact's metadata."""
 DIGEST: Final = "vit_edge_sha256"
 """Key of the parameter that tells which file is served: the digest that the artifact carries."""
+PROBABILITIES: Final = "vit_edge_probabilities"
+"""Key of the parameter that tells how logits become probabilities: softmax or sigmoid; absent without classes."""
 _ON_GPU: Final[frozenset[Target]] = frozenset({"gpu", "portable"})
 _BATCH: Final = {False: 8, True: 32}
 """Most pictures in one run, on processors and on a GPU."""
@@ -56,6 +58,8 @@ def config_text(artifact: Artifact, name: str, digest: str) -> str:
         PREPROCESSING: json.dumps(codec.encode(artifact.preprocessing)),
         DIGEST: digest,
     }
+    if artifact.head is not None:
+        parameters[PROBABILITIES] = artifact.head.probabilities
     config["parameters"] = [{"key": key, "value": {"string_value": text}} for key, text in parameters.items()]
     sizes = [1, _BATCH[on_gpu]] if on_gpu else [1]
     config["model_warmup"] = [_warm_up(size, (height, width)) for size in sizes]
