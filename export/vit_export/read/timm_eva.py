@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 import torch
 
-from vit_export.errors import refused_sizes
+from vit_export.errors import CheckpointError, refused_sizes
 from vit_export.read.attention_heads import heads_of
 from vit_export.read.canonical import Pair, block, named, scaled_rows, stacked
 from vit_export.read.positions import POSITIONS, all_tokens
@@ -64,6 +64,8 @@ _ARCHITECTURES: Final[Mapping[str, Traits]] = {
     r"eva_giant_patch14_clip_224": Traits(angles="none", global_pool="token", joint_space=True),
     r"eva02_\w+_patch14_\d+": Traits(angles="scaled places"),
 }
+_INNER_NORM: Final = re.compile(r"blocks\.\d+\.(mlp|attn)\.norm\..*")
+_SMALLER: Final = "EVA-02 tiny and small have none"
 _REFERENCE: Final = 16
 """Patches along a side of the grid that EVA-02 was trained with first."""
 
@@ -91,6 +93,8 @@ def architecture(state: StateDict, traits: Traits, facts: TimmConfig, heads: int
     Raises:
         VitEdgeError: one of `vit_export.errors`: the weights are of no such model, or the number of heads is unknown.
     """
+    if inner := [name for name in state if _INNER_NORM.fullmatch(name)]:
+        raise CheckpointError(where, f"has a LayerNorm inside its MLP, which is not supported ({inner[0]})", _SMALLER)
     sizes = sizes_of(state, where)
     pooling, after = pooling_of(state, facts.global_pool or traits.global_pool, where)
     stated = facts.image_size or traits.image_size
