@@ -251,6 +251,15 @@ def test_centre_and_half_width_of_a_range():
     assert spread.shift.dtype == spread.scale.dtype == np.float32
 
 
+def test_a_range_at_partial_strength_keeps_the_typical_channel_and_moves_the_others_less():
+    low, high = np.array([-1, -2, -4, -8, 0], np.float32), np.array([1, 2, 4, 8, 0], np.float32)
+    spread = Spread.of_range(low, high, strength=0.5)
+    # The median of those that move is 3; a tenth of it is the least.
+    np.testing.assert_allclose(spread.scale, np.sqrt(3 * np.array([1, 2, 4, 8, 0.3])), rtol=1e-6)
+    np.testing.assert_array_equal(spread.shift, np.zeros(5))
+    assert spread.shift.dtype == spread.scale.dtype == np.float32
+
+
 def test_channels_that_are_all_constant_keep_their_scale():
     values = np.array([-3, 0, 5], np.float32)
     spread = Spread.of_range(values, values)

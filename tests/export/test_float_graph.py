@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from vit_export.int8.float_graph import FloatGraph
+from vit_export.int8.observed import Observed, Samples
 from vit_export.int8.quantizer import ActivationRounding
 from vit_export.int8.rounding import Range
 from vit_export.progress import Silent
@@ -110,10 +111,30 @@ def test_peaks_are_the_largest_sizes_of_each_channel(place, float_model, seen, r
     np.testing.assert_allclose(peaks[place], np.abs(seen[place]).max(axis=(0, 1)), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("largest", "narrowed"), [(3.0, False), (30.0, True)], ids=["an even spread", "one value ten times as large"]
-)
-def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narrowed, float_model):
+@pytest.mark.parametrize("place", PLACES)
+def test_class_tokens_are_kept_of_every_picture_and_count_as_in_second_moments(place, float_model, seen, random_pixels):
+    (sites,) = float_model.groups()
+    observed, _ = float_model.observe(sites, list(random_pixels(5, 32)), Silent())
+    sampled = observed[place].sampled()
+    np.testing.assert_allclose(sampled.rows[-5:], seen[place][:, 0], atol=1e-5)
+    count = sum(len(sample) for sample in observed[place].samples)
+    np.testing.assert_allclose(sampled.weights, [5 * 17 / count] * count + [30] * 5, rtol=1e-6)
+
+
+def test_a_model_without_class_token_has_samples_alone():
+    observed = Observed.nothing(8)
+    observed.add(np.ones((16, 8), np.float32), class_token=False)
+    assert observed.sampled().rows.shape == (2, 8)
+    assert observed.sampled().weights.tolist() == [8, 8]
+
+
+def even_spread() -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 3, (4000, 256)).astype(np.float32)
+
+
+def part_of_gelus_range(float_model: FloatGraph, samples: Samples) -> float:
+    """The share of its largest value that GELU's output is given steps for."""
+
     def simulate(ranges):
         def on_a_grid(x, values):
             step = ranges[x.site].high / 255
@@ -122,9 +143,33 @@ def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narr
         return on_a_grid
 
     rounding = ActivationRounding(simulate=simulate, constant_scales=True)
-    samples = np.random.default_rng(0).uniform(0, 3, (4000, 256)).astype(np.float32)
-    samples[0, 0] = largest
     (site,) = [layer.input for layer in float_model.layers if layer.input.site == "encoder/1/mlp/gelu"]
-    part = rounding.range_of(site, Range(low=-0.17, high=largest), samples)
+    weight = np.random.default_rng(1).normal(size=(64, 256)).astype(np.float32)
+    largest = float(samples.rows.max())
+    part = rounding.range_of(site, Range(low=-0.17, high=largest), samples, weight)
     assert part.low == -0.17
-    assert (part.high < largest) == narrowed
+    return part.high / largest
+
+
+@pytest.mark.parametrize(
+    ("largest", "narrowed"), [(3.0, False), (30.0, True)], ids=["an even spread", "one value ten times as large"]
+)
+def test_gelus_range_is_narrowed_where_its_largest_values_are_rare(largest, narrowed, float_model):
+    rows = even_spread()
+    rows[0, 0] = largest
+    part = part_of_gelus_range(float_model, Samples(rows=rows, weights=np.ones(4000, np.float32)))
+    assert (part < 1) == narrowed
+
+
+def test_gelus_range_is_not_narrowed_where_its_largest_values_are_the_class_tokens(float_model):
+    """Eight rows of four thousand: the squared error of all rows together hardly shows them."""
+    rows, weights = even_spread(), np.ones(4000, np.float32)
+    rows[:8, 0], weights[:8] = 9.0, 30.0
+    assert part_of_gelus_range(float_model, Samples(rows=rows, weights=np.ones_like(weights))) < 1
+    assert part_of_gelus_range(float_model, Samples(rows=rows, weights=weights)) == 1
+
+
+def test_an_output_that_is_always_zero_gives_a_range_all_the_same(float_model):
+    rows = np.zeros((16, 256), np.float32)
+    rows[0, 0] = 1e-30
+    assert 0 < part_of_gelus_range(float_model, Samples(rows=rows, weights=np.ones(16, np.float32))) <= 1

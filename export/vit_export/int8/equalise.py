@@ -34,11 +34,16 @@ class Spread:
     scale: FloatArray
 
     @classmethod
-    def of_range(cls, low: FloatArray, high: FloatArray) -> Spread:
-        """Gives the spread of channels whose values were seen between `low` and `high`."""
+    def of_range(cls, low: FloatArray, high: FloatArray, *, strength: float = 1.0) -> Spread:
+        """Gives the spread of channels whose values were seen between `low` and `high`.
+
+        `strength` is SmoothQuant's migration strength: at 1 all channels become alike, at 0 none changes its part.
+        """
         half = (high - low) / 2
         moving = half[half > 0]
-        scale = np.maximum(half, _SMALLEST_SHARE * float(np.median(moving)) if len(moving) else 1.0)
+        typical = float(np.median(moving)) if len(moving) else 1.0
+        scale = np.maximum(half, _SMALLEST_SHARE * typical if len(moving) else 1.0)
+        scale = scale**strength * typical ** (1 - strength)
         return cls(shift=np.asarray((high + low) / 2, np.float32), scale=np.asarray(scale, np.float32))
 
     @classmethod

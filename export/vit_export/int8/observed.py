@@ -18,6 +18,16 @@ _CLASS_TOKEN_WEIGHT: Final = 30.0
 half of the whole although it is one row of two hundred. Weights of 10 to 100 do as well (docs/log.md)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Rows to try quantization on, and how much each of them counts."""
+
+    rows: FloatArray
+    """Activations (rows, width)."""
+    weights: FloatArray
+    """What each row counts (rows,): as in second moments, a class token as much as thirty others."""
+
+
 @dataclass(kw_only=True)
 class Observed:
     """What came into one place of the graph, row by row: a row is a token of a picture."""
@@ -31,8 +41,11 @@ class Observed:
     """Weighted sum of each channel (width,)."""
     samples: list[FloatArray] = field(default_factory=list)
     """Some rows as they came, (rows, width) each, to try quantization on."""
+    class_tokens: list[FloatArray] = field(default_factory=list)
+    """The class token's row of each picture, (1, width). Among the samples are too few of them to speak for it."""
     weight: float = 0.0
     """The sum of all rows' weights."""
+    _rows: int = 0
 
     @classmethod
     def nothing(cls, width: int) -> Observed:
@@ -55,7 +68,16 @@ class Observed:
         weights = np.ones((len(matrix), 1), np.float32)
         if class_token:
             weights[0] = _CLASS_TOKEN_WEIGHT
+            self.class_tokens.append(matrix[:1].copy())
+        self._rows += len(matrix)
         weighted = weights * matrix
         self.weight += float(weights.sum())
         self.total += weighted.sum(axis=0)
         self.moment.addmm_(torch.from_numpy(weighted).T, torch.from_numpy(matrix))
+
+    def sampled(self) -> Samples:
+        """Gives the sampled rows and all class tokens; the samples stand for all rows that came."""
+        count = sum(len(sample) for sample in self.samples)
+        weights = np.full(count + len(self.class_tokens), self._rows / count, np.float32)
+        weights[count:] = _CLASS_TOKEN_WEIGHT
+        return Samples(rows=np.concatenate([*self.samples, *self.class_tokens]), weights=weights)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from vit_export.int8.equalise import BlockSpread, EqualisedWeights, Spread
-from vit_export.int8.observed import Observed
+from vit_export.int8.observed import Observed, Samples
 from vit_export.int8.rounding import QuantizedWeight, Range, SecondMoment
 from vit_export.names import block_name
 from vit_export.write.lowering import Activation, PlacedLinear
@@ -22,6 +22,12 @@ _LOSSLESS_DB: Final = 200.0
 _UNCHANGED: Final = Spread(shift=np.zeros(1, np.float32), scale=np.ones(1, np.float32))
 _SHARES: Final = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Shares of GELU's largest value that are tried as the end of its range."""
+_LEAST_POWER: Final = 0.01
+"""Power below which an output row's error is no longer compared with the row itself, as a share of the mean power."""
+_SMALLEST: Final = 1e-30
+"""Least power, for layers that always answer zero."""
+_STRENGTH: Final = 0.75
+"""Strength of equalisation. At full strength, rounding the weights loses more than activations gain (docs/log.md)."""
 Simulate = Callable[[Activation, FloatArray], FloatArray]
 
 
@@ -46,18 +52,24 @@ class ActivationRounding:
     constant_scales: bool
     """Whether one scale serves all rows, even those of GELU's output."""
 
-    def range_of(self, x: Activation, seen: Range, samples: FloatArray) -> Range:
+    def range_of(self, x: Activation, seen: Range, samples: Samples, weight: FloatArray) -> Range:
         """Gives the range that an activation's steps should cover: what was seen, but for GELU's output a part of it.
 
-        The part is the one that rounds samples (rows, width) with the least squared error. GELU's largest values are
-        few. If one constant scale has to serve all rows, cutting them off can cost less than coarse steps for all other
-        values. In other places cutting off is ruinous (docs/log.md).
+        GELU's largest values are few. If one constant scale has to serve all rows, cutting them off can cost less than
+        coarse steps for all other values. In other places cutting off is ruinous (docs/log.md).
+
+        The part is the one that changes the layer's output least, row by row: in some models the largest values are
+        the class token's own, and the squared error of all rows hardly shows what becomes of one. `weight` is the
+        layer's, (out, in).
         """
         if not self.constant_scales or x.kind != "gelu":
             return seen
+        power = np.square(samples.rows @ weight.T).sum(axis=1)
+        importance = samples.weights / np.maximum(power, max(_LEAST_POWER * float(power.mean()), _SMALLEST))
 
         def loss(part: Range) -> float:
-            return float(np.square(self.simulate({x.site: part})(x, samples) - samples, dtype=np.float64).sum())
+            noise = (self.simulate({x.site: part})(x, samples.rows) - samples.rows) @ weight.T
+            return float((np.square(noise).sum(axis=1) * importance).sum(dtype=np.float64))
 
         return min((Range(low=seen.low, high=share * seen.high) for share in _SHARES), key=loss)
 
@@ -86,16 +98,21 @@ class Quantizer:
 
     def take(self, observed: dict[str, Observed], advance: Callable[[int], None]) -> None:
         """Quantizes the layers that read the observed places; frees the observations, and calls `advance` per layer."""
-        spreads = block_spreads(observed, lambda site: Spread.of_range(observed[site].low, observed[site].high))
+        spreads = block_spreads(
+            observed, lambda site: Spread.of_range(observed[site].low, observed[site].high, strength=_STRENGTH)
+        )
         self._equalised.equalise(spreads)
         targets = list(zip(self._roundings, self.results, strict=True))
         for site in list(observed):
             seen = observed.pop(site)  # freed one by one: the second moments are large
             spread, layers = _spread_of(site, spreads), self._layers[site]
             moment = SecondMoment(_equalised_moment(seen, spread))
-            samples = np.concatenate([(sample - spread.shift) / spread.scale for sample in seen.samples])
+            sampled, first = seen.sampled(), layers[0]
             for rounding, result in targets:
-                result.ranges[site] = rounding.range_of(layers[0].input, _range(seen, spread), samples)
+                result.ranges[site] = rounding.range_of(
+                    first.input, _range(seen, spread), sampled, first.layer.weight()
+                )
+            samples = np.concatenate([(sample - spread.shift) / spread.scale for sample in seen.samples])
             for layer in layers:
                 weight = layer.layer.weight()
                 rounded = moment.round(weight)
