@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from vit_runtime.artifact.examples import ExampleClasses
+
 Probabilities = Literal["softmax", "sigmoid"]
 """How logits become probabilities: shares of one, or each class by itself."""
 HeadOrigin = Literal["checkpoint", "texts", "examples"]
@@ -36,14 +38,6 @@ class TextClasses:
     def texts(self, index: int, label: str) -> tuple[str, ...]:
         """The texts of a class, of which `label` is the name."""
         return tuple(prompt.replace(PLACE, label) for prompt in self.prompts[index] or self.templates)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExampleClasses:
-    """Classes that were fitted to photos."""
-
-    photos: tuple[int, ...]
-    """Number of photos of each class."""
 
 
 @dataclass(frozen=True, kw_only=True)
