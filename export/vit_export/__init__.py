@@ -9,24 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vit_export.checks import checked, checked_for
 from vit_export.errors import (
     CalibrationError,
     CheckpointError,
     ClassesError,
     DownloadError,
+    ExamplesError,
     LabelsError,
     UnknownModelError,
     VerificationError,
 )
-from vit_export.progress import Progress
-from vit_export.request import ExportRequest, PreprocessingOptions
+from vit_export.progress import Progress, Silent
+from vit_export.request import ExportRequest, PreprocessingOptions, replaces_head
 from vit_export.triton.repository import write_repository
 from vit_runtime import __version__
 from vit_runtime.artifact import Rollout, Target
 from vit_runtime.errors import MissingDependencyError, OutputFileError, UsageError, VitEdgeError
 
 if TYPE_CHECKING:
-    from vit_export.exporter import Exported
+    from vit_export.exported import Exported
     from vit_export.texts.exporter import ExportedText
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "CheckpointError",
     "ClassesError",
     "DownloadError",
+    "ExamplesError",
     "ExportRequest",
     "Exported",
     "ExportedText",
@@ -58,6 +61,9 @@ __all__ = [
 def export(request: ExportRequest, progress: Progress | None = None) -> Exported:
     """Writes a verified artifact; torch is imported only when this is called.
 
+    Where `request.model` is an artifact already, and `request.examples` a folder of photos, the artifact gets a head
+    that is fitted to them, and torch is not needed.
+
     Raises:
         MissingDependencyError: torch, or another package of the `export` extra, is not installed.
         UsageError: a field of the request is wrong, or does not go with another; raised before any work.
@@ -65,6 +71,8 @@ def export(request: ExportRequest, progress: Progress | None = None) -> Exported
     """
     from vit_export.extra import require_export_extra
 
+    if replaces_head(checked(request)):
+        return _with_new_head(checked(request), progress)
     require_export_extra()
     from vit_export.exporter import export as run_export
 
@@ -82,6 +90,9 @@ def export_for(request: ExportRequest, targets: Sequence[Target], progress: Prog
     """
     from vit_export.extra import require_export_extra
 
+    requests = checked_for(request, targets)
+    if replaces_head(requests[0]):
+        return [_with_new_head(each, progress) for each in requests]
     require_export_extra()
     from vit_export.exporter import export_for as run_export
 
@@ -105,10 +116,19 @@ def export_text(request: ExportRequest, progress: Progress | None = None) -> Exp
     return run_export(request, progress)
 
 
+def _with_new_head(request: ExportRequest, progress: Progress | None) -> Exported:
+    from vit_export.extra import FITTING, require_export_extra
+
+    require_export_extra(FITTING)
+    from vit_export.heads.replace import replace_head
+
+    return replace_head(request, progress or Silent())
+
+
 def __getattr__(name: str) -> object:
     """Imports `Exported` and `ExportedText` only when they are used, because their modules import torch."""
     if name == "Exported":
-        from vit_export.exporter import Exported
+        from vit_export.exported import Exported
 
         return Exported
     if name == "ExportedText":

@@ -254,6 +254,8 @@ _CHECKS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "checkpoint": _path,
     "labels": _path,
     "classes": _path,
+    "examples": _path,
+    "unknown": _flag,
     "prompt": plain_prompts,
     "image_size": partial(
         _whole, least=1, most=LARGEST_IMAGE, what="size of a picture", remedy=f"give 1 to {LARGEST_IMAGE} pixels"

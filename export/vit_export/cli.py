@@ -13,7 +13,7 @@ import typer
 
 from vit_export.checks import checked_for
 from vit_export.extra import require_export_extra
-from vit_export.head_options import ClassesOption, PromptOption
+from vit_export.head_options import ClassesOption, ExamplesOption, PromptOption, UnknownOption
 from vit_export.listing import list_published
 from vit_export.options import (
     AgainstOption,
@@ -47,7 +47,7 @@ from vit_export.options import (
     parse_rollout,
     parse_targets,
 )
-from vit_export.request import ExportRequest
+from vit_export.request import ExportRequest, replaces_head
 from vit_export.served import check_served, is_finished
 from vit_export.triton.repository import write_repository
 from vit_runtime import __version__
@@ -68,6 +68,8 @@ def export(
     labels: LabelsOption = None,
     classes: ClassesOption = None,
     prompt: PromptOption = None,
+    examples: ExamplesOption = None,
+    unknown: UnknownOption = False,
     heads: HeadsOption = None,
     image_size: ImageSizeOption = None,
     resize: ResizeOption = None,
@@ -108,6 +110,8 @@ def export(
             labels=labels,
             classes=classes,
             prompt=prompt or (),
+            examples=examples,
+            unknown=unknown,
             image_size=image_size,
             heads=heads,
             preprocessing=parse_preparation(resize, interpolation, mean, std),
@@ -135,11 +139,12 @@ def export(
 
 
 def _run(request: ExportRequest, targets: list[Target], triton: Path | None) -> None:
-    require_export_extra()
+    if not replaces_head(request):  # an artifact that gets a new head needs less, and asks for it
+        require_export_extra()
     if triton is not None:
         check_served(request, targets, triton)
+    from vit_export import export_for
     from vit_export.console_progress import ConsoleProgress
-    from vit_export.exporter import export_for
     from vit_export.report import report
     from vit_runtime.devices.engine import silence_onnxruntime
 

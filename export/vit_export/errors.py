@@ -6,6 +6,7 @@ VitEdgeError
 ├── CheckpointError       (ValueError)       weights that do not fit or cannot be read safely
 ├── LabelsError           (ValueError)       a label file that does not fit
 ├── ClassesError          (ValueError)       classes of the user's own that make no head
+├── ExamplesError         (ValueError)       a folder of example photos that makes no classes
 ├── CalibrationError      (ValueError)       too few calibration pictures
 ├── DownloadError         (ConnectionError)  published weights that cannot be fetched
 ├── VerificationError     (RuntimeError)     the written graph does not answer as PyTorch does
@@ -82,6 +83,10 @@ class LabelsError(VitEdgeError, ValueError):
 
 class ClassesError(VitEdgeError, ValueError):
     """Classes of the user's own that cannot be read, or that no head can tell apart."""
+
+
+class ExamplesError(VitEdgeError, ValueError):
+    """A folder of photos, a folder for each class, that no head can be fitted to."""
 
 
 class CalibrationError(VitEdgeError, ValueError):

@@ -6,14 +6,16 @@ PyTorch's weights need not stay; files are published when all of them are verifi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from vit_export.checks import checked, checked_for
+from vit_export.describing import description_of
 from vit_export.destination import output_path
-from vit_export.errors import CheckpointError
+from vit_export.exported import Exported
+from vit_export.extra import FITTING, require_export_extra
+from vit_export.heads.encoder import with_examples
+from vit_export.heads.folder import read_folder
 from vit_export.heads.text_tower import read_text_classes
 from vit_export.int8.calibration_pictures import CalibrationPictures, read_calibration
 from vit_export.int8.writing import write_dynamic, write_static
@@ -28,23 +30,9 @@ from vit_export.write.model_file import new_model_files
 from vit_export.write.targets import float_lowering
 from vit_export.write.weights import finite_weights
 from vit_export.write.work import Work
-from vit_runtime import __version__
-from vit_runtime.artifact import FORMAT_VERSION, Artifact, Description, Output, Quantization, Target, codec
+from vit_runtime.artifact import Artifact, Quantization, Target
 from vit_runtime.devices.engine import import_onnxruntime
-from vit_runtime.errors import UsageError, one_line, option
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exported:
-    """A finished export."""
-
-    path: Path
-    artifact: Artifact
-
-    @property
-    def bytes(self) -> int:
-        """Size on disk in bytes, including weights that are in a file of their own."""
-        return self.path.stat().st_size + (self.artifact.external_data.bytes if self.artifact.external_data else 0)
+from vit_runtime.errors import UsageError, option
 
 
 def export(request: ExportRequest, progress: Progress | None = None) -> Exported:
@@ -77,11 +65,8 @@ def _export(requests: Sequence[ExportRequest], progress: Progress) -> list[Expor
     request = requests[0]
     import_onnxruntime()  # needed at the end; if it is missing, say so before the work
     destinations = [output_path(each) for each in requests]
-    texts = None if request.classes is None else read_text_classes(request.classes, request, progress)
-    prepared = read_and_prepare(request, progress)
-    if texts is not None:
-        prepared = texts.as_head_of(prepared, progress)
-    descriptions = [_description(prepared, each) for each in requests]
+    prepared = _prepared(request, destinations[0], progress)
+    descriptions = [description_of(prepared, each) for each in requests]
     pictures = None
     if request.calibrate is not None:
         pictures = read_calibration(request.calibrate, prepared.preprocessing, progress)
@@ -110,34 +95,17 @@ def _export(requests: Sequence[ExportRequest], progress: Progress) -> list[Expor
     ]
 
 
-def _description(prepared: Prepared, request: ExportRequest) -> Description:
-    """Gives the part of the artifact's document that is known before the work.
-
-    Raises:
-        CheckpointError: readers of the artifact would refuse the text of a name, label or licence.
-    """
-    logits: tuple[Output, ...] = ("logits",) if prepared.architecture.classes else ()
-    rollout: tuple[Output, ...] = () if request.rollout is None else ("rollout",)
-    description = Description(
-        format_version=FORMAT_VERSION,
-        producer=f"vit-edge {__version__}",
-        model=prepared.name,
-        source=prepared.source,
-        architecture=prepared.architecture,
-        preprocessing=prepared.preprocessing,
-        assumptions=prepared.assumptions,
-        labels=prepared.labels,
-        head=prepared.head,
-        outputs=(*logits, "embedding", *rollout),
-        rollout=request.rollout,
-        precision=request.precision,
-        target=request.target,
-    )
-    try:
-        return codec.decode(Description, json.loads(description.to_json().encode()))
-    except (codec.SchemaError, UnicodeEncodeError) as error:
-        what = f"has words that no artifact can hold ({one_line(error)})"
-        raise CheckpointError(prepared.source.weights, what, "change them in its files, or rename it") from error
+def _prepared(request: ExportRequest, destination: Path, progress: Progress) -> Prepared:
+    """Reads the checkpoint, and gives it the classes that the request describes or shows, where it does."""
+    if request.examples is not None:
+        # What is wrong with a folder or a text should be found before anything is fetched.
+        require_export_extra(FITTING)
+        classes = read_folder(request.examples, progress, unknown=request.unknown)
+        return with_examples(read_and_prepare(request, progress), classes, request, destination, progress)
+    if request.classes is not None:
+        texts = read_text_classes(request.classes, request, progress)
+        return texts.as_head_of(read_and_prepare(request, progress), progress)
+    return read_and_prepare(request, progress)
 
 
 def _ask_reference(prepared: Prepared, request: ExportRequest, progress: Progress) -> Expected:

@@ -17,6 +17,22 @@ ClassesOption = Annotated[
         rich_help_panel=_CLASSES,
     ),
 ]
+ExamplesOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Classes in photos: a folder of 5 to 100 for each, named by its label. MODEL may be an .onnx file.",
+        rich_help_panel=_CLASSES,
+    ),
+]
+UnknownOption = Annotated[
+    bool,
+    typer.Option(
+        "--unknown",
+        help="With --examples: one more class, 'none of these', for pictures unlike all photos.",
+        rich_help_panel=_CLASSES,
+    ),
+]
 PromptOption = Annotated[
     list[str] | None,
     typer.Option(

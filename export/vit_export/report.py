@@ -17,7 +17,7 @@ from vit_runtime.command_line.summary import (
 from vit_runtime.command_line.text_summary import describe_text_quantization, describe_text_verification
 
 if TYPE_CHECKING:
-    from vit_export.exporter import Exported
+    from vit_export.exported import Exported
     from vit_export.texts.exporter import ExportedText
 
 

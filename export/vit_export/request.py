@@ -49,6 +49,11 @@ class ExportRequest:
     prompt: Sequence[str] = ()
     """What the text tower reads of each class, one text or several, with `{}` for its label; empty is what the model's
     authors took: "a photo of a {}." for CLIP, "This is a photo of {}." for SigLIP."""
+    examples: PathLike | None = None
+    """Folder with a folder of photos for each class, to which a head is fitted. `model` may then also be an artifact,
+    which gets the head in place of its own."""
+    unknown: bool = False
+    """Whether pictures of none of the classes of `examples` get a class of their own, "none of these"."""
     image_size: int | None = None
     """Height and width of the model's input; None keeps the weights' own."""
     heads: int | None = None
@@ -79,3 +84,8 @@ class ExportRequest:
     def name(self) -> str:
         """`model` as text: a name, or a path."""
         return os.fspath(self.model)
+
+
+def replaces_head(request: ExportRequest) -> bool:
+    """Whether the model is an artifact already, whose head is to give way to one that is fitted to photos."""
+    return request.examples is not None and request.name.endswith(".onnx")

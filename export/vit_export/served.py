@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vit_export.request import ExportRequest
+from vit_export.request import ExportRequest, replaces_head
 from vit_export.triton.repository import check_repository, served_name
 from vit_runtime.artifact import Target
 from vit_runtime.errors import UsageError
@@ -19,7 +19,7 @@ def is_finished(requests: Sequence[ExportRequest]) -> bool:
         UsageError: it is, and other options ask for an export all the same.
     """
     model = requests[0].name
-    if Path(model).suffix != ".onnx":
+    if Path(model).suffix != ".onnx" or replaces_head(requests[0]):
         return False
     if list(requests) != [ExportRequest(model=model, force=requests[0].force)]:
         raise UsageError(model, "is exported already, and takes no options of an export", "leave them out")

@@ -13,7 +13,7 @@ import transformers as hf
 from safetensors.torch import save_file
 
 from vit_export import ExportRequest, export
-from vit_export.exporter import Exported
+from vit_export.exported import Exported
 from vit_export.progress import Silent
 
 from . import hf_models, timm_models

@@ -73,7 +73,7 @@ def prepare(
     own = checkpoint.architecture
     if request.heads is not None and checkpoint.heads_known_by is not None:
         raise UsageError(option("heads"), checkpoint.heads_known_by, "leave it out")
-    if request.max_drop is not None and not own.classes and request.classes is None:
+    if request.max_drop is not None and not own.classes and request.classes is None and request.examples is None:
         what = f"{checkpoint.name} has no classes, so no answers that change"
         raise UsageError(option("max_drop"), what, "leave it out")
     if request.labels is not None and labels is not None:
@@ -161,7 +161,8 @@ def _notes(checkpoint: Checkpoint, request: ExportRequest, preprocessing: Prepro
     if (preset := checkpoint.preparation.preset) is not None:
         notes.append(f"{preset.why}; using {preprocessing}")
     classes = checkpoint.architecture.classes
-    if checkpoint.usually_labelled and checkpoint.labels is None and classes and request.labels is None:
+    own = request.classes is not None or request.examples is not None or request.labels is not None
+    if checkpoint.usually_labelled and checkpoint.labels is None and classes and not own:
         hint = f" ({option('labels', IMAGENET_LABELS)} for ImageNet-1k's)" if classes == 1000 else ""
         notes.append(f"{checkpoint.where} names no classes; give {option('labels')}{hint}, or they go by number")
     return notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vit_export.progress import Progress
+from vit_export.read.headless import headless
 from vit_export.read.prepare import Prepared
 from vit_export.request import ExportRequest
 from vit_export.verify.library import PACKAGES, library_reference
@@ -16,9 +17,13 @@ from vit_runtime.errors import UsageError, option
 def reference_for(prepared: Prepared, request: ExportRequest, progress: Progress) -> ReferenceModel:
     """Gives torchvision's own model for its family; for others a plain one, or with `--against library` the library's.
 
+    A head that was fitted to photos reads the embedding of a model without a head.
+
     Raises:
         VitEdgeError: one of `vit_export.errors`: the library is not installed, or cannot use the checkpoint.
     """
+    if prepared.head is not None and prepared.head.origin == "examples":
+        return NewHead(reference_for(headless(prepared), request, progress), prepared)
     if prepared.source.family == "torchvision":
         return TorchvisionViT(torchvision_model(prepared.architecture, prepared.state))
     if request.against is None:

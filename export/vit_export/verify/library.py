@@ -19,8 +19,8 @@ from vit_export.read.processor_config import FILE as PROCESSOR
 from vit_export.read.processor_config import WHOLE
 from vit_export.read.repository import CONFIG, Folder, read_json
 from vit_export.request import ExportRequest, PreprocessingOptions
-from vit_export.verify.comparison import photos
 from vit_export.verify.library_package import Library, LibraryPreparation, imported
+from vit_export.verify.measuring import photos
 from vit_export.verify.reference import ReferenceModel
 from vit_export.verify.timm_vit import from_timm
 from vit_export.verify.transformers_vit import from_transformers

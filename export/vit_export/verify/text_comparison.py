@@ -15,7 +15,8 @@ import torch
 
 from vit_export.errors import VerificationError
 from vit_export.similarity import cosines
-from vit_export.verify.comparison import exact, not_checked
+from vit_export.verify.comparison import not_checked
+from vit_export.verify.measuring import exact
 from vit_export.verify.plain_text import TextReference
 from vit_export.verify.sentences import SELF_TEST, SENTENCES
 from vit_export.verify.tolerances import SELF_TEST_SHARE, SELF_TEST_SLACK, TOLERANCES, Cosine, Difference

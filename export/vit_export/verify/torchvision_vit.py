@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 
 import torch
 import torchvision
@@ -16,7 +17,9 @@ from vit_runtime.artifact import Architecture, Reading
 
 def torchvision_model(arch: Architecture, state: Mapping[str, torch.Tensor]) -> VisionTransformer:
     """Makes the model with given weights, which it shares and does not copy."""
-    model = empty_model(arch)
+    model = empty_model(arch if arch.classes else replace(arch, classes=1))
+    if not arch.classes:
+        model.heads = torch.nn.Sequential()  # gives what it reads
     model.load_state_dict(state, assign=True)
     return model.requires_grad_(requires_grad=False)
 
@@ -52,7 +55,7 @@ class TorchvisionViT:
                 )
                 hooks.callback(hook.remove)
             logits = self._model(pictures)
-        return Answers(embedding=embeddings[0], logits=logits, attention=maps)
+        return Answers(embedding=embeddings[0], logits=logits if len(self._model.heads) else None, attention=maps)
 
 
 def _packed_attention(module: torch.nn.MultiheadAttention, x: torch.Tensor) -> torch.Tensor:

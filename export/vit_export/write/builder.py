@@ -27,6 +27,8 @@ OPSET: Final = 20
 CONTRIB_DOMAIN: Final = "com.microsoft"
 """Domain of onnxruntime's own operators. All its builds have them; other runtimes and most accelerators have none."""
 CONTRIB_OPSET: Final = 1
+_CONSTANT_BYTES: Final = 1024
+"""Most bytes of numbers such as a shape."""
 IR_VERSION: Final = 9
 """The IR version that came with opset 20 (ONNX 1.15)."""
 
@@ -69,6 +71,18 @@ class GraphBuilder:
         self._scope: list[str] = []
         self._names: set[str] = set()
         self._constants: dict[str, Array] = {}
+
+    @classmethod
+    def resumed(
+        cls, nodes: Sequence[NodeProto], weights: Sequence[Initializer], inputs: Sequence[ValueInfoProto]
+    ) -> GraphBuilder:
+        """Goes on with a graph that was written before; its outputs are declared anew."""
+        g = cls()
+        g.nodes, g.weights, g.inputs = list(nodes), list(weights), list(inputs)
+        g._names = {value.name for value in (*weights, *inputs)}
+        g._names.update(name for node in nodes for name in (node.name, *node.output))
+        g._constants = {weight.name: weight.array() for weight in weights if weight.nbytes <= _CONSTANT_BYTES}
+        return g
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:

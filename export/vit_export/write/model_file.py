@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PROTOBUF_LIMIT: Final = 2**31 - 1
 """Largest size of a protobuf message in bytes, and so of an ONNX file."""
-_ROOM_FOR_GRAPH: Final = 64 << 20
+ROOM_FOR_GRAPH: Final = 64 << 20
 _INLINE_BYTES: Final = 1024
 """Weights up to this size stay in the ONNX file: shapes and indices that the engine reads when it loads."""
 _ALIGNMENT: Final = 65536
@@ -62,7 +62,7 @@ class ModelFile:
         """
         self._domains = graph.domains
         self.external_data = None
-        external = sum(weight.nbytes for weight in graph.weights) > limit - _ROOM_FOR_GRAPH
+        external = sum(weight.nbytes for weight in graph.weights) > limit - ROOM_FOR_GRAPH
         tensors = _lay_out(graph.weights, self.data_path.name if external else None)
         body = GraphProto(name="vit", node=graph.nodes, input=graph.inputs, output=graph.outputs).SerializeToString()
         with self._new(self.path) as file:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from vit_export.write.blocks import Recording, layer_norm, projection
+from vit_export.write.classes import classify
 from vit_export.write.linear import Linear
 from vit_export.write.lowering import Activation, activation, attention_of_matmuls
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Architecture
-
-HEAD: Final = "head/input"
-"""Path of the place where the head reads the embedding."""
 
 
 def answer_rows(arch: Architecture) -> int:
@@ -33,14 +29,8 @@ def head(model: Recording[Architecture], x: str) -> None:
         token = Activation(value=features, site="head/pooled", kind="head", rows=1, width=arch.width)
         layer = Linear.stored(model.weights, "projection", (arch.projection, arch.width))
         features = model.lowering.linear(g, token, "embedding", layer)
-    if not arch.classes:
-        return
-    if arch.normalised_head:
-        length = g.node("ReduceL2", [features, g.constant("axis/last", [-1])], "head/length", keepdims=1)
-        features = g.node("Div", [features, length], "head/direction")
-    token = Activation(value=features, site=HEAD, kind="head", rows=1, width=arch.head_width)
-    layer = Linear.stored(model.weights, "heads.head", (arch.classes, arch.head_width))
-    model.lowering.linear(g, token, "logits", layer)
+    if arch.classes:
+        classify(model, features)
 
 
 def pooled(model: Recording[Architecture], x: str, name: str) -> str:

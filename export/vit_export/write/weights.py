@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 
 from vit_export.errors import CheckpointError
 from vit_runtime.arrays import FloatArray
+
+if TYPE_CHECKING:
+    import torch
 
 WeightSource: TypeAlias = Callable[[str], FloatArray]
 """Gives a float32 tensor by its name in torchvision's state dict."""
@@ -23,7 +25,7 @@ def finite_weights(tensors: Mapping[str, torch.Tensor], where: object) -> Weight
     """
 
     def weight(name: str) -> FloatArray:
-        array: FloatArray = tensors[name].detach().to(torch.float32).numpy()
+        array: FloatArray = tensors[name].detach().float().numpy()
         if not np.isfinite(array).all():
             raise CheckpointError(where, f"{name} holds NaN or infinite values", "train or save it again")
         return array

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from vit_export.progress import Progress
 from vit_export.write.builder import GraphBuilder
-from vit_export.write.model_file import ModelFile
+from vit_export.write.model_file import PROTOBUF_LIMIT, ModelFile
 from vit_runtime.artifact import Description
 from vit_runtime.devices.facts import ModelFacts
 from vit_runtime.devices.providers import Provider
@@ -23,19 +24,23 @@ class Work:
     description: Description
     progress: Progress
 
-    def write(self, graph: GraphBuilder) -> None:
-        """Writes a graph in place of the previous one, without metadata: only a finished file becomes an artifact."""
+    def write(self, graph: GraphBuilder, limit: int = PROTOBUF_LIMIT) -> None:
+        """Writes a graph in place of the previous one, without metadata: only a finished file becomes an artifact.
+
+        `limit` is that of `ModelFile.write_graph`.
+        """
         self.progress.stage("writing weights", total=sum(weight.nbytes for weight in graph.weights))
-        self.file.write_graph(graph, written=self.progress.advance)
+        self.file.write_graph(graph, written=self.progress.advance, limit=limit)
         self.file.close_graph()
 
     def open(self) -> Graph:
         """The written graph in a session of the kind that a device would take."""
-        provider: Provider = "cpu" if self.description.target == "cpu" else "auto"
-        opened = open_session(
-            self.file.path,
-            provider=provider,
-            facts=ModelFacts.of(self.description),
-            auto=Auto(first=preferred(self.description)),
-        )
-        return Graph(self.description, opened)
+        return opened(self.file.path, self.description)
+
+
+def opened(path: Path, description: Description) -> Graph:
+    """A written graph in a session of the kind that a device would take."""
+    provider: Provider = "cpu" if description.target == "cpu" else "auto"
+    auto = Auto(first=preferred(description))
+    session = open_session(path, provider=provider, facts=ModelFacts.of(description), auto=auto)
+    return Graph(description, session)

@@ -12,7 +12,17 @@ from vit_runtime.artifact.document import (
     Rollout,
     Target,
 )
-from vit_runtime.artifact.head import PLACE, ExampleClasses, Head, HeadOrigin, Probabilities, TextClasses
+from vit_runtime.artifact.examples import (
+    MOST_LISTED,
+    Confusion,
+    Doubt,
+    ExampleClasses,
+    HeadMethod,
+    Share,
+    Twins,
+    UnknownClass,
+)
+from vit_runtime.artifact.head import PLACE, Head, HeadOrigin, Probabilities, TextClasses
 from vit_runtime.artifact.preprocessing import LARGEST_EDGE, Interpolation, Preprocessing
 from vit_runtime.artifact.quantization import Agreement, Calibration, LayerLoss, OutputAgreement, Quantization
 from vit_runtime.artifact.reading import as_path, read_artifact, read_text_artifact
@@ -34,6 +44,7 @@ __all__ = [
     "LARGEST_EDGE",
     "LARGEST_IMAGE",
     "METADATA_KEY",
+    "MOST_LISTED",
     "PLACE",
     "TEXT_FORMAT_VERSION",
     "TEXT_KEY",
@@ -43,12 +54,15 @@ __all__ = [
     "Artifact",
     "Assumption",
     "Calibration",
+    "Confusion",
     "Description",
+    "Doubt",
     "ExampleClasses",
     "ExternalData",
     "Family",
     "Head",
     "HeadFusion",
+    "HeadMethod",
     "HeadOrigin",
     "Interpolation",
     "LayerLoss",
@@ -64,6 +78,7 @@ __all__ = [
     "Rollout",
     "Rotary",
     "SelfTest",
+    "Share",
     "Source",
     "StoredAnswer",
     "Target",
@@ -75,6 +90,8 @@ __all__ = [
     "TextSelfTest",
     "TextVerification",
     "TokenizerFacts",
+    "Twins",
+    "UnknownClass",
     "Verification",
     "as_path",
     "read_artifact",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 LARGEST_IMAGE: Final = 2048
@@ -17,6 +17,8 @@ _SIZES: Final = {
     "mlp_width": (1, 1 << 18),
     "classes": (0, 1 << 20),
     "registers": (0, 1 << 12),
+    "rows_per_class": (1, 1 << 16),
+    "unknown_rows": (0, 1 << 20),
     "projection": (0, 1 << 16),
 }
 """Least and most of each size. The most is far above every published model, but too small for a number in a file to
@@ -32,6 +34,7 @@ Activation = Literal["erf", "tanh", "quick", "silu"]
 Rotary = Literal["none", "shared", "by_head"]
 """Rotary positions of the patches (Su et al. 2021; Heo et al. 2024 for pictures): none, the same angles everywhere, or
 angles of each head's own in each block. The tokens in front of the patches are not rotated."""
+_LEAST_WITH_UNKNOWN: Final = 2
 _OF_TWO: Final = ("class_and_distillation_token", "class_token_and_patch_mean")
 """Poolings whose head reads two vectors, one behind the other."""
 
@@ -71,6 +74,10 @@ class Architecture:
     """Length of the embedding where a linear layer makes it, as in CLIP's space of pictures and texts; 0 without."""
     normalised_head: bool = False
     """Whether the head reads the embedding scaled to length 1."""
+    rows_per_class: int = 1
+    """Rows of the head's weights for each class, the largest of whose products is its logit."""
+    unknown_rows: int = 0
+    """Photos that an embedding is compared with for the last class, "none of these"; 0 without such a class."""
 
     def __post_init__(self) -> None:
         for name, (least, most) in _SIZES.items():
@@ -103,6 +110,10 @@ class Architecture:
             raise ValueError(f"projection or normalised_head with pooling {self.pooling}")
         if self.normalised_head and not self.classes:
             raise ValueError("normalised_head without classes")
+        if (self.rows_per_class > 1 or self.unknown_rows) and not self.normalised_head:
+            raise ValueError("rows_per_class or unknown_rows without normalised_head")
+        if self.unknown_rows and self.classes < _LEAST_WITH_UNKNOWN:
+            raise ValueError(f"unknown_rows with {self.classes} classes")
 
     @property
     def grid(self) -> int:
@@ -135,6 +146,23 @@ class Architecture:
         return self.projection or self.width
 
     @property
+    def head_rows(self) -> int:
+        """Rows of the head's weights."""
+        return (self.classes - (self.unknown_rows > 0)) * self.rows_per_class
+
+    @property
     def head_width(self) -> int:
         """Length of the vector that the head reads."""
         return 2 * self.width if self.pooling in _OF_TWO else self.embedding_width
+
+
+def without_classes(arch: Architecture) -> Architecture:
+    """The architecture of the encoder alone: what is pooled is the embedding."""
+    return replace(
+        arch,
+        classes=0,
+        pooling="class_token" if arch.pooling in _OF_TWO else arch.pooling,
+        normalised_head=False,
+        rows_per_class=1,
+        unknown_rows=0,
+    )

@@ -105,6 +105,14 @@ class Description:
             raise ValueError(f"prompts of {len(head.texts.prompts)} classes for {classes}")
         if head.texts is not None and self.labels is None:
             raise ValueError("classes from texts without labels")
+        if head.examples is None:
+            if self.architecture.unknown_rows:
+                raise ValueError("unknown_rows without examples")
+            return
+        if head.examples.classes != classes or self.labels is None:
+            raise ValueError(f"examples of {head.examples.classes} classes for {classes}, which need labels")
+        if (head.examples.unknown is not None) != (self.architecture.unknown_rows > 0):
+            raise ValueError("unknown and unknown_rows do not go together")
 
     def shape(self, output: Output) -> tuple[int, ...]:
         """Gives the shape of an output for one picture."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from vit_runtime.artifact.examples import ExampleClasses
+
 Probabilities = Literal["softmax", "sigmoid"]
 """How logits become probabilities: shares of one, or each class by itself."""
 HeadOrigin = Literal["checkpoint", "texts", "examples"]
@@ -32,14 +34,6 @@ class TextClasses:
     def __post_init__(self) -> None:
         if not self.templates and not all(self.prompts):
             raise ValueError("there are classes without prompts of their own, and no templates")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExampleClasses:
-    """Classes that were fitted to photos."""
-
-    photos: tuple[int, ...]
-    """Number of photos of each class."""
 
 
 @dataclass(frozen=True, kw_only=True)
