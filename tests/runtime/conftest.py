@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -25,7 +26,7 @@ from torchvision.transforms import Compose, Normalize, ToTensor
 import vit_runtime as vit
 from vit_export import ExportRequest, export
 from vit_runtime.arrays import FloatArray, UInt8Array
-from vit_runtime.artifact import METADATA_KEY, Rollout
+from vit_runtime.artifact import METADATA_KEY, TEXT_KEY, Rollout
 from vit_runtime.cache.folder import CACHE_VARIABLE
 from vit_runtime.devices.providers import EXECUTION_PROVIDERS
 
@@ -139,6 +140,41 @@ def edit_artifact(tiny_artifact: Path, tmp_path: Path, seal: Callable[[bytes], b
             parsed = json.loads(metadata[METADATA_KEY])
             document(parsed)
             onnx.helper.set_model_props(model, metadata | {METADATA_KEY: json.dumps(parsed)})
+        path = tmp_path / "edited.onnx"
+        path.write_bytes(seal(model.SerializeToString()))
+        return path
+
+    return run
+
+
+@pytest.fixture
+def edit_text(text_artifact: Path, tmp_path: Path, seal: Callable[[bytes], bytes]) -> Edit:
+    """Writes a changed copy with a digest that fits; `tokenizer` replaces `tokenizer.json`, `packed` its packed form.
+
+    The document says of the tokenizer what is true of the new one, before `document` changes it.
+    """
+
+    def run(
+        *,
+        document: Callable[[dict[str, Any]], object] = lambda _: None,
+        graph: Callable[[onnx.GraphProto], object] = lambda _: None,
+        tokenizer: bytes | None = None,
+        packed: bytes | None = None,
+    ) -> Path:
+        model = onnx.load(text_artifact)
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        parsed = json.loads(metadata[TEXT_KEY])
+        if tokenizer is not None or packed is not None:
+            (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name == "tokenizer"]
+            content = packed if packed is not None else zlib.compress(tokenizer or b"")
+            tensor.raw_data, tensor.dims[0] = content, len(content)
+            parsed["tokenizer"] |= {"packed_bytes": len(content)}
+            if tokenizer is not None:
+                facts = {"json_bytes": len(tokenizer), "sha256": hashlib.sha256(tokenizer).hexdigest()}
+                parsed["tokenizer"] |= facts
+        document(parsed)
+        graph(model.graph)
+        onnx.helper.set_model_props(model, metadata | {TEXT_KEY: json.dumps(parsed)})
         path = tmp_path / "edited.onnx"
         path.write_bytes(seal(model.SerializeToString()))
         return path

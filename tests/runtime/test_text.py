@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import zlib
@@ -17,50 +16,13 @@ from tests.text_models import SENTENCES
 from tests.without import WORKSTATION, run_without
 
 import vit_runtime as vit
-from vit_runtime.artifact import TEXT_KEY
 
-Run = Callable[..., Any]
 Edit = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
 def tower(text_artifact: Path) -> vit.TextModel:
     return vit.load_text(text_artifact, threads=1)
-
-
-@pytest.fixture
-def edit_text(text_artifact: Path, tmp_path: Path, seal: Callable[[bytes], bytes]) -> Edit:
-    """Writes a changed copy with a digest that fits; `tokenizer` replaces `tokenizer.json`, `packed` its packed form.
-
-    The document says of the tokenizer what is true of the new one, before `document` changes it.
-    """
-
-    def run(
-        *,
-        document: Callable[[dict[str, Any]], object] = lambda _: None,
-        graph: Callable[[onnx.GraphProto], object] = lambda _: None,
-        tokenizer: bytes | None = None,
-        packed: bytes | None = None,
-    ) -> Path:
-        model = onnx.load(text_artifact)
-        metadata = {entry.key: entry.value for entry in model.metadata_props}
-        parsed = json.loads(metadata[TEXT_KEY])
-        if tokenizer is not None or packed is not None:
-            (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name == "tokenizer"]
-            content = packed if packed is not None else zlib.compress(tokenizer or b"")
-            tensor.raw_data, tensor.dims[0] = content, len(content)
-            parsed["tokenizer"] |= {"packed_bytes": len(content)}
-            if tokenizer is not None:
-                facts = {"json_bytes": len(tokenizer), "sha256": hashlib.sha256(tokenizer).hexdigest()}
-                parsed["tokenizer"] |= facts
-        document(parsed)
-        graph(model.graph)
-        onnx.helper.set_model_props(model, metadata | {TEXT_KEY: json.dumps(parsed)})
-        path = tmp_path / "edited.onnx"
-        path.write_bytes(seal(model.SerializeToString()))
-        return path
-
-    return run
 
 
 def tokenizer_of(path: Path) -> dict[str, Any]:
@@ -314,44 +276,6 @@ class TestHostileFiles:
         assert "names weights in '../secrets', and its metadata says that there is none" in refused(
             edit_text(graph=elsewhere)
         )
-
-
-class TestCommands:
-    def test_info_and_check(self, vit_run: Run, text_artifact: Path):
-        result = vit_run("info", text_artifact)
-        assert (result.exit_code, result.stderr) == (0, "")
-        for fact in ("text tower of", "3 layers, 2 heads, width 32", "tokens int64 (N, 77)", "embedding (N, 128)"):
-            assert fact in result.stdout
-        assert json.loads(vit_run("info", text_artifact, "--json").stdout) == json.loads(
-            vit.read_text_artifact(text_artifact).to_json()
-        )
-        result = vit_run("check", text_artifact)
-        assert result.exit_code == 0
-        assert "PASS: this machine answers as a plain text tower, torch" in result.stdout
-        found = json.loads(vit_run("check", text_artifact, "--json").stdout)
-        assert (found["passed"], found["same_tokens"], found["same_file"]) == (True, True, True)
-
-    def test_check_finds_what_is_wrong(self, vit_run: Run, edit_text: Edit):
-        path = edit_text(document=lambda it: it["self_test"].update(tolerance=0.0, embedding=[0.0] * 128))
-        result = vit_run("check", path)
-        assert result.exit_code == 3
-        assert "FAIL: do not trust its answers" in result.stdout
-
-    @pytest.mark.parametrize("command", ["classify", "embed", "attend", "index", "similar", "watch", "tune", "prepare"])
-    def test_commands_for_pictures_say_what_a_text_tower_is(
-        self, command: str, vit_run: Run, text_artifact: Path, tmp_path: Path
-    ):
-        (tmp_path / "x.png").write_bytes(b"")
-        given = {"index": ["-o", tmp_path / "x.index"], "similar": [tmp_path / "x.png"]}.get(command, [])
-        pictures = [] if command in ("tune", "prepare") else [tmp_path / "x.png"]
-        result = vit_run(command, text_artifact, *pictures, *given)
-        assert result.exit_code == 1
-        assert "reads texts, not pictures: it is a text tower" in result.stderr
-
-    def test_options_of_picture_models(self, vit_run: Run, text_artifact: Path, tmp_path: Path):
-        result = vit_run("check", text_artifact, "--report", tmp_path / "x.json")
-        assert result.exit_code == 2
-        assert "--report: is for picture models" in result.stderr
 
 
 def test_the_device_needs_neither_transformers_nor_torch(text_artifact: Path):
