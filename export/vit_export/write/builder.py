@@ -79,7 +79,7 @@ class GraphBuilder:
         """Goes on with a graph that was written before; its outputs are declared anew."""
         g = cls()
         g.nodes, g.weights, g.inputs = list(nodes), list(weights), list(inputs)
-        g._names = {value.name for value in (*weights, *inputs)}
+        g._names = {weight.name for weight in weights} | {value.name for value in inputs}
         g._names.update(name for node in nodes for name in (node.name, *node.output))
         g._constants = {weight.name: weight.array() for weight in weights if weight.nbytes <= _CONSTANT_BYTES}
         return g
