@@ -62,7 +62,7 @@ def test_the_outputs_and_what_the_head_reads(info: Info, int8_document: Document
 
 def test_a_model_without_a_head(info: Info, int8_document: Document):
     int8_document["architecture"]["classes"] = 0
-    int8_document |= {"labels": None, "outputs": ["embedding"]}
+    int8_document |= {"labels": None, "head": None, "outputs": ["embedding"]}
     del int8_document["self_test"]["outputs"][0], int8_document["verification"]["outputs"][0]
     del int8_document["quantization"]["agreement"]["outputs"][0]
     int8_document["verification"]["same_top1"] = int8_document["quantization"]["agreement"]["same_top1"] = None

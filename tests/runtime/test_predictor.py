@@ -190,7 +190,7 @@ def test_wrong_batches_are_refused(batch, message, tiny_artifact):
 
 def test_a_model_without_a_head_has_no_labels(edit_artifact):
     def behead(document):
-        document.update(labels=None, outputs=["embedding"])
+        document.update(labels=None, head=None, outputs=["embedding"])
         document["architecture"]["classes"] = 0
         document["verification"]["outputs"] = document["verification"]["outputs"][1:]
         document["verification"]["same_top1"] = None
