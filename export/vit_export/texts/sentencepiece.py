@@ -20,7 +20,8 @@ def fast_form(theirs: Any) -> str:
     from sentencepiece import sentencepiece_model_pb2
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    model = sentencepiece_model_pb2.ModelProto.FromString(theirs.sp_model.serialized_model_proto())
+    serialized = theirs.sp_model.serialized_model_proto()
+    model = sentencepiece_model_pb2.ModelProto.FromString(serialized)  # type: ignore[attr-defined]  # made at run time
     trained, normal = model.trainer_spec, model.normalizer_spec
     if trained.model_type != trained.UNIGRAM or not normal.add_dummy_prefix or not normal.escape_whitespaces:
         raise CheckpointError("spiece.model", "is not of SigLIP's kind (Unigram with a prefix)", "fetch it again")
