@@ -68,24 +68,20 @@ def family_of(model: hf.PreTrainedModel) -> str:
     return str(model.config.model_type)
 
 
-def check(path: Path, photos: list[Path], expected: np.ndarray) -> float:
-    """Compares an artifact's logits with the reference's, one by one and in threes; gives the largest difference."""
+def check(path: Path, photos: list[Path], expected: np.ndarray, batch_sizes: tuple[int, ...] = (1, 3)) -> None:
+    """Compares an artifact's logits with the reference's, one by one and in threes."""
     tolerance = TOLERANCES["fp32"]["logits"]
     assert isinstance(tolerance, Difference)
     with vit.load(path) as model:
-        worst = max(
-            float(np.abs(model.logits(photos) - expected).max()),
-            float(np.abs(model.logits(photos, batch_size=3) - expected).max()),
-        )
-    assert worst <= tolerance.limit(expected)
-    return worst
+        for size in batch_sizes:
+            assert np.abs(model.logits(photos, batch_size=size) - expected).max() <= tolerance.limit(expected)
 
 
 # Parity with transformers.
 
 
 def test_twenty_classes_and_fifty_photos(made: Made, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Worst measured: 4.4e-5 where logits go up to 48, of which 4.8e-4 are allowed."""
+    """Worst measured: 5.0e-5 where logits go up to 61, of which 6.1e-4 are allowed."""
     folder, model = made
     photos = sorted((data / "photos").glob("*.JPEG"))[::10][:50]
     refuse_network(monkeypatch)
@@ -102,13 +98,13 @@ def test_twenty_classes_and_fifty_photos(made: Made, data: Path, tmp_path: Path,
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_twenty_classes_and_fifty_photos_at_full_size(family: str, data: Path, tmp_path: Path):
-    """CLIP B/32 and SigLIP B/16."""
+    """CLIP B/32 and SigLIP B/16. Worst measured: 1.3e-5 of 1.1e-4 and 1.5e-5 of 2.0e-4."""
     model = make(family, tmp_path / family, full=True)
     photos = sorted((data / "photos").glob("*.JPEG"))[::10][:50]
     classes = classes_file(tmp_path, *WORDS)
     done = export(ExportRequest(model=tmp_path / family, classes=classes, output=tmp_path / "model.onnx"))
     texts = [PROMPT[family].replace("{}", word) for word in WORDS]
-    check(done.path, photos, logits_per_image(model, tmp_path / family, photos, texts))
+    check(done.path, photos, logits_per_image(model, tmp_path / family, photos, texts), (1,))
 
 
 def test_probabilities_are_of_the_family_s_kind(made: Made, formula_photos: list[Path], tmp_path: Path):
