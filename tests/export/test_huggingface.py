@@ -311,3 +311,21 @@ def test_full_size(case, sizes, folder, exported):
     expected = answers(model, PHOTOS, 224)
     del model
     assert worst(path, expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("trained_for", "kind"), [("multi_label_classification", "sigmoid"), ("single_label_classification", "softmax")]
+)
+def test_a_model_of_several_labels_at_once_gives_each_a_probability_of_its_own(
+    trained_for, kind, folder, exported, random_pixels
+):
+    path = save(make("ViT"), folder / "model")
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"problem_type": trained_for}))
+    model = vit.load(exported(path))
+    (picture,) = random_pixels(1, 32)
+    logits = torch.from_numpy(model.logits(picture)[0]).double()
+    expected = logits.sigmoid() if kind == "sigmoid" else logits.softmax(0)
+    found = model.classify(picture, top_k=12)
+    assert {each.kind for each in found} == {kind}
+    np.testing.assert_allclose([each.probability for each in found], expected.sort(descending=True).values, rtol=1e-6)

@@ -13,7 +13,7 @@ from pathlib import Path
 from vit_export.read.picture_preparation import Preparation
 from vit_export.read.positions import Resizing
 from vit_export.read.state_dict import StateDict
-from vit_runtime.artifact import Architecture, Assumption, Source
+from vit_runtime.artifact import Architecture, Assumption, Probabilities, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ class Checkpoint:
     """What was assumed because the files do not say it; an assumed preparation of pictures is in `preparation`."""
     labels: tuple[str, ...] | None
     """The class names that come with the weights; None where they bring none."""
+    probabilities: Probabilities = "softmax"
+    """How the logits become probabilities."""
     usually_labelled: bool = False
     """Whether such files usually bring class names; the user is then told if they are missing."""
     heads_known_by: str | None = None

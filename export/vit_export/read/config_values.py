@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from vit_export.errors import CheckpointError
-from vit_runtime.artifact import Activation
+from vit_runtime.artifact import Activation, Probabilities
 
 _ACTIVATIONS: Final[dict[str, Activation]] = {
     "gelu": "erf",
@@ -108,3 +108,8 @@ def classes_of(config: Mapping[str, Any], where: str) -> tuple[int, tuple[str, .
     by_number = {int(number): str(name) for number, name in names.items()}
     labels = tuple(by_number[index] for index in range(len(by_number)))
     return len(labels), None if all(map(_PLACEHOLDER.fullmatch, labels)) else labels
+
+
+def probabilities_of(config: Mapping[str, Any]) -> Probabilities:
+    """Tells how logits become probabilities: a model trained for several labels at once gives each its own."""
+    return "sigmoid" if config.get("problem_type") == "multi_label_classification" else "softmax"

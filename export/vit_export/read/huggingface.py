@@ -21,10 +21,11 @@ from vit_export.read.config_values import (
     classes_of,
     layer_norm_eps,
     named_architecture,
+    probabilities_of,
     refuse_other_channels,
     whole_number,
 )
-from vit_export.read.huggingface_files import contents_of, note_several_labels, preparation
+from vit_export.read.huggingface_files import contents_of, preparation
 from vit_export.read.positions import POSITIONS, all_tokens
 from vit_export.read.repository import CONFIG, Repository
 from vit_export.read.state_dict import StateDict
@@ -94,7 +95,6 @@ def read_repository(repository: Repository, config: Mapping[str, Any], progress:
     classes, labels = classes_of(config, where) if head != "none" else (0, None)
     arch = _architecture(config, family, head, classes, where)
     prepared = preparation(repository, config["model_type"], arch.image_size)
-    note_several_labels(config, progress)
     convert = partial(
         _canonical,
         arch=arch,
@@ -110,6 +110,7 @@ def read_repository(repository: Repository, config: Mapping[str, Any], progress:
         preparation=prepared,
         assumptions=(),
         labels=labels,
+        probabilities=probabilities_of(config),
         usually_labelled=True,
         heads_known_by=f"{CONFIG} says how many there are",
         takes_any_size=family.dinov2,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from vit_export.progress import Progress
 from vit_export.read.canonical import on_paper
@@ -14,14 +13,6 @@ from vit_export.read.processor_config import WHOLE, preset, read_processor
 from vit_export.read.repository import Repository, folder_of, licence, read_json, read_weights
 from vit_export.read.state_dict import StateDict
 from vit_runtime.artifact import Source
-
-
-def note_several_labels(config: Mapping[str, Any], progress: Progress) -> None:
-    """Says so where a classifier was trained for several labels at once."""
-    if config.get("problem_type") == "multi_label_classification":
-        progress.note(
-            "trained for several labels at once: its probabilities should be sigmoids, `classify` gives a softmax"
-        )
 
 
 def preparation(repository: Repository, model_type: str, image_size: int) -> Preparation:

@@ -100,7 +100,7 @@ def prepare(
         preprocessing=preprocessing,
         assumptions=assumptions,
         labels=labels or checkpoint.labels,
-        head=Head(origin="checkpoint") if architecture.classes else None,
+        head=Head(origin="checkpoint", probabilities=checkpoint.probabilities) if architecture.classes else None,
         state=state,
     )
 

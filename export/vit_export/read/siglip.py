@@ -15,8 +15,8 @@ from vit_export.errors import CheckpointError, refused_sizes
 from vit_export.progress import Progress
 from vit_export.read.canonical import named
 from vit_export.read.checkpoint import Checkpoint
-from vit_export.read.config_values import activation, classes_of, layer_norm_eps, named_architecture
-from vit_export.read.huggingface_files import contents_of, note_several_labels, preparation
+from vit_export.read.config_values import activation, classes_of, layer_norm_eps, named_architecture, probabilities_of
+from vit_export.read.huggingface_files import contents_of, preparation
 from vit_export.read.positions import POSITIONS
 from vit_export.read.repository import CONFIG, Repository
 from vit_export.read.state_dict import StateDict
@@ -39,7 +39,6 @@ def read_repository(repository: Repository, config: Mapping[str, Any], progress:
     classifies = named_architecture(config, _MODELS, where) == _CLASSIFIER
     classes, labels = classes_of(config, where) if classifies else (0, None)
     arch = _architecture(config, classes, where, gathers=not classifies)
-    note_several_labels(config, progress)
 
     convert = partial(_canonical, arch=arch, where=repository.where)
     return Checkpoint(
@@ -49,6 +48,7 @@ def read_repository(repository: Repository, config: Mapping[str, Any], progress:
         preparation=preparation(repository, "siglip", arch.image_size),
         assumptions=(),
         labels=labels,
+        probabilities=probabilities_of(config),
         usually_labelled=classifies,
         heads_known_by=f"{CONFIG} says how many there are",
         resizing="centres",
