@@ -81,6 +81,17 @@ def test_another_size_is_as_in_timm(encoder, patches, folder_of, exported):
     assert done.artifact.outputs[-1] == "rollout"
 
 
+def test_pixels_that_fill_no_patch_are_left_out_as_timm_does(folder, exported, shallow):
+    """As of SigLIP's So400m, whose pictures of 384 are no multiple of its patches of 14."""
+    shallow("vit_tiny_patch16_224")
+    model = seeded(timm.create_model("vit_tiny_patch16_224", img_size=40))
+    assert model.patch_embed.grid_size == (2, 2)
+    done = exported(save(folder / "model", model.state_dict(), config_of(model)))
+    assert reference(done) == OF_TIMM
+    arch = done.artifact.architecture
+    assert (arch.image_size, arch.grid) == (40, 2)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -69,7 +69,7 @@ def architecture(state: StateDict, facts: TimmConfig, heads: int | None, where: 
     projects = normalised and projects_only(state)
     with refused_sizes(where, SUPPORTED):
         return Architecture(
-            image_size=sizes.grid * sizes.patch_size,
+            image_size=_image_size(sizes.grid, sizes.patch_size, facts.image_size),
             patch_size=sizes.patch_size,
             layers=sizes.layers,
             heads=heads,
@@ -87,6 +87,14 @@ def architecture(state: StateDict, facts: TimmConfig, heads: int | None, where: 
             norm_after_pooling=after,
             projection=sizes.head if projects else 0,
         )
+
+
+def _image_size(grid: int, patch: int, stated: int | None) -> int:
+    """Gives height and width: as stated, if as many patches fit in, and else what the patches fill.
+
+    The last pixels may fill no patch, as with SigLIP's So400m for pictures of 384 in patches of 14.
+    """
+    return stated if stated is not None and stated // patch == grid else grid * patch
 
 
 def projects_only(state: StateDict) -> bool:
