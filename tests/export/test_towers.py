@@ -60,7 +60,7 @@ def test_every_parameter_counts(case):
 @pytest.mark.parametrize("side", [None, 48])
 @pytest.mark.parametrize("case", CASES)
 def test_answers_are_those_of_transformers(case, side, folder, exported):
-    """At batch sizes of 1 and 3, at the checkpoint's size, and where positions are interpolated. Worst: 4.1e-6."""
+    """At batch sizes of 1 and 3, at the checkpoint's size, and where positions are interpolated. Worst: 3.0e-6."""
     model = make(case)
     expected = answers(model, PHOTOS, side)
     assert all(values.std(axis=0).min() > 1e-4 for values in expected.values())  # the photos are told apart
@@ -184,6 +184,7 @@ def test_a_processor_of_pictures_and_texts_in_one_file(case, folder, exported):
 @pytest.mark.parametrize(
     ("options", "least"),
     [
+        # Smallest cosine with transformers' answer, measured over both: 0.99969, 0.99974, 0.99969, 0.9961 and 0.999996.
         ({"precision": "int8"}, 0.99),
         ({"precision": "int8", "calibrate": True}, 0.99),
         ({"precision": "int8", "calibrate": True, "target": "openvino"}, 0.99),
@@ -235,7 +236,7 @@ def test_attention_rollout_is_the_papers_on_transformers_attention(case, folder,
         expected = product.mean(axis=1)
 
     (found,) = runtime.run(prepared_for(runtime.artifact), ["rollout"])
-    assert np.abs(found - expected.reshape(3, 4, 4)).max() <= 1e-6  # worst measured: 4.5e-8, of values around 0.05
+    assert np.abs(found - expected.reshape(3, 4, 4)).max() <= 1e-6  # worst measured: 3.7e-8, of values around 0.05
     np.testing.assert_array_equal(runtime.attend(PHOTOS[0]).values, found[0])
 
 
