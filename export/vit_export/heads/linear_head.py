@@ -21,8 +21,8 @@ Numbers = npt.NDArray[np.int64]
 
 LEAST_FOR_REGRESSION: Final = 5
 """Fewest photos of a class for logistic regression; with fewer, its strength cannot be chosen."""
-_STRENGTHS: Final = tuple(10.0 ** (step / 2) for step in range(9))
-"""C of logistic regression on vectors of length 1: 1 to 10,000."""
+_STRENGTHS: Final = tuple(10.0 ** (step / 2) for step in range(1, 8))
+"""C of logistic regression on vectors of length 1: 3 to 3,000."""
 _SCALES: Final = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 """Factors from a cosine to a logit."""
 _NEVER: Final = -100.0

@@ -18,6 +18,7 @@ from vit_runtime.artifact import (
     Source,
     Verification,
 )
+from vit_runtime.command_line.examples_summary import describe_examples
 from vit_runtime.command_line.terminal import printable
 from vit_runtime.errors import option
 from vit_runtime.selftest import SelfTestResult
@@ -99,6 +100,8 @@ def describe_head(artifact: Artifact) -> dict[str, str]:
         }
         if len(own) > _SHOWN:
             rows["  ..."] = f"{len(own) - _SHOWN:,} more with prompts of their own"
+    if head is not None and head.examples is not None and artifact.labels is not None:
+        rows |= describe_examples(head.examples, artifact.labels)
     if head is not None and head.probabilities == "sigmoid":
         rows["probabilities"] = "each class has its own (sigmoid): they do not add up to 100 %"
     return rows
