@@ -100,7 +100,7 @@ def test_a_model_of_another_family_says_what_it_has_more(int8_document: Document
 
 def test_a_model_without_a_head_has_no_logits(document: Document, write_document: WriteDocument):
     document["architecture"]["classes"] = 0
-    document |= {"labels": None, "outputs": ["embedding"], "rollout": None}
+    document |= {"labels": None, "head": None, "outputs": ["embedding"], "rollout": None}
     document["self_test"]["outputs"] = document["self_test"]["outputs"][1:2]
     document["verification"] |= {"same_top1": None, "outputs": document["verification"]["outputs"][1:2]}
     artifact = read_artifact(write_document(document))

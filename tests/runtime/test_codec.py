@@ -33,9 +33,11 @@ from vit_runtime.artifact import (
     Rollout,
     Rotary,
     SelfTest,
+    Share,
     Source,
     StoredAnswer,
     TextClasses,
+    Twins,
     Verification,
     codec,
 )
@@ -152,14 +154,30 @@ assumptions = st.builds(
 )
 
 
+SHARES = st.integers(1, 9).flatmap(
+    lambda of: st.builds(Share, count=st.integers(0, of), of=st.just(of), low=st.floats(0, 0.5), high=st.floats(0.5, 1))
+)
+
+
 def heads(classes: int) -> st.SearchStrategy[Head]:
     """Of any origin, with so many classes."""
     prompts = st.lists(st.lists(st.text(), min_size=1, max_size=2).map(tuple), min_size=classes, max_size=classes)
     own = prompts.map(tuple)
     templates = st.lists(st.text(), max_size=2).map(tuple)
     texts = st.builds(TextClasses, templates=templates, prompts=own, model=st.text(), libraries=st.text())
-    photos = st.lists(count, min_size=classes, max_size=classes).map(tuple)
-    examples = st.builds(ExampleClasses, photos=photos)
+    counts = st.lists(count, min_size=classes, max_size=classes).map(tuple)
+    examples = st.builds(
+        ExampleClasses,
+        photos=counts,
+        right=counts,
+        accuracy=SHARES,
+        doubts=st.just(()),
+        twins=st.lists(st.builds(Twins, cosine=number), max_size=1).map(tuple),
+        doubtful=count,
+        twin_pairs=st.integers(1, 9),
+        strength=number,
+        unknown=st.none(),  # goes with the architecture; tests of exports have it
+    )
     kind = st.sampled_from(["softmax", "sigmoid"])
     return st.one_of(
         st.builds(Head, origin=st.just("checkpoint"), probabilities=kind),
@@ -214,7 +232,7 @@ def artifacts(draw: st.DrawFn) -> Artifact:
         architecture=architecture,
         preprocessing=preprocessing,
         assumptions=tuple(draw(st.lists(assumptions, max_size=2))),
-        labels=draw(labels if head is not None and head.texts is not None else st.none() | labels),
+        labels=draw(labels if head is not None and head.origin != "checkpoint" else st.none() | labels),
         head=head,
         outputs=tuple(lengths),
         rollout=rollout,

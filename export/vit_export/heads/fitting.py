@@ -13,6 +13,7 @@ from vit_export.heads.linear_head import Candidate, Doubles, LinearHead, Numbers
 from vit_runtime.artifact import Share
 
 _MOST_FOLDS: Final = 5
+_LEAST_FOLDS: Final = 2
 _SEED: Final = 0
 _Z: Final = 1.959964
 """The normal distribution's 97.5 % point."""
@@ -37,7 +38,9 @@ class Measured:
 
 
 def folds_of(labels: Numbers, groups: Numbers) -> Numbers:
-    """Deals photos out to at most five folds, each with its share of every class; a group is not torn apart.
+    """Deals photos out to at most five folds, each with its share of every class.
+
+    A group is not torn apart, unless a class has no second one.
 
     Args:
         labels: the class of each photo (N,).
@@ -48,7 +51,11 @@ def folds_of(labels: Numbers, groups: Numbers) -> Numbers:
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    count = min(_MOST_FOLDS, int(np.bincount(labels).min()))
+    apart = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    if apart < _LEAST_FOLDS:  # all photos of a class are alike: some of them have to be measured with
+        groups = np.arange(len(labels))
+        apart = int(np.bincount(labels).min())
+    count = min(_MOST_FOLDS, apart)
     splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=_SEED)
     folds = np.zeros(len(labels), np.int64)
     with warnings.catch_warnings():

@@ -61,7 +61,7 @@ class Twins:
     photo: str
     other: str
     cosine: float
-    """Of their embeddings, about the mean of all photos; 1 where their pixels are the same."""
+    """Of their embeddings; 1 where their pixels are the same."""
     same_pixels: bool
 
 
