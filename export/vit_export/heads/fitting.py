@@ -30,6 +30,8 @@ class Measured:
     """Of each class (N, C), by the head that had not seen the photo."""
     folds: Numbers
     """The part (N,) that each photo belongs to."""
+    chosen: tuple[Candidate, ...]
+    """The way to fit that was chosen for each part, by the others' photos."""
 
     @property
     def told(self) -> Numbers:
@@ -81,13 +83,15 @@ def choose(x: Doubles, labels: Numbers, folds: Numbers) -> Measured:
             found[way, held_out] = softmax(head.logits(x[held_out]))
     losses = -np.log(np.maximum(found[:, np.arange(len(x)), labels], _SMALLEST))  # (ways, N)
     probabilities = np.zeros((len(x), classes))
+    chosen = []
     for fold in np.unique(folds):
         held_out = folds == fold
         best = int(losses[:, ~held_out].mean(axis=1).argmin())
         probabilities[held_out] = found[best, held_out]
+        chosen.append(ways[best])
     best_of_all: Candidate = ways[int(losses.mean(axis=1).argmin())]
     (head,) = fit((best_of_all,), x, labels, classes)
-    return Measured(head=head, probabilities=probabilities, folds=folds)
+    return Measured(head=head, probabilities=probabilities, folds=folds, chosen=tuple(chosen))
 
 
 def share(count: int, of: int) -> Share:

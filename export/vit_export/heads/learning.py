@@ -133,7 +133,7 @@ def _facts(
     photos = examples.photos
     pairs = [
         *examples.same,
-        *(Twins(photo=photos[a].name, other=photos[b].name, cosine=c, same_pixels=False) for a, b, c in near),
+        *(Twins(photo=photos[a].name, other=photos[b].name, cosine=round(c, 4), same_pixels=False) for a, b, c in near),
     ]
     return ExampleClasses(
         method=measured.head.candidate.method,

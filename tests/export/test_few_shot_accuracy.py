@@ -1,0 +1,184 @@
+"""Few-shot classes with real weights and photos: as accurate as scikit-learn on PyTorch's embeddings, and in int8.
+
+`pytest -m slow --junitxml FILE` writes the figures.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from torch.nn import functional as F  # noqa: N812 - PyTorch's own name for it
+from torchvision.models import VisionTransformer
+
+import vit_runtime as vit
+from vit_export import ExportRequest, PreprocessingOptions, export
+from vit_export.heads.doubtful import groups_of, twins
+from vit_export.heads.fitting import choose, folds_of
+from vit_runtime.arrays import FloatArray
+from vit_runtime.artifact import ExampleClasses, Preprocessing
+
+pytestmark = pytest.mark.slow
+
+MOST: Final = 20
+BY_NUMBER: Final = {
+    "bird": (range(7, 25), range(80, 101), range(127, 147)),
+    "dog": (range(151, 269),),
+    "reptile": (range(33, 69),),
+    "insect": (range(300, 327),),
+    "monkey": (range(365, 385),),
+}
+"""ImageNet's classes, whose order is that of its tree, at least among animals."""
+BY_NAME: Final = {
+    "road vehicle": "barrow beach_wagon bicycle-built-for-two cab half_track jeep jinrikisha minibus minivan "
+    "motor_scooter oxcart police_van snowmobile thresher tow_truck tractor tricycle trolleybus unicycle",
+    "boat": "canoe catamaran container_ship fireboat gondola liner paddlewheel pirate schooner speedboat yawl",
+    "musical instrument": "acoustic_guitar banjo bassoon cello chime drumstick electric_guitar flute French_horn harp "
+    "marimba ocarina sax steel_drum",
+    "food": "artichoke banana butternut_squash cardoon cauliflower chocolate_sauce custard_apple fig French_loaf "
+    "Granny_Smith guacamole head_cabbage hot_pot hotdog ice_cream meat_loaf orange potpie pretzel spaghetti_squash",
+    "clothing": "academic_gown bonnet cardigan clog cowboy_boot feather_boa fur_coat gown jean jersey kimono Loafer "
+    "maillot military_uniform mitten running_shoe sandal sock sombrero stole suit swimming_trunks Windsor_tie",
+}
+
+
+def groups(data: Path) -> dict[str, list[Path]]:
+    """Photos by ten classes of our own, at most twenty each, evenly spread: one photo of each class of ImageNet."""
+    with (data / "photos" / "labels.csv").open() as file:
+        rows = [(data / "photos" / row["file"], int(row["class_index"])) for row in csv.DictReader(file)]
+    found = {
+        label: [path for path, number in rows if any(number in part for part in parts)]
+        for label, parts in BY_NUMBER.items()
+    }
+    for label, names in BY_NAME.items():
+        found[label] = [path for path, _ in rows if re.sub(r"^n\d+_", "", path.stem) in names.split()]
+    assert all(len(paths) >= 10 for paths in found.values())
+    return {
+        label: [paths[index * len(paths) // MOST] for index in range(MOST)] if len(paths) > MOST else paths
+        for label, paths in sorted(found.items())
+    }
+
+
+def linked(folder: Path, photos: dict[str, list[Path]]) -> Path:
+    for label, paths in photos.items():
+        (folder / label).mkdir(parents=True)
+        for path in paths:
+            (folder / label / path.name).symlink_to(path)
+    return folder
+
+
+def request_of(encoder: str, data: Path, **options: Any) -> ExportRequest:
+    if encoder == "dinov2_small":
+        return ExportRequest(model=data / encoder, **options)
+    preparation = PreprocessingOptions(interpolation="bicubic")
+    return ExportRequest(model=data / f"{encoder}.safetensors", preprocessing=preparation, **options)
+
+
+def pytorchs(encoder: str, data: Path, paths: list[Path], preparation: Preprocessing) -> FloatArray:
+    """The embeddings (N, D) that torchvision's or transformers' own model gives."""
+    mean, std = (torch.tensor(each)[:, None, None] for each in (preparation.mean, preparation.std))
+    model: Any
+    if encoder == "dinov2_small":
+        model = transformers.Dinov2Model.from_pretrained(data / encoder, dtype=torch.float32).eval()
+    else:
+        model = VisionTransformer(
+            image_size=224, patch_size=16, num_layers=12, num_heads=3, hidden_dim=192, mlp_dim=768
+        ).eval()
+        # As timm has DeiT, whose epsilon torchvision's default is too.
+        model.load_state_dict(load_file(data / f"{encoder}.safetensors"))
+        model.heads = torch.nn.Identity()
+    rows = []
+    with torch.inference_mode():
+        for path in paths:
+            pixels = torch.tensor(vit.load_pixels(path, preparation).transpose(2, 0, 1))
+            answer = model(((pixels / 255 - mean) / std)[None])
+            rows.append(answer if encoder != "dinov2_small" else answer.last_hidden_state[:, 0])
+    return torch.cat(rows).numpy()
+
+
+def sklearns(x: FloatArray, labels: Any, folds: Any, chosen: tuple[Any, ...]) -> float:
+    """Accuracy of scikit-learn's own classifiers, of the kind that was chosen for each fold."""
+    right = 0
+    for fold, candidate in zip(np.unique(folds), chosen, strict=True):
+        made = {
+            "logistic regression": LogisticRegression(C=candidate.strength, max_iter=10_000),
+            "nearest example": KNeighborsClassifier(1, metric="cosine"),
+        }[candidate.method]
+        held_out = folds == fold
+        made.fit(x[~held_out], labels[~held_out])
+        right += int((made.predict(x[held_out]) == labels[held_out]).sum())
+    return right / len(labels)
+
+
+def facts_of(exported: Any) -> ExampleClasses:
+    facts = exported.artifact.head.examples
+    assert isinstance(facts, ExampleClasses)
+    return facts
+
+
+@pytest.fixture(scope="module", params=["deit_tiny_patch16_224", "dinov2_small"])
+def encoder(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_as_accurate_as_scikit_learn_on_pytorchs_embeddings(
+    encoder: str, data: Path, tmp_path: Path, record_property: Any
+):
+    photos = groups(data)
+    folder = linked(tmp_path / "photos", photos)
+    exported = export(request_of(encoder, data, examples=folder, unknown=True, output=tmp_path / "x.onnx"))
+    facts = facts_of(exported)
+    paths = [path for label in sorted(photos) for path in sorted(photos[label])]
+    labels = np.repeat(np.arange(len(photos)), [len(each) for _, each in sorted(photos.items())])
+    embeddings = torch.tensor(pytorchs(encoder, data, paths, exported.artifact.preprocessing))
+    x = F.normalize(embeddings, dim=1).double().numpy()
+    folds = folds_of(labels, groups_of(len(x), twins(x)))
+    measured = choose(x, labels, folds)
+    theirs = sklearns(x, labels, folds, measured.chosen)
+    nearest = sum(
+        int(
+            (
+                KNeighborsClassifier(1, metric="cosine")
+                .fit(x[folds != fold], labels[folds != fold])
+                .predict(x[folds == fold])
+                == labels[folds == fold]
+            ).sum()
+        )
+        for fold in np.unique(folds)
+    ) / len(x)
+    record_property("accuracy", facts.accuracy)
+    record_property("scikit-learn", theirs)
+    record_property("1-nearest neighbour", nearest)
+    record_property("unknown", facts.unknown)
+    assert facts.accuracy.share == pytest.approx(theirs, abs=1e-3)
+    assert facts.accuracy.share >= nearest - 0.02
+
+
+def test_a_head_from_int8_is_as_accurate(encoder: str, data: Path, tmp_path: Path, record_property: Any):
+    """On photos that no head has seen, which are every second one."""
+    photos = groups(data)
+    learned = linked(tmp_path / "learned", {label: paths[::2] for label, paths in photos.items()})
+    asked = [(label, path) for label, paths in photos.items() for path in paths[1::2]]
+    shares = {}
+    for name, options in {
+        "fp32": {},
+        "dynamic": {"precision": "int8"},
+        "static": {"precision": "int8", "calibrate": data / "calibration"},
+    }.items():
+        whole = export(request_of(encoder, data, examples=learned, output=tmp_path / f"{name}.onnx", **options))
+        own = export(ExportRequest(model=whole.path, examples=learned, output=tmp_path / f"{name}.own.onnx"))
+        for kind, path in ((name, whole.path), (f"{name}, head by this file", own.path)):
+            model = vit.load(path)
+            told = model.classify([path for _, path in asked], top_k=1)
+            shares[kind] = np.mean([each[0].label == label for each, (label, _) in zip(told, asked, strict=True)])
+    record_property("shares", shares)
+    assert min(shares.values()) >= shares["fp32"] - max(0.01, 1 / len(asked) + 1e-9)
