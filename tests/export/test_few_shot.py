@@ -22,7 +22,7 @@ from vit_export.heads.fitting import choose, folds_of, share
 from vit_export.heads.linear_head import Candidate, Doubles, candidates, directions, fit, softmax
 from vit_export.heads.unknown import unknown_class
 
-from .example_photos import COLOURS, photos
+from .example_photos import COLOURS, photo, photos
 from .hf_models import make, save
 
 LABELS = tuple(sorted(COLOURS))
@@ -241,3 +241,16 @@ def test_calibrated_int8_and_maps(tiny_checkpoint: Path, folder: Path, tmp_path:
     assert "95 % interval by Wilson" in done.stderr
     assert "'none of these' below a cosine of" in done.stderr
     assert vit.load(tmp_path / "x.onnx").attend(folder / "red" / "0.png").values.shape == (4, 4)
+
+
+def test_info_tells_what_to_look_at(tiny_checkpoint: Path, tmp_path: Path, vit_run: Any):
+    folder = photos(tmp_path / "photos")
+    photo("red", 0).save(folder / "red" / "again.png")
+    photo("red", 20).save(folder / "blue" / "wrong.png")
+    (folder / "red" / "broken.png").touch()
+    export(ExportRequest(model=tiny_checkpoint, examples=folder, output=tmp_path / "x.onnx", unknown=True))
+    told = [" ".join(line.split()) for line in vit_run("info", tmp_path / "x.onnx").stdout.splitlines()]
+    assert "photo 1 blue/wrong.png looks like 'red'" in " ".join(told)
+    assert "pair 1 red/0.png and red/again.png (the same pixels)" in told
+    assert "unreadable 1 photo skipped" in told
+    assert "left out 1 photo, there twice or in several classes" in told

@@ -73,6 +73,14 @@ def choose(x: Doubles, labels: Numbers, folds: Numbers) -> Measured:
     That is the smallest mean of -log p. What is measured is not measured on what chose: for each fold the way is chosen
     by the others' photos alone.
     """
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    # Products this small take twenty times as long where several threads wait for each other.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _choose(x, labels, folds)
+
+
+def _choose(x: Doubles, labels: Numbers, folds: Numbers) -> Measured:
     classes = int(labels.max()) + 1
     ways = candidates(int(np.bincount(labels).min()))
     found = np.zeros((len(ways), len(x), classes))

@@ -28,6 +28,8 @@ _SCALES: Final = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 _NEVER: Final = -100.0
 """Logit of a class that no photo stands for."""
 _MOST_ITERATIONS: Final = 1000
+_TOLERANCE: Final = 1e-6
+"""Of the gradient: with scikit-learn's 1e-4 a photo in a hundred comes out otherwise than at the optimum."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _regressions(wanted: list[Candidate], x: Doubles, labels: Numbers, classes: 
     mean = x.mean(axis=0)
     _, sizes, basis = np.linalg.svd(x - mean, full_matrices=False)
     basis = basis[sizes > sizes[0] * 1e-9] if sizes[0] > 0 else basis[:1]
-    model = LogisticRegression(max_iter=_MOST_ITERATIONS, warm_start=True)
+    model = LogisticRegression(max_iter=_MOST_ITERATIONS, tol=_TOLERANCE, warm_start=True)
     heads = []
     for candidate in wanted:
         model.set_params(C=candidate.strength)

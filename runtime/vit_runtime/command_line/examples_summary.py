@@ -61,8 +61,8 @@ def _doubts(facts: ExampleClasses) -> dict[str, str]:
     if not facts.doubtful:
         return {}
     rows = {"  mislabelled?": f"{plural(facts.doubtful, 'photo')}, by heads that had not seen them; look at"}
-    for doubt in facts.doubts[:_SHOWN]:
-        rows[f"    {doubt.photo}"] = f"looks like '{doubt.looks_like}' ({100 * doubt.probability:.0f} %)"
+    for number, doubt in enumerate(facts.doubts[:_SHOWN], start=1):
+        rows[f"    photo {number}"] = f"{doubt.photo} looks like '{doubt.looks_like}' ({100 * doubt.probability:.0f} %)"
     return rows
 
 
@@ -74,7 +74,7 @@ def _twins(facts: ExampleClasses) -> dict[str, str]:
         rows["  left out"] = f"{plural(facts.left_out, 'photo')}, there twice or in several classes"
     if facts.twin_pairs:
         rows["  twice?"] = f"{plural(facts.twin_pairs, 'pair')} of photos that are one, or nearly so; look at"
-    for twins in facts.twins[:_SHOWN]:
+    for number, twins in enumerate(facts.twins[:_SHOWN], start=1):
         how = "the same pixels" if twins.same_pixels else f"cosine {twins.cosine:.3f}"
-        rows[f"    {twins.photo}"] = f"{twins.other} ({how})"
+        rows[f"    pair {number}"] = f"{twins.photo} and {twins.other} ({how})"
     return rows
