@@ -115,8 +115,8 @@ def test_folders_come_before_the_hub(name, kind, asked, folder, timm_folder):
 @pytest.mark.parametrize(
     ("weight", "refusal"),
     [
-        ("patch_embed.proj.weight", r"supported are plain ViT, .*\(vit_\*, deit\*\)"),
-        ("model.patch_embed.proj.weight", r"supported are plain ViT, .*\(vit_\*, deit\*\)"),
+        ("patch_embed.proj.weight", r"supported are plain ViT, .*\(vit_\*, deit\*, eva\*\)"),
+        ("model.patch_embed.proj.weight", r"supported are plain ViT, .*\(vit_\*, deit\*, eva\*\)"),
         ("conv_proj.weight", r"give the state dict of a torchvision\.models\.VisionTransformer"),
     ],
 )
