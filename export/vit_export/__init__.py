@@ -20,6 +20,7 @@ from vit_export.errors import (
     UnknownModelError,
     VerificationError,
 )
+from vit_export.exported import Exported
 from vit_export.progress import Progress, Silent
 from vit_export.request import ExportRequest, PreprocessingOptions, replaces_head
 from vit_export.triton.repository import write_repository
@@ -28,7 +29,6 @@ from vit_runtime.artifact import Rollout, Target
 from vit_runtime.errors import MissingDependencyError, OutputFileError, UsageError, VitEdgeError
 
 if TYPE_CHECKING:
-    from vit_export.exported import Exported
     from vit_export.texts.exporter import ExportedText
 
 __all__ = [
@@ -126,11 +126,7 @@ def _with_new_head(request: ExportRequest, progress: Progress | None) -> Exporte
 
 
 def __getattr__(name: str) -> object:
-    """Imports `Exported` and `ExportedText` only when they are used, because their modules import torch."""
-    if name == "Exported":
-        from vit_export.exported import Exported
-
-        return Exported
+    """Imports `ExportedText` only when it is used, because its module imports torch."""
     if name == "ExportedText":
         from vit_export.texts.exporter import ExportedText
 

@@ -44,6 +44,8 @@ WRONG = {
     "labels": [*NO_PATH, ("cat", "dog")],
     "classes": [*NO_PATH, ("cat", "dog")],
     "prompt": [None, 3, True, {}, b"a {}", "a cat", "a {0}", "", ("a {}", "a cat"), ["a {}", 3], [None], {"a {}"}],
+    "examples": [*NO_PATH, ("cat", "dog")],
+    "unknown": ["no", "yes", 0, 1, None, [], np.bool_(True)],
     "image_size": [*NO_COUNT, 0, -224, 2049, 10**9, (224, 224)],
     "heads": [*NO_COUNT, 0, -1],
     "preprocessing": [None, {}, {"resize": 256}, 256, PreprocessingOptions],
@@ -305,6 +307,7 @@ from vit_export.checks import checked
 checked(vit_export.ExportRequest(model="vit_b_16"))
 print(sorted({"torch", "torchvision", "onnx", "onnxruntime"} & set(sys.modules)))
 print(vit_export.Exported.__name__, "torch" in sys.modules)
+print(vit_export.ExportedText.__name__, "torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.splitlines() == ["[]", "Exported True"], done.stderr
+    assert done.stdout.splitlines() == ["[]", "Exported False", "ExportedText True"], done.stderr
