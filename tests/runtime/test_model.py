@@ -222,6 +222,7 @@ def test_run_returns_every_output_that_the_artifact_lists(attention_artifact: Pa
 
 def without_a_head(document: dict[str, Any]) -> None:
     document["architecture"]["classes"] = 0
+    document["head"] = None
     document["outputs"] = ["embedding"]
     for part in ("self_test", "verification"):
         document[part]["outputs"] = [facts for facts in document[part]["outputs"] if facts["output"] == "embedding"]
