@@ -239,10 +239,7 @@ MISTAKES = {
     "weights transposed": ("encoder.layers.encoder_layer_0.self_attention.out_proj.weight", np.transpose),
     "values without their bias": ("encoder.layers.encoder_layer_0.self_attention.in_proj.value.bias", np.zeros_like),
     "pixels without their mean": ("conv_proj.bias", np.zeros_like),
-<<<<<<< HEAD
-=======
     # Not in the last block: there it reaches the class token alone, at a cosine of 0.951.
->>>>>>> int8
     "weights read as unsigned": ("encoder.layers.encoder_layer_1.mlp.0.weight", lambda a: a // 2 + 64),
 }
 
