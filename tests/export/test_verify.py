@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-import vit_export.write.graph
+import vit_export.write.blocks
 import vit_runtime as vit
 from vit_export.errors import VerificationError
 from vit_export.progress import Silent
@@ -57,7 +57,7 @@ def changed_weight(name, change):
 
 
 def changed_name(name, value):
-    return lambda monkeypatch: monkeypatch.setattr(vit_export.write.graph, name, value)
+    return lambda monkeypatch: monkeypatch.setattr(vit_export.write.blocks, name, value)
 
 
 def skipped_residual(monkeypatch):

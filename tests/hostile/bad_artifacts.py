@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from vit_runtime.artifact import METADATA_KEY
+from vit_runtime.artifact import FORMAT_VERSION, METADATA_KEY
 
 from .onnx_parts import DATA, NAME, Files, document, parsed, varint, with_document, with_graph, with_model, with_text
 
@@ -111,6 +111,8 @@ def _documents(files: Files) -> Iterator[tuple[str, Files]]:
 
 def _texts(files: Files) -> Iterator[tuple[str, Files]]:
     text = json.dumps(document(files))
+    version = f'"format_version": {FORMAT_VERSION}'
+    assert version in text
     for name, wrong in {
         "nothing": "",
         "null": "null",
@@ -121,9 +123,9 @@ def _texts(files: Files) -> Iterator[tuple[str, Files]]:
         "mark": "\ufeff" + text,
         "brackets": "[" * 100_000,
         "objects": '{"a":' * 100_000,
-        "digits": text.replace('"format_version": 4', '"format_version": ' + "4" * 10_000),
-        "nan": text.replace('"format_version": 4', '"format_version": NaN'),
-        "exponent": text.replace('"format_version": 4', '"format_version": 4e999999999'),
+        "digits": text.replace(version, '"format_version": ' + "4" * 10_000),
+        "nan": text.replace(version, '"format_version": NaN'),
+        "exponent": text.replace(version, '"format_version": 4e999999999'),
     }.items():
         yield f"text_{name}", with_text(files, wrong)
 

@@ -112,6 +112,7 @@ def test_a_model_without_a_head_cannot_classify(tiny, picture, edit_artifact):
     def without_head(document):
         document["outputs"] = ["embedding"]
         document["architecture"]["classes"] = 0
+        document["head"] = None
         for part in ("self_test", "verification"):
             outputs = document[part]["outputs"]
             document[part]["outputs"] = [answer for answer in outputs if answer["output"] == "embedding"]
