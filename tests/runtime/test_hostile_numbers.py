@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 import vit_runtime as vit
+from vit_runtime.artifact import FORMAT_VERSION
 from vit_runtime.artifact.onnx_file import read_metadata
 
 Document = dict[str, Any]
@@ -128,7 +129,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base)
 def test_json_of_eight_megabytes_takes_bounded_memory(text: str, write_document: WriteDocument):
     if sys.platform == "win32":
         pytest.skip("no resource module here")
-    path = write_document(json.dumps({"format_version": 4})[:-1] + ', "labels": [' + text[:-1] + "]}")
+    path = write_document(json.dumps({"format_version": FORMAT_VERSION})[:-1] + ', "labels": [' + text[:-1] + "]}")
     done = subprocess.run([sys.executable, "-c", MEASURED, path], capture_output=True, text=True, check=True)
     outcome, grown = done.stdout.splitlines()
     assert outcome == "refused"
