@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from typing import Final, cast
 
 import numpy as np
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Description, Output
 from vit_runtime.artifact.signature import check_answers
+from vit_runtime.devices.loaded import Loaded
 from vit_runtime.devices.session import OpenedSession
 from vit_runtime.devices.settings import placement
 from vit_runtime.errors import ArtifactError, ImageError, ProviderError, UsageError, one_line, option
-
-if TYPE_CHECKING:
-    import onnxruntime as ort
-    from typing_extensions import Self
 
 _WITHOUT: Final[dict[Output, tuple[str, str]]] = {
     "logits": ("has no classification head, so it cannot classify", "take its embeddings"),
@@ -25,44 +22,12 @@ _WITHOUT: Final[dict[Output, tuple[str, str]]] = {
 }
 
 
-class Graph:
+class Graph(Loaded):
     """Turns prepared pixels into a graph's outputs; `ViT` adds the reading of images and the meaning of answers."""
 
     def __init__(self, description: Description, opened: OpenedSession) -> None:
+        super().__init__(description.model, description.precision, opened)
         self.description = description
-        self.provider = opened.provider
-        self.choice = opened.choice
-        """What to give as `provider` to get the same: "openvino:gpu"."""
-        self.threads = opened.threads
-        """Processor cores that one run uses; None for an accelerator."""
-        self.runs_at_once = opened.runs
-        """Runs at a time that the session is good at."""
-        self.note = opened.note
-        self.prepared_copy = opened.copy
-        """Folder of the prepared copy that was mapped; None where the file itself was loaded."""
-        self._session: ort.InferenceSession | None = opened.session
-
-    def __repr__(self) -> str:
-        closed = ", closed" if self._session is None else ""
-        about = f"{self.description.model}, {self.description.precision}, {self.provider}, threads={self.threads}"
-        about += "" if self.runs_at_once == 1 else f", {self.runs_at_once} runs at once"
-        return f"{type(self).__name__}({about}{closed})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"a {type(self).__name__} cannot be pickled: load it in each process, for example with "
-            "multiprocessing.Pool(initializer=...), and send pictures and answers between them"
-        )
-
-    def close(self) -> None:
-        """Frees the session and its memory; afterwards the model gives no answers, and a second call does nothing."""
-        self._session = None
 
     def placement(self) -> dict[str, int]:
         """Counts the graph's nodes by the provider that runs them, by onnxruntime's names.
@@ -109,9 +74,7 @@ class Graph:
                 f"not what {self.description.model} takes",
                 f"give uint8 of shape (N, {', '.join(map(str, expected))})",
             )
-        session = self._session
-        if session is None:
-            raise UsageError(self.description.model, "is closed", "load it again")
+        session = self._open_session()
         try:
             answers = session.run(list(outputs), {"pixels": pixels})
         except Exception as error:  # onnxruntime's exceptions share no base class of their own

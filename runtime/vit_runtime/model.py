@@ -17,7 +17,6 @@ from vit_runtime.artifact import Artifact, Output, Probabilities
 from vit_runtime.artifact.signature import empty_answer
 from vit_runtime.checks import whole_number
 from vit_runtime.devices.session import OpenedSession
-from vit_runtime.devices.threads import default_threads
 from vit_runtime.errors import ArtifactError, ImageError
 from vit_runtime.graph import Graph
 from vit_runtime.heatmap import AttentionMap, keep
@@ -82,11 +81,6 @@ class ViT(Graph):
         """How pictures are prepared: to the reference's bytes, or fast."""
         self.limits = limits
         """What one picture may cost."""
-
-    @property
-    def workers(self) -> int:
-        """Pictures that are worked on at a time, where there are several."""
-        return default_threads() if self.threads is None else self.threads * self.runs_at_once
 
     @property
     def probability_kind(self) -> Probabilities:

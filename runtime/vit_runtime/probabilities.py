@@ -19,7 +19,7 @@ def kind_of(description: Description) -> Probabilities:
     return "softmax" if description.head is None else description.head.probabilities
 
 
-def probabilities(logits: FloatArray, kind: Probabilities) -> npt.NDArray[np.float64]:
+def probabilities(logits: FloatArray | npt.NDArray[np.float64], kind: Probabilities) -> npt.NDArray[np.float64]:
     """Probabilities of finite logits (..., classes), of the same shape in float64.
 
     With "softmax" a row adds up to 1. With "sigmoid" each number is 1 / (1 + exp(-logit)), whatever the others are.

@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from vit_export.heads.linear_head import Candidate, Doubles, LinearHead, Numbers, candidates, fit, softmax
+from vit_export.heads.linear_head import Candidate, Doubles, LinearHead, Numbers, candidates, fit
 from vit_runtime.artifact import Share
+from vit_runtime.probabilities import probabilities
 
 _MOST_FOLDS: Final = 5
 _LEAST_FOLDS: Final = 2
@@ -88,18 +89,18 @@ def _choose(x: Doubles, labels: Numbers, folds: Numbers) -> Measured:
         held_out = folds == fold
         heads = fit(ways, x[~held_out], labels[~held_out], classes)
         for way, head in enumerate(heads):
-            found[way, held_out] = softmax(head.logits(x[held_out]))
+            found[way, held_out] = probabilities(head.logits(x[held_out]), "softmax")
     losses = -np.log(np.maximum(found[:, np.arange(len(x)), labels], _SMALLEST))  # (ways, N)
-    probabilities = np.zeros((len(x), classes))
+    shares = np.zeros((len(x), classes))
     chosen = []
     for fold in np.unique(folds):
         held_out = folds == fold
         best = int(losses[:, ~held_out].mean(axis=1).argmin())
-        probabilities[held_out] = found[best, held_out]
+        shares[held_out] = found[best, held_out]
         chosen.append(ways[best])
     best_of_all: Candidate = ways[int(losses.mean(axis=1).argmin())]
     (head,) = fit((best_of_all,), x, labels, classes)
-    return Measured(head=head, probabilities=probabilities, folds=folds, chosen=tuple(chosen))
+    return Measured(head=head, probabilities=shares, folds=folds, chosen=tuple(chosen))
 
 
 def share(count: int, of: int) -> Share:

@@ -84,12 +84,6 @@ def fit(wanted: tuple[Candidate, ...], x: Doubles, labels: Numbers, classes: int
     return [heads[candidate] for candidate in wanted]
 
 
-def softmax(logits: Doubles) -> Doubles:
-    """Shares of one (N, C)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
 def _regressions(wanted: list[Candidate], x: Doubles, labels: Numbers, classes: int) -> list[LinearHead]:
     """Multinomial logistic regression with a penalty of |W|² / 2C, by scikit-learn.
 

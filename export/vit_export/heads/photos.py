@@ -20,7 +20,6 @@ from vit_export.progress import Progress
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Twins
 from vit_runtime.devices.room import workers_with_room
-from vit_runtime.devices.threads import default_threads
 from vit_runtime.errors import ArtifactError, ImageError
 from vit_runtime.graph import Graph
 from vit_runtime.pictures.limits import LIMITS
@@ -119,10 +118,8 @@ def _answers(found: Sequence[tuple[Path, int]], root: Path, graph: Graph) -> Gen
     def compute(pixels: UInt8Array) -> FloatArray:
         return graph.run(pixels, ["embedding"])[0]
 
-    workers = default_threads() if graph.threads is None else graph.threads * graph.runs_at_once
-    plan = Plan(
-        workers=workers_with_room(workers), batch_size=_BATCH if graph.threads is None else 1, seconds=LIMITS.seconds
-    )
+    batch_size = _BATCH if graph.threads is None else 1
+    plan = Plan(workers=workers_with_room(graph.workers), batch_size=batch_size, seconds=LIMITS.seconds)
     return stream(found, read, compute, plan, lambda item: str(item[0]))
 
 

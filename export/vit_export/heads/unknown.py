@@ -32,11 +32,6 @@ class Unknown:
     """(R,)."""
     facts: UnknownClass
 
-    def logits(self, x: Doubles, others: Doubles) -> Doubles:
-        """Adds the class's logit to those of the others: (N, E) and (N, C) to (N, C + 1)."""
-        distance = (x @ self.weight.T + self.bias).min(axis=1)
-        return np.concatenate([others, (others.max(axis=1) + distance)[:, None]], axis=1)
-
 
 def unknown_class(x: Doubles, labels: Numbers, folds: Numbers) -> Unknown:
     """Chooses the threshold for directions (N, E) of classes (N,), and measures it.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from vit_runtime.artifact.sizes import check_blocks, check_sizes
+
 LARGEST_IMAGE: Final = 2048
 """Largest height and width of a model's input in pixels. At this size, with patches of 16, one layer's attention
 weights take 13 GB."""
@@ -80,17 +82,10 @@ class Architecture:
     """Photos that an embedding is compared with for the last class, "none of these"; 0 without such a class."""
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _SIZES.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}, should be at least {least}")
-            if getattr(self, name) > most:
-                raise ValueError(f"{name} is {getattr(self, name)}, should be at most {most}")
-        if not 0 <= self.layer_norm_eps < 1:
-            raise ValueError(f"layer_norm_eps is {self.layer_norm_eps}, should be from 0 to below 1")
+        check_sizes(self, _SIZES)
+        check_blocks(width=self.width, heads=self.heads, layer_norm_eps=self.layer_norm_eps)
         if self.image_size < self.patch_size:
             raise ValueError(f"image_size {self.image_size} is less than patch_size {self.patch_size}")
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
         if self.rotary != "none" and self.width // self.heads % 2:
             raise ValueError(f"rotary positions with heads of {self.width // self.heads}, an odd number")
         self._check_pooling()

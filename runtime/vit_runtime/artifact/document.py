@@ -15,7 +15,7 @@ from vit_runtime.artifact import codec
 from vit_runtime.artifact.architecture import Architecture
 from vit_runtime.artifact.head import Head
 from vit_runtime.artifact.preprocessing import Preprocessing
-from vit_runtime.artifact.quantization import Quantization
+from vit_runtime.artifact.quantization import Quantization, check_quantization
 from vit_runtime.artifact.source import Assumption, Source
 from vit_runtime.artifact.verification import Output, SelfTest, Verification
 
@@ -141,9 +141,7 @@ class Artifact(Description):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.quantization is None) == (self.precision == "int8"):
-            found = "without a" if self.quantization is None else "with a"
-            raise ValueError(f"precision {self.precision} {found} quantization block")
+        check_quantization(self.precision, self.quantization)
         if [check.output for check in self.verification.outputs] != [*self.outputs]:
             raise ValueError("verification.outputs should be those of the graph, in the same order")
         found_values = [(answer.output, len(answer.values)) for answer in self.self_test.outputs]

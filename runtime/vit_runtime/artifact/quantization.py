@@ -65,3 +65,14 @@ class Quantization:
     agreement: Agreement | None
     sensitivity: tuple[LayerLoss, ...]
     """Every linear layer that was calibrated, the one that loses most first."""
+
+
+def check_quantization(precision: str, quantization: Quantization | None) -> None:
+    """Checks that int8, and nothing else, says how it was made.
+
+    Raises:
+        ValueError: the precision and the block do not go together.
+    """
+    if (quantization is None) == (precision == "int8"):
+        found = "without a" if quantization is None else "with a"
+        raise ValueError(f"precision {precision} {found} quantization block")

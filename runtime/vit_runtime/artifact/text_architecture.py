@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from vit_runtime.artifact.architecture import Activation, Rotary
+from vit_runtime.artifact.sizes import check_blocks, check_sizes
 
 LARGEST_CONTEXT: Final = 4096
 """Most tokens of a text that a text tower reads."""
@@ -50,15 +51,8 @@ class TextArchitecture:
     """Length of the embedding, which lies in one space with the pictures' embeddings."""
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _SIZES.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}, should be at least {least}")
-            if getattr(self, name) > most:
-                raise ValueError(f"{name} is {getattr(self, name)}, should be at most {most}")
-        if not 0 <= self.layer_norm_eps < 1:
-            raise ValueError(f"layer_norm_eps is {self.layer_norm_eps}, should be from 0 to below 1")
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        check_sizes(self, _SIZES)
+        check_blocks(width=self.width, heads=self.heads, layer_norm_eps=self.layer_norm_eps)
         if (self.end_token is not None) != (self.pooling == "end_token"):
             raise ValueError(f"pooling {self.pooling} and key end_token do not go together")
         if self.end_token is not None and not 0 <= self.end_token < self.vocabulary:

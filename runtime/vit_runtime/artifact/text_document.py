@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from vit_runtime.artifact import codec
 from vit_runtime.artifact.document import ExternalData, Precision, Target
-from vit_runtime.artifact.quantization import Quantization
+from vit_runtime.artifact.quantization import Quantization, check_quantization
 from vit_runtime.artifact.source import Source
 from vit_runtime.artifact.text_architecture import TextArchitecture
 from vit_runtime.artifact.verification import Reading
@@ -121,9 +121,7 @@ class TextArtifact(TextDescription):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.quantization is None) == (self.precision == "int8"):
-            found = "without a" if self.quantization is None else "with a"
-            raise ValueError(f"precision {self.precision} {found} quantization block")
+        check_quantization(self.precision, self.quantization)
         test, arch = self.self_test, self.architecture
         for name, found_values, expected in (
             ("tokens", len(test.tokens), arch.context),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import TextDescription
+from vit_runtime.devices.loaded import Loaded
 from vit_runtime.devices.session import OpenedSession
 from vit_runtime.errors import ArtifactError, ProviderError, UsageError, one_line
 from vit_runtime.texts.tokens import Int64Array
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnxruntime as ort
-    from typing_extensions import Self
 
 TOKENS: Final = "tokens"
 """Name of the graph's input."""
@@ -25,34 +25,12 @@ EMBEDDING: Final = "embedding"
 _REMEDY: Final = "do not use this file; export the model again"
 
 
-class TextGraph:
+class TextGraph(Loaded):
     """Turns tokens into embeddings; `TextModel` adds the tokenizer."""
 
     def __init__(self, description: TextDescription, opened: OpenedSession) -> None:
+        super().__init__(description.model, description.precision, opened)
         self.description = description
-        self.provider = opened.provider
-        self.threads = opened.threads
-        """Processor cores that one run uses; None for an accelerator."""
-        self.note = opened.note
-        self._session: ort.InferenceSession | None = opened.session
-
-    def __repr__(self) -> str:
-        closed = ", closed" if self._session is None else ""
-        about = f"{self.description.model}, {self.description.precision}, {self.provider}, threads={self.threads}"
-        return f"{type(self).__name__}({about}{closed})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} cannot be pickled: load it in each process")
-
-    def close(self) -> None:
-        """Frees the session and its memory; afterwards the model gives no answers, and a second call does nothing."""
-        self._session = None
 
     def run(self, tokens: Int64Array) -> FloatArray:
         """Gives the embeddings, float32 (N, projection), of tokens int64 (N, context); N is at least 1.
@@ -66,10 +44,9 @@ class TextGraph:
         if tokens.dtype != np.int64 or tokens.shape[1:] != (arch.context,) or not len(tokens):
             what = f"of shape {tokens.shape} and dtype {tokens.dtype}, not what {model} takes"
             raise UsageError("tokens", what, f"give int64 of shape (N, {arch.context})")
-        if self._session is None:
-            raise UsageError(model, "is closed", "load it again")
+        session = self._open_session()
         try:
-            (answer,) = self._session.run([EMBEDDING], {TOKENS: tokens})
+            (answer,) = session.run([EMBEDDING], {TOKENS: tokens})
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             what = f"could not compute {len(tokens)} texts ({one_line(error)})"
             raise ProviderError(self.provider, what, "where memory is short, give fewer texts at a time") from error
