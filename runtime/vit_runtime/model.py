@@ -26,7 +26,8 @@ from vit_runtime.pictures.reading import ImageSource, encoded_bytes, read_rgb, s
 from vit_runtime.probabilities import kind_of, probabilities
 from vit_runtime.vectors import normalized
 from vit_runtime.waiting import Waiting
-from vit_runtime.workers.stream import Plan, Prepared, answer_one, stream
+from vit_runtime.workers.stream import answer_one, stream
+from vit_runtime.workers.works import Plan, Prepared
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

@@ -25,7 +25,8 @@ from vit_runtime.graph import Graph
 from vit_runtime.pictures.limits import LIMITS
 from vit_runtime.pictures.preprocess import load_pixels
 from vit_runtime.wording import plural
-from vit_runtime.workers.stream import Plan, Prepared, stream
+from vit_runtime.workers.stream import stream
+from vit_runtime.workers.works import Plan, Prepared
 
 _BATCH: Final = 8
 """Pictures in one run of an accelerator."""

@@ -41,7 +41,7 @@ from vit_runtime.sources.source import Found
 from vit_runtime.vectors import numbers
 from vit_runtime.waiting import WAITING, Waiting
 from vit_runtime.wording import plural
-from vit_runtime.workers.stream import Prepared
+from vit_runtime.workers.works import Prepared
 
 
 def attend(

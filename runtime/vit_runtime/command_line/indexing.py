@@ -20,7 +20,7 @@ from vit_runtime.searching.layout import HEADER_FILE
 from vit_runtime.searching.writer import UNKNOWN, Stamp, Writer
 from vit_runtime.sources.source import Found
 from vit_runtime.waiting import WAITING, Waiting
-from vit_runtime.workers.stream import Prepared
+from vit_runtime.workers.works import Prepared
 
 
 class Folders:

@@ -30,7 +30,7 @@ from vit_runtime.sources.finding import find
 from vit_runtime.sources.source import Found
 from vit_runtime.waiting import WAITING, Waiting
 from vit_runtime.wording import plural
-from vit_runtime.workers.stream import Prepared
+from vit_runtime.workers.works import Prepared
 
 _Result = TypeVar("_Result")
 _Item = TypeVar("_Item")

@@ -9,20 +9,28 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 
-Compute: TypeAlias = Callable[[UInt8Array], FloatArray]
-"""A function from pixels, uint8 (N, H, W, 3), to an output's rows, float32 (N, ...)."""
-Deliver: TypeAlias = "Callable[[FloatArray | BaseException], None]"
+Compute: TypeAlias = Callable[[UInt8Array, Any], Sequence[Any] | FloatArray]
+"""A function from pixels, uint8 (N, H, W, 3), and from what is wanted of them, to N rows, one for each picture."""
+Deliver: TypeAlias = Callable[[Any], None]
 """Takes a picture's row, or the exception that the run raised."""
 
 _LONGEST_WAIT: Final = 0.1
 """Seconds that a picture waits for others."""
+
+
+class _Waiting(NamedTuple):
+    """A picture that waits for a run."""
+
+    pixels: UInt8Array
+    wanted: Hashable
+    deliver: Deliver
 
 
 class Batches:
@@ -40,13 +48,13 @@ class Batches:
         self._size = size
         self._more_to_come = more_to_come
         self._closed = False
-        self._pictures: queue.SimpleQueue[tuple[UInt8Array, Deliver] | None] = queue.SimpleQueue()
+        self._pictures: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="vit-edge batches", daemon=True)
         self._thread.start()
 
-    def add(self, pixels: UInt8Array, deliver: Deliver) -> None:
-        """Adds a picture, uint8 (H, W, 3)."""
-        self._pictures.put((pixels, deliver))
+    def add(self, pixels: UInt8Array, wanted: Hashable, deliver: Deliver) -> None:
+        """Adds a picture, uint8 (H, W, 3); those that want the same share a run."""
+        self._pictures.put(_Waiting(pixels, wanted, deliver))
 
     def close(self) -> None:
         """Ends the thread, after the batch that runs; pictures that still wait are not computed."""
@@ -64,7 +72,7 @@ class Batches:
                 return
             del first, batch
 
-    def _gather(self, first: tuple[UInt8Array, Deliver]) -> tuple[list[tuple[UInt8Array, Deliver]], bool]:
+    def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
         """Takes pictures until there are enough; says, too, whether the thread is to end afterwards."""
         batch, latest = [first], time.monotonic() + _LONGEST_WAIT
         while len(batch) < self._size:
@@ -81,12 +89,19 @@ class Batches:
             batch.append(following)
         return batch, False
 
-    def _answer(self, batch: list[tuple[UInt8Array, Deliver]]) -> None:
+    def _answer(self, batch: list[_Waiting]) -> None:
+        by_wanted: dict[Hashable, list[_Waiting]] = {}
+        for picture in batch:
+            by_wanted.setdefault(picture.wanted, []).append(picture)
+        for wanted, pictures in by_wanted.items():
+            self._run(pictures, wanted)
+
+    def _run(self, pictures: list[_Waiting], wanted: Hashable) -> None:
         try:
-            rows = self._compute(np.stack([pixels for pixels, _ in batch]))
+            rows = self._compute(np.stack([picture.pixels for picture in pictures]), wanted)
         except BaseException as error:  # raised again where the answers are asked for
-            for _, deliver in batch:
-                deliver(error)
+            for picture in pictures:
+                picture.deliver(error)
         else:
-            for (_, deliver), row in zip(batch, rows, strict=True):
-                deliver(row)
+            for picture, row in zip(pictures, rows, strict=True):
+                picture.deliver(row)

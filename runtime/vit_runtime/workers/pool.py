@@ -22,8 +22,9 @@ _LOOK_AGAIN: Final = 0.1
 class Task(Generic[_Result]):
     """A piece of work, and what came of it."""
 
-    def __init__(self, work: Callable[[Task[_Result]], None]) -> None:
+    def __init__(self, work: Callable[[Task[_Result]], None], when_done: Callable[[], None] | None = None) -> None:
         self._work: Callable[[Task[_Result]], None] | None = work
+        self._when_done = when_done
         self._done = threading.Event()
         self._result: _Result | None = None
         self._error: BaseException | None = None
@@ -50,12 +51,17 @@ class Task(Generic[_Result]):
     def finish(self, result: _Result) -> None:
         """Hands over the result."""
         self._result = result
-        self._done.set()
+        self._end()
 
     def fail(self, error: BaseException) -> None:
         """Hands over an exception in place of a result."""
         self._error = error
+        self._end()
+
+    def _end(self) -> None:
         self._done.set()
+        if self._when_done is not None:
+            self._when_done()
 
     def start_timing(self) -> None:
         """Counts the time from now on as that of work which may hang."""
