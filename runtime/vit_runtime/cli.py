@@ -12,7 +12,7 @@ import typer
 from vit_runtime import __version__
 from vit_runtime.artifact import codec, read_artifact, read_text_artifact
 from vit_runtime.artifact.reading import is_text_artifact
-from vit_runtime.command_line import answering, attending, cache, searching, watching, words
+from vit_runtime.command_line import answering, attending, cache, searching, serving, watching, words
 from vit_runtime.command_line.console import answer, note, report_errors, set_up
 from vit_runtime.command_line.options import (
     DeviceOption,
@@ -62,6 +62,7 @@ app.command()(words.search)
 
 
 app.command()(watching.watch)
+app.command()(serving.serve)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
@@ -258,17 +258,21 @@ def answer_items(
         ArtifactError: the model has no such output.
     """
     model.require(output)
-    if batch_size is None:
-        batch_size = 1 if model.threads is not None else _ACCELERATOR_BATCH
-    batch_size = whole_number("batch_size", batch_size, least=1)
+    if batch_size is not None:
+        batch_size = whole_number("batch_size", batch_size, least=1)
 
     def compute(pixels: UInt8Array) -> FloatArray:
         return model.run(pixels, [output])[0]
 
     if ahead == 1:
         return answer_one(items, read, compute)
+    return stream(items, read, compute, replace(plan_of(model, batch_size), ahead=ahead, size=size), name)
+
+
+def plan_of(model: ViT, batch_size: int | None = None) -> Plan:
+    """How many pictures a model works on at a time, and in one run; None for what suits the provider."""
     from vit_runtime.devices.room import workers_with_room  # 5 ms, which a single picture does without
 
-    workers, seconds = workers_with_room(model.workers), model.limits.seconds
-    plan = Plan(workers=workers, batch_size=batch_size, ahead=ahead, seconds=seconds, size=size)
-    return stream(items, read, compute, plan, name)
+    if batch_size is None:
+        batch_size = 1 if model.threads is not None else _ACCELERATOR_BATCH
+    return Plan(workers=workers_with_room(model.workers), batch_size=batch_size, seconds=model.limits.seconds)

@@ -150,7 +150,7 @@ def nearest_to(
 
 def _nearest_in(kept: Index, vit: ViT, query: Path, top: int) -> list[tuple[str, float]]:
     """Compares with an index, where the query may be, too, under one name or several."""
-    from vit_runtime.command_line.indexing import Folders
+    from vit_runtime.searching.folders import Folders
 
     (wanted,) = vit.embed(query)
     folders, count = Folders(kept.path), top + 1

@@ -143,7 +143,7 @@ def _tell(tower: TextModel) -> None:
 
 def _nearest_in(index: Path, model: Path, wanted: FloatArray, top: int) -> list[tuple[str, float]]:
     """Compares with an index; no picture is read, and its model is not loaded."""
-    from vit_runtime.command_line.indexing import Folders
+    from vit_runtime.searching.folders import Folders
     from vit_runtime.searching.index import open_index
 
     kept = open_index(index, model)

@@ -79,17 +79,31 @@ def load_pixels(
             limits, or so long and narrow that it would be scaled to more than `LARGEST_ENLARGED` pixels.
         UsageError: no such way to decode.
     """
+    return load_with_size(source, preprocessing, decode=decode, limits=limits, name=name)[0]
+
+
+def load_with_size(
+    source: ImageSource,
+    preprocessing: Preprocessing,
+    *,
+    decode: Decode = "exact",
+    limits: Limits = LIMITS,
+    name: str | None = None,
+) -> tuple[UInt8Array, tuple[int, int]]:
+    """Gives a picture as `load_pixels` does, and the width and height of the upright photo that it was made of."""
     if decode not in get_args(Decode):
         raise UsageError(option("decode"), f"{decode!r} is not one of {', '.join(get_args(Decode))}")
     name = source_name(source) if name is None else name
     if decode == "exact" or preprocessing.interpolation == "nearest":
-        return fit(read_rgb(source, limits=limits, name=name), preprocessing, name)
+        photo = read_rgb(source, limits=limits, name=name)
+        return fit(photo, preprocessing, name), photo.size
 
     def least(size_wh: tuple[int, int]) -> tuple[int, int]:
         width, height = _resized_wh(size_wh, preprocessing)
         return math.ceil(_LEAST_SCALE * width), math.ceil(_LEAST_SCALE * height)
 
-    return _fit_stored(read_stored(source, least, limits=limits, name=name), preprocessing, name)
+    stored = read_stored(source, least, limits=limits, name=name)
+    return _fit_stored(stored, preprocessing, name), stored.upright_wh
 
 
 def fit(image: Image.Image, preprocessing: Preprocessing, name: str = "picture") -> UInt8Array:
