@@ -28,7 +28,7 @@ from vit_export.heads.fitting import choose, folds_of
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import ExampleClasses, Preprocessing
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 LOG: Final = logging.getLogger(__name__)
 MOST: Final = 20
