@@ -44,6 +44,7 @@ WRONG = {
     "from the schema to pictures": ("vit_runtime/artifact", "import vit_runtime.pictures", "vit_runtime: "),
     "from devices to the model": ("vit_runtime/devices", "import vit_runtime.model", "vit_runtime: "),
     "from pictures to watching": ("vit_runtime/pictures", "import vit_runtime.watching", "vit_runtime: "),
+    "from the model to the service": ("vit_runtime/workers", "import vit_runtime.serving", "vit_runtime: cli"),
     "between pictures and devices": ("vit_runtime/pictures", "import vit_runtime.devices", "vit_runtime: "),
     "from pictures to where they come from": ("vit_runtime/pictures", "import vit_runtime.sources", "vit_runtime: "),
     "from sources to the model": ("vit_runtime/sources", "import vit_runtime.model", "vit_runtime: "),

@@ -261,6 +261,11 @@ OPTIONS = {
         *("SOURCE", "--top", "--json", "--every", "--smooth", "--on-change", "--frames", "--seconds"),
         *("--timeout", "--reconnect", "--no-reconnect"),
     ),
+    "serve": (
+        *("--host", "--port", "--index", "--token", "--no-token", "--allow-host", "--allow-origin", "--idle-unload"),
+        *("--queue", "--max-pictures", "--max-body", "--max-pixels", "--max-seconds", "--decode", "--for"),
+        *("--provider", "--threads", "--device", "--no-profile", "MODEL.onnx"),
+    ),
     "check": ("--report", "--force", "--json", "--provider", "--threads", "--no-profile", "MODEL.onnx"),
     "tune": ("--seconds", "--for", "--json", "MODEL.onnx"),
     "prepare": ("--json", "MODEL.onnx"),

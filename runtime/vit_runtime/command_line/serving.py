@@ -43,10 +43,10 @@ from vit_runtime.command_line.serving_options import (
 )
 from vit_runtime.errors import ArtifactError, IndexFileError, MissingDependencyError, UsageError
 from vit_runtime.model import ViT
-from vit_runtime.searching.index import Index, open_index
 from vit_runtime.selftest import problem
 
 if TYPE_CHECKING:
+    from vit_runtime.searching.index import Index
     from vit_runtime.serving.shelf import Shelf
 
 _PACKAGES: Final = ("starlette", "uvicorn", "multipart", "prometheus_client")
@@ -177,6 +177,8 @@ def _load(path: Path, opening: Callable[[Path], ViT]) -> ViT:
 
 def _open(index: Path, models: list[Path]) -> Index:
     """Opens an index, and checks that one of the models has made it."""
+    from vit_runtime.searching.index import open_index
+
     for model in models[:-1]:
         try:
             return open_index(index, model)
