@@ -18,7 +18,7 @@ from vit_runtime.artifact import Output
 from vit_runtime.errors import ImageError
 from vit_runtime.searching.folders import Folders
 from vit_runtime.serving.answers import Asked, Wanted, answer_all
-from vit_runtime.serving.bodies import body_of
+from vit_runtime.serving.bodies import body_of, parsed
 from vit_runtime.serving.overlays import overlay
 from vit_runtime.serving.pictures import Picture, pictures_in
 from vit_runtime.serving.queries import also_of, number_of
@@ -83,7 +83,8 @@ class Api:
         wanted = _with_options(wanted, request)
         _check_outputs(place, wanted)
         async with body_of(request, service.limits, service.gate) as body:
-            pictures = pictures_in(body, request.headers.get("content-type", ""), service.limits.pictures)
+            kind = request.headers.get("content-type", "")
+            pictures = await parsed(pictures_in, body, kind, service.limits.pictures)
             with service.gate.admit(len(pictures)):
                 if wanted == Wanted(map=True, top=wanted.top, most_nearest=wanted.most_nearest) and _wants_png(request):
                     return await self._overlay(place, pictures)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import Final, TypeVar
 
 from anyio import fail_after
 from starlette.requests import Request
 
 from vit_runtime.serving.limits import Gate, ServiceLimits
 from vit_runtime.serving.refusals import Refusal
+
+_Result = TypeVar("_Result")
+
+_LARGE: Final = 1 << 20
 
 
 @asynccontextmanager
@@ -46,6 +52,13 @@ async def body_of(request: Request, limits: ServiceLimits, gate: Gate) -> AsyncI
         yield body
     finally:
         gate.release(held)
+
+
+async def parsed(parse: Callable[..., _Result], body: bytes, *arguments: object) -> _Result:
+    """Parses a body, a large one in a thread: others are answered meanwhile."""
+    if len(body) < _LARGE:
+        return parse(body, *arguments)
+    return await asyncio.to_thread(parse, body, *arguments)
 
 
 def _too_large(limits: ServiceLimits) -> Refusal:

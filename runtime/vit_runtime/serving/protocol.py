@@ -18,7 +18,7 @@ from vit_runtime import __version__
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Output
 from vit_runtime.errors import ImageError
-from vit_runtime.serving.bodies import body_of
+from vit_runtime.serving.bodies import body_of, parsed
 from vit_runtime.serving.desk import Desk
 from vit_runtime.serving.pictures import parse_json
 from vit_runtime.serving.refusals import Refusal, no_picture
@@ -96,8 +96,7 @@ class Protocol:
         height, width = place.artifact.preprocessing.crop_hw
         shape = Shape(height, width, service.limits.pictures)
         async with body_of(request, service.limits, service.gate) as body:
-            head, binary = _parts(body, request.headers.get(_HEAD_LENGTH), _most_values(shape))
-            pixels = pixels_of(_only_input(head), binary, shape)
+            head, pixels = await parsed(_head_and_pixels, body, request.headers.get(_HEAD_LENGTH), shape)
             wanted = _wanted(head, place)
             with service.gate.admit(len(pixels)):
                 rows = await _computed(place, pixels, tuple(output for output, _ in wanted))
@@ -133,6 +132,12 @@ async def _row(desk: Desk, pixels: UInt8Array, wanted: tuple[Output, ...]) -> tu
         return Prepared(pixels, tuple, wanted)
 
     return await desk.answer(as_they_are, "pixels")
+
+
+def _head_and_pixels(body: bytes, head_length: str | None, shape: Shape) -> tuple[dict[str, Any], UInt8Array]:
+    """Gives what a request says, and the pixels that come with it."""
+    head, binary = _parts(body, head_length, _most_values(shape))
+    return head, pixels_of(_only_input(head), binary, shape)
 
 
 def _parts(body: bytes, head_length: str | None, most_values: int) -> tuple[dict[str, Any], memoryview]:
