@@ -49,6 +49,10 @@ class Tab:
         self.page.goto(url)
         self.page.wait_for_selector("#model-card:not([hidden]), #gate[open], #trouble:not([hidden])")
 
+    def asked(self) -> int:
+        """How often the service was asked about a picture."""
+        return sum("/v1/" in url and "?" in url and "thumbnails" not in url for url in self.requests)
+
     def check(self) -> None:
         """Fails where the page has complained, broken its policy, or asked another machine."""
         assert not self.complaints
