@@ -149,5 +149,3 @@ def serve() -> Iterator[Callable[..., Service]]:
     yield run
     for service in services:
         service.stop()
-
-

@@ -43,14 +43,17 @@ def test_answered(open_tab: OpenTab, size: dict[str, int], photos: SimpleNamespa
     note = "random weights: the answers mean nothing"
     tab.change("**/v1/models", lambda answer: answer["models"].append({**answer["models"][0], "name": "b" * 70}))
     tab.page.route("**/v1/models", lambda route: route.fallback())
-    tab.change("**/v1/models", lambda answer: (
-        answer["models"][0].update(notes=[note]),
-        answer["models"].append({**answer["models"][0], "name": "b" * 70}),
-    ))
+    tab.change(
+        "**/v1/models",
+        lambda answer: (
+            answer["models"][0].update(notes=[note]),
+            answer["models"].append({**answer["models"][0], "name": "b" * 70}),
+        ),
+    )
     tab.page.reload()
     tab.wait("#notes")
     tab.choose(photos.cat, photos.coffee, tmp_path / f"{'long' * 30}.txt")
-    tab.wait("#strip .mark")
+    tab.wait("#strip .mark:not([hidden])")
     tab.wait("#nearest img")
     sound(tab)
     tab.page.locator("#strip button").last.click()

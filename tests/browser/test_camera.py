@@ -119,7 +119,9 @@ def test_switch_takes_the_other_camera(open_tab: OpenTab) -> None:
     device = "document.getElementById('video').srcObject.getVideoTracks()[0].getSettings().deviceId"
     first = tab.page.evaluate(device)
     tab.page.get_by_role("button", name="Switch camera").click()
-    tab.page.wait_for_function(f"(first) => document.getElementById('video').srcObject && {device} !== first", arg=first)
+    tab.page.wait_for_function(
+        f"(first) => document.getElementById('video').srcObject && {device} !== first", arg=first
+    )
     tab.wait_text("#chip", "frames a second")
 
 
@@ -172,5 +174,7 @@ def test_live_mode_does_not_chatter(open_tab: OpenTab) -> None:
     heard = tab.page.evaluate("heard")
     assert heard[0] == "The camera is live."
     assert len(heard) <= 2
-    live = tab.page.evaluate("[...document.querySelectorAll('[aria-live], [role=status], [role=alert], output')].map(e => e.id)")
+    live = tab.page.evaluate(
+        "[...document.querySelectorAll('[aria-live], [role=status], [role=alert], output')].map(e => e.id)"
+    )
     assert sorted(live) == ["alert", "status"]

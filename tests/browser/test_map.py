@@ -45,8 +45,10 @@ def test_slider_changes_the_pixels_that_the_model_saw_and_no_others(
     edge = 3  # pixels of the screen, where the browser rounds
     assert changed[inside].mean() > 0.95
     outside = np.ones_like(changed)
-    outside[max(0, round(top * down) - edge) : round(bottom * down) + edge,
-            max(0, round(left * across) - edge) : round(right * across) + edge] = False
+    outside[
+        max(0, round(top * down) - edge) : round(bottom * down) + edge,
+        max(0, round(left * across) - edge) : round(right * across) + edge,
+    ] = False
     assert not changed[outside].any()
     between = np.abs(looks[50] - (looks[0] + looks[100]) / 2)
     assert between.max() <= 2

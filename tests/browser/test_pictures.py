@@ -32,9 +32,7 @@ def test_chosen_picture_gets_the_models_labels(open_tab: OpenTab, model: vit.ViT
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
-def test_dropped_and_pasted_pictures(
-    open_tab: OpenTab, model: vit.ViT, photos: SimpleNamespace, kind: str
-) -> None:
+def test_dropped_and_pasted_pictures(open_tab: OpenTab, model: vit.ViT, photos: SimpleNamespace, kind: str) -> None:
     tab = open_tab()
     tab.hand(kind, photos.coffee)
     tab.wait(ANSWERED)
@@ -49,9 +47,7 @@ def test_drop_of_no_file_says_what_to_do(open_tab: OpenTab) -> None:
     assert tab.wait("#alert").inner_text() == "That was no file. Save the picture first, then drop it here."
 
 
-def test_several_pictures_each_have_their_answer(
-    open_tab: OpenTab, model: vit.ViT, photos: SimpleNamespace
-) -> None:
+def test_several_pictures_each_have_their_answer(open_tab: OpenTab, model: vit.ViT, photos: SimpleNamespace) -> None:
     tab = open_tab()
     tab.choose(photos.cat, photos.coffee)
     tab.page.wait_for_function("() => document.getElementById('count').textContent === '2'")
@@ -114,8 +110,10 @@ def test_picture_that_no_browser_shows_is_answered(
 
 def test_times_add_up(open_tab: OpenTab, photos: SimpleNamespace) -> None:
     tab = open_tab()
-    tab.change("**/v1/classify?*", lambda answer: answer["results"][0].update(
-        milliseconds={"waiting": 3.04, "reading": 17.2, "model": 5.96}))
+    tab.change(
+        "**/v1/classify?*",
+        lambda answer: answer["results"][0].update(milliseconds={"waiting": 3.04, "reading": 17.2, "model": 5.96}),
+    )
     tab.choose(photos.cat)
     tab.wait(ANSWERED)
     terms = tab.page.locator("#times dt").all_inner_texts()
@@ -128,8 +126,13 @@ def test_times_add_up(open_tab: OpenTab, photos: SimpleNamespace) -> None:
 
 def test_page_says_what_answers(open_tab: OpenTab) -> None:
     tab = open_tab()
-    facts = dict(zip(
-        tab.page.locator("#facts dt").all_inner_texts(), tab.page.locator("#facts dd").all_inner_texts(), strict=True))
+    facts = dict(
+        zip(
+            tab.page.locator("#facts dt").all_inner_texts(),
+            tab.page.locator("#facts dd").all_inner_texts(),
+            strict=True,
+        )
+    )
     assert facts["File"] == "tiny.onnx"
     assert facts["Engine"] == "CPUExecutionProvider"
     assert facts["Classes"] == "7"

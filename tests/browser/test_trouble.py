@@ -110,7 +110,7 @@ def test_token_is_asked_for_and_kept_for_the_session(
     assert tab.page.evaluate("document.activeElement.id") == "token"
     tab.page.keyboard.type("wrong")
     tab.page.keyboard.press("Enter")
-    tab.page.wait_for_function("() => gate.open && !document.getElementById('gate-why').textContent.includes('Whoever')")
+    tab.wait_text("#gate-why", "That token is not the right one.")
     assert tab.page.get_by_label("Token", exact=True).input_value() == ""
     tab.page.get_by_label("Token", exact=True).fill(TOKEN)
     tab.page.get_by_role("button", name="Continue").click()
