@@ -12,7 +12,7 @@ PHOTOS ?= 10
 UPGRADE ?= --upgrade
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(UPGRADE) $(addprefix --constraint ,$(PINS))
 
-.PHONY: help demo check report test test-all test-arm64 count-arm64 newest constraints format clean
+.PHONY: help demo check report test test-all test-browser test-arm64 count-arm64 newest constraints format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,10 @@ test: check  ## the above, and every test but the slow ones
 
 test-all: check  ## every test; takes a quarter of an hour more, 5 GB of memory and 6 GB of disk
 	$(BIN)/pytest
+
+test-browser: $(VENV)/.dev  ## the service's page in a Chromium of the system (apt-get install chromium)
+	$(INSTALL) --editable '.[browser]'
+	$(BIN)/pytest -m browser
 
 newest:  ## `make test` with the newest release of everything, in an environment of its own (8 GB of disk)
 	rm -rf build/newest
