@@ -68,7 +68,7 @@ def test_busy_service_gets_the_newest_frame_again(open_tab: OpenTab) -> None:
     tab = open_tab(init=SLOW)
     refused = []
 
-    def refuse_once(route) -> None:  # noqa: ANN001
+    def refuse_once(route) -> None:
         if refused:
             route.continue_()
         else:

@@ -22,7 +22,7 @@ def refuse_once(tab: Tab, status: int, error: str, headers: dict[str, str] | Non
     """Lets the next question be refused, and those after it through."""
     refused: list[Any] = []
 
-    def answer(route: Any) -> None:  # noqa: ANN401
+    def answer(route: Any) -> None:
         if refused:
             route.continue_()
         else:

