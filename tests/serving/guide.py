@@ -67,7 +67,8 @@ def is_as_shown(shown: str, given: str) -> bool:
             numbers[-1] = ""
     found = re.fullmatch(pattern, given)
     return found is not None and all(
-        not number or abs(float(number) - float(each)) <= 1e-3 for number, each in zip(numbers, found.groups())
+        not number or abs(float(number) - float(each)) <= 1e-3
+        for number, each in zip(numbers, found.groups(), strict=True)
     )
 
 

@@ -101,7 +101,9 @@ def test_every_status_of_the_service_is_explained():
 
     used = {HTTPStatus[name].value for name in re.findall(r"HTTPStatus\.([A-Z_]+)", sources)}
     text = GUIDE.read_text(encoding="utf-8")
-    explained = {int(number) for row in re.findall(r"^\| ([0-9, ]+) \|", text, re.MULTILINE) for number in row.split(", ")}
+    explained = {
+        int(number) for row in re.findall(r"^\| ([0-9, ]+) \|", text, re.MULTILINE) for number in row.split(", ")
+    }
     assert used - explained == {200, 500}  # 500 is a fault of ours, and no answer to explain
 
 
@@ -161,7 +163,9 @@ def test_nginx_takes_its_file(tmp_path: Path):
     text = text.replace("/etc/ssl/certs/vit.example.org.pem", str(certificate))
     text = text.replace("/etc/ssl/private/vit.example.org.key", str(key))
     (tmp_path / "site.conf").write_text(re.sub(r"(listen (?:\[::\]:)?)(80|443)", r"\g<1>2\2", text), encoding="utf-8")
-    whole = f"pid {tmp_path}/pid; error_log stderr; events {{}}\nhttp {{ access_log off; include {tmp_path}/site.conf; }}\n"
+    whole = (
+        f"pid {tmp_path}/pid; error_log stderr; events {{}}\nhttp {{ access_log off; include {tmp_path}/site.conf; }}\n"
+    )
     (tmp_path / "nginx.conf").write_text(whole, encoding="utf-8")
     done = subprocess.run(
         [nginx, "-t", "-c", tmp_path / "nginx.conf"], capture_output=True, text=True, timeout=60, check=False
@@ -174,9 +178,7 @@ def test_caddy_takes_its_file(tmp_path: Path):
     if caddy is None:
         pytest.skip("caddy is not installed")
     command = [caddy, "adapt", "--config", DEPLOYING / "Caddyfile", "--adapter", "caddyfile"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env={"HOME": str(tmp_path)}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={"HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert "127.0.0.1:8000" in json.dumps(json.loads(done.stdout))
     assert "not formatted" not in done.stderr
