@@ -73,6 +73,7 @@ def open_tab(launch: Callable[..., object], service: Service) -> Iterator[Callab
 
     yield run
     for tab in tabs:
+        tab.page.unroute_all(behavior="wait")  # an answer on its way would find no page
         tab.page.context.close()
     for tab in tabs:
         tab.check()
