@@ -16,14 +16,16 @@ tomllib = pytest.importorskip("tomllib", reason="the standard library reads TOML
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 CONSTRAINTS = PYPROJECT.parent / ".ci/constraints-3.11-linux-x86_64.txt"
 NOT_IN_CI = {
+    "axe-playwright-python",
     "executorch",
     "onnxruntime-ep-nv-tensorrt-rtx",
     "onnxruntime-ep-openvino",
     "onnxruntime-ep-webgpu",
     "onnxruntime-gpu",
     "onnxruntime-qnn",
+    "playwright",
 }
-"""Its environment holds one build of onnxruntime, since they exclude each other, and no ExecuTorch."""
+"""Its environment holds one build of onnxruntime, since they exclude each other, no ExecuTorch, and no browser."""
 
 FIRST_WITHOUT = {
     "huggingface-hub": ("1.26", "pull request 4540: file names of a repository lead out of the folder"),

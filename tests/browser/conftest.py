@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from skimage import data as pictures_of_skimage
 
 import vit_runtime as vit
 from vit_export import ExportRequest, export
@@ -23,7 +22,7 @@ LABELS = ["tabby", "beagle", "<b>fox & hare</b>", "mug", "tulip", "canoe", "ligh
 """One is HTML, which the page must show as it is written."""
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium of the system."""
     pytest.importorskip("playwright.sync_api", reason="Playwright is missing: run `make test-browser`")
@@ -34,7 +33,7 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # no longer: Playwright's event loop would be in the way of tests with their own
 def launch(chromium: str) -> Iterator[Callable[..., object]]:
     """`launch(*flags)` gives a browser; those with the same flags share one."""
     from playwright.sync_api import sync_playwright
@@ -74,6 +73,7 @@ def open_tab(launch: Callable[..., object], service: Service) -> Iterator[Callab
 
     yield run
     for tab in tabs:
+        tab.page.unroute_all(behavior="wait")  # an answer on its way would find no page
         tab.page.context.close()
     for tab in tabs:
         tab.check()
@@ -82,9 +82,11 @@ def open_tab(launch: Callable[..., object], service: Service) -> Iterator[Callab
 FAKE_CAMERA = ("--use-fake-device-for-media-stream=device-count=2", "--use-fake-ui-for-media-stream")
 
 
-@pytest.fixture(scope="package")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+@pytest.fixture(scope="session")
+def photos(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:  # noqa: ARG001 - skips first
     """Photos that everyone has: `folder` with five, of which `cat` and `coffee` are two."""
+    from skimage import data as pictures_of_skimage
+
     folder = tmp_path_factory.mktemp("photos")
     for name, array in {
         "cat": pictures_of_skimage.chelsea(),
@@ -97,8 +99,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(folder=folder, cat=folder / "cat.jpg", coffee=folder / "coffee.jpg")
 
 
-@pytest.fixture(scope="package")
-def artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def artifact(
+    chromium: str,  # noqa: ARG001 - skips before anything is exported
+    tiny_checkpoint: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The tiny model with labels and attention maps."""
     folder = tmp_path_factory.mktemp("served")
     (folder / "labels.txt").write_text("\n".join(LABELS), encoding="utf-8")
@@ -109,14 +115,14 @@ def artifact(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return export(request).path
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def model(artifact: Path) -> Iterator[vit.ViT]:
     """The same model in this process, to compare with."""
     with vit.load(artifact) as model:
         yield model
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def index(artifact: Path, photos: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of the five photos."""
     from typer.testing import CliRunner
@@ -129,7 +135,7 @@ def index(artifact: Path, photos: SimpleNamespace, tmp_path_factory: pytest.Temp
     return path
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def service(artifact: Path, index: Path) -> Iterator[Service]:
     """The service with one model and its index."""
     with Service([artifact], index=index) as service:

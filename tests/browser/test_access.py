@@ -38,26 +38,23 @@ def test_without_camera(open_tab: OpenTab, size: dict[str, int]) -> None:
 
 
 def test_answered(open_tab: OpenTab, size: dict[str, int], photos: SimpleNamespace, tmp_path: Path) -> None:
-    (tmp_path / f"{'long' * 30}.txt").write_text("no picture")
+    notes = tmp_path / f"{'long' * 30}.txt"
+    notes.write_text("no picture")
+
+    def enlarge(answer: dict) -> None:
+        answer["models"][0]["notes"] = ["random weights: the answers mean nothing"]
+        answer["models"].append({**answer["models"][0], "name": "b" * 64})
+
     tab = open_tab(viewport=size)
-    note = "random weights: the answers mean nothing"
-    tab.change("**/v1/models", lambda answer: answer["models"].append({**answer["models"][0], "name": "b" * 70}))
-    tab.page.route("**/v1/models", lambda route: route.fallback())
-    tab.change(
-        "**/v1/models",
-        lambda answer: (
-            answer["models"][0].update(notes=[note]),
-            answer["models"].append({**answer["models"][0], "name": "b" * 70}),
-        ),
-    )
+    tab.change("**/v1/models", enlarge)
     tab.page.reload()
     tab.wait("#notes")
-    tab.choose(photos.cat, photos.coffee, tmp_path / f"{'long' * 30}.txt")
+    tab.choose(photos.cat, photos.coffee, notes)
     tab.wait("#strip .mark:not([hidden])")
     tab.wait("#nearest img")
     sound(tab)
     tab.page.locator("#strip button").last.click()
-    tab.wait("#again")
+    tab.wait("#alert")
     sound(tab)
 
 

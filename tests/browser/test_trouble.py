@@ -16,6 +16,9 @@ pytestmark = pytest.mark.browser
 OpenTab = Callable[..., Tab]
 Serve = Callable[..., Service]
 TOKEN = "open-sesame-open-sesame"  # noqa: S105 - of a service that lives for a test
+_THUMBNAILS = (
+    "() => [...document.querySelectorAll('#nearest img')].filter((image) => image.naturalWidth > 0).length === 5"
+)
 
 
 def refuse_once(tab: Tab, status: int, error: str, headers: dict[str, str] | None = None) -> list[Any]:
@@ -117,8 +120,7 @@ def test_token_is_asked_for_and_kept_for_the_session(
     tab.wait("#model-card")
     tab.choose(photos.cat)
     tab.wait(ANSWERED)
-    # An <img> sends no token: thumbnails come by requests of their own.
-    tab.page.wait_for_function("() => document.querySelectorAll('#nearest img').length === 5")
+    tab.page.wait_for_function(_THUMBNAILS)  # an <img> sends no token: they come by requests of their own
     tab.page.reload()
     tab.wait("#model-card")
     assert not tab.page.locator("#gate").is_visible()
@@ -165,9 +167,7 @@ def test_nearest_pictures(open_tab: OpenTab, photos: SimpleNamespace) -> None:
     assert cosines[0] == 1
     assert cosines == sorted(cosines, reverse=True)
     assert tab.page.locator("#among").inner_text() == "of 5"
-    tab.page.wait_for_function(
-        "() => [...document.querySelectorAll('#nearest img')].filter((image) => image.naturalWidth > 0).length === 5"
-    )
+    tab.page.wait_for_function(_THUMBNAILS)
 
 
 def test_model_without_classes(open_tab: OpenTab, photos: SimpleNamespace) -> None:
