@@ -132,7 +132,8 @@ def _name_of(host: str) -> str:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    return urlsplit(origin).netloc.lower() == host.lower() if "://" in origin else False
+    _, is_site, netloc = origin.partition("://")
+    return bool(is_site) and netloc.lower() == host.lower()
 
 
 def _carries(headers: Headers, token: str) -> bool:
