@@ -61,6 +61,7 @@ def run(app: Starlette, listening: socket.socket, when_ready: Callable[[], None]
         ws="none",
         lifespan="on",
         log_config=None,
+        log_level="error",  # whoever sends what is no HTTP would else fill the log, a line each
         access_log=False,
         server_header=False,
         proxy_headers=False,
