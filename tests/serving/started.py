@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ VIT_RUN = Path(sys.executable).with_name("vit-run")
 PLAYED = Path(__file__).with_name("played_service.py")
 ADDRESS = re.compile(r"http://[^:]+:(\d+): open this")
 SECONDS_TO_START = 60
-SECONDS_TO_ANSWER = 60
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,7 @@ class Started:
 
 
 @contextmanager
-def started(
-    model: Path, log: Path, *options: object, played: Mapping[str, object] | None = None
-) -> Iterator[Started]:
+def started(model: Path, log: Path, *options: object, played: Mapping[str, object] | None = None) -> Iterator[Started]:
     """Starts a service, and kills it in the end if it still runs.
 
     Args:
@@ -105,17 +102,18 @@ class Reply:
         return json.loads(self.body)
 
 
-def connected(port: int, seconds: float = SECONDS_TO_ANSWER) -> socket.socket:
+def connected(port: int, seconds: float = 60) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), seconds)
 
 
-def exchange(port: int, sent: bytes, *, is_cut: bool = False, seconds: float = SECONDS_TO_ANSWER) -> list[Reply]:
-    """Sends bytes over a connection of their own and gives the answers until it is closed, informational ones left out.
+def exchange(port: int, sent: bytes, *, cut_after: float | None = None, seconds: float = 60) -> list[Reply]:
+    """Sends bytes over a connection of their own and gives the answers, but those that only tell to go on.
 
     Args:
         port: of the service.
         sent: what is sent.
-        is_cut: the client says that it sends no more, as one that ends in the middle.
+        cut_after: where no answer comes for so long the client sends no more, as one that ends in the middle; None for
+            a client that waits.
         seconds: how long an answer may take.
 
     Raises:
@@ -125,42 +123,65 @@ def exchange(port: int, sent: bytes, *, is_cut: bool = False, seconds: float = S
         gone = False
         try:
             client.sendall(sent)
-            if is_cut:
-                client.shutdown(socket.SHUT_WR)
         except (BrokenPipeError, ConnectionResetError):  # it has read enough; what it said may still be there
             gone = True
-        return list(_replies(client, is_gone=gone))
+        reader = _Reader(client, cut_after, seconds)
+        return list(_replies(reader, is_head=sent.startswith(b"HEAD "), is_gone=gone))
 
 
-def _replies(client: socket.socket, *, is_gone: bool) -> Iterator[Reply]:
-    """Gives answers until the service closes, or until it has answered and keeps the connection for the next request."""
-    received = b""
-    while True:
-        while b"\r\n\r\n" not in received:
-            piece = _received(client)
-            if not piece:
-                return
-            received += piece
-        head, _, received = received.partition(b"\r\n\r\n")
+class _Reader:
+    """The receiving half of a client."""
+
+    def __init__(self, client: socket.socket, cut_after: float | None, seconds: float) -> None:
+        self._client, self._cut_after, self._seconds = client, cut_after, seconds
+        self.received = b""
+
+    def more(self) -> bool:
+        """Receives some more; says whether there was more before the end."""
+        try:
+            self._client.settimeout(self._cut_after or self._seconds)
+            piece = self._client.recv(1 << 16)
+        except ConnectionResetError:
+            return False
+        except TimeoutError:
+            if self._cut_after is None:
+                raise
+            self._cut_after = None
+            with suppress(OSError):  # it may be closed by now
+                self._client.shutdown(socket.SHUT_WR)
+            return True
+        self.received += piece
+        return bool(piece)
+
+    def until(self, mark: bytes) -> bytes | None:
+        """Takes what is in front of a mark, and the mark; None where the end comes first."""
+        while mark not in self.received:
+            if not self.more():
+                return None
+        taken, _, self.received = self.received.partition(mark)
+        return taken
+
+    def take(self, count: int) -> bytes:
+        """Takes so many bytes, or fewer where the end comes first."""
+        while len(self.received) < count and self.more():
+            pass
+        taken, self.received = self.received[:count], self.received[count:]
+        return taken
+
+
+def _replies(reader: _Reader, *, is_head: bool, is_gone: bool) -> Iterator[Reply]:
+    """Gives answers until the service closes, or has answered and keeps the connection for another request."""
+    while (head := reader.until(b"\r\n\r\n")) is not None:
         first, *lines = head.decode("latin-1").split("\r\n")
         status = int(first.split(" ")[1])
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         if status == 100:
             continue
-        length = int(headers.get("content-length", 0))
-        while len(received) < length and (piece := _received(client)):
-            received += piece
-        yield Reply(status, headers, received[:length], len(received) >= length)
-        received = received[length:]
-        if not received and not is_gone and headers.get("connection") != "close":
+        length = 0 if is_head else int(headers["content-length"])
+        body = reader.take(length)
+        yield Reply(status, headers, body, len(body) == length)
+        if not reader.received and not is_gone and headers.get("connection") != "close":
             return
-
-
-def _received(client: socket.socket) -> bytes:
-    try:
-        return client.recv(1 << 16)
-    except ConnectionResetError:
-        return b""
 
 
 def request(method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
@@ -170,7 +191,7 @@ def request(method: str, target: str, body: bytes = b"", headers: Mapping[str, s
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def asked(port: int, target: str, body: bytes = b"", seconds: float = SECONDS_TO_ANSWER) -> Reply:
+def asked(port: int, target: str, body: bytes = b"", seconds: float = 60) -> Reply:
     """Sends a sound request, and gives its answer."""
     (reply,) = exchange(port, request("POST" if body else "GET", target, body), seconds=seconds)
     return reply
