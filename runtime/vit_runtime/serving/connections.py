@@ -1,4 +1,4 @@
-"""Connections that take their time: uvicorn waits for a request's head for ever, this closes them."""
+"""Connections that take their time, or more work than their bytes are worth: uvicorn bears with them, this does not."""
 
 from __future__ import annotations
 
@@ -6,10 +6,46 @@ import asyncio
 from typing import Any, Final
 
 import h11
+from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 HEAD_SECONDS: Final = 10.0
 """Longest that a request's first line and headers may take to arrive, once the connection is there."""
+_MOST_HEAD_BYTES: Final = 64 << 10
+_MOST_HEAD_LINES: Final = 256
+_FREE_CHUNKS: Final = 1024
+_LEAST_CHUNK: Final = 256
+"""Bytes of a chunk, on average, in a body of more than 1024 of them. h11 takes 20 microseconds for each, and all other
+requests wait meanwhile: a quarter of a megabyte in chunks of one byte is a second."""
+
+
+class _Connection(h11.Connection):
+    """Refuses heads of very many lines, and bodies of very many tiny chunks."""
+
+    _chunks = _bytes = 0
+
+    def next_event(self) -> Any:
+        """As its base."""
+        if self.their_state is h11.IDLE:
+            self._check_head()
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > _FREE_CHUNKS + self._bytes // _LEAST_CHUNK:
+                raise h11.RemoteProtocolError("chunks that are too small")
+        return event
+
+    def _check_head(self) -> None:
+        """h11 looks at the size of a head only while it is not whole."""
+        received = self.trailing_data[0]
+        end = received.find(b"\n\r\n")
+        end = len(received) if end < 0 else end
+        if end > _MOST_HEAD_BYTES or received.count(b"\n", 0, end) > _MOST_HEAD_LINES:
+            raise h11.RemoteProtocolError("a head that is too large")
 
 
 class CarefulProtocol(H11Protocol):
@@ -19,6 +55,16 @@ class CarefulProtocol(H11Protocol):
     """
 
     _head_timer: asyncio.TimerHandle | None = None
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.conn = _Connection(h11.SERVER, _MOST_HEAD_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the time for the first request's head."""
@@ -40,8 +86,11 @@ class CarefulProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words, which say less
         """Answers what is no HTTP as the service's other errors."""
-        body = b'{"error":"no valid HTTP request, or headers of more than 64 kB"}'
+        body = b'{"error":"no valid HTTP request, more than 64 kB or 256 lines of headers, or tiny chunks"}'
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        if self.cycle is not None:  # what was begun is over, and says no more
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             events: tuple[Any, ...] = (
                 h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),

@@ -65,7 +65,9 @@ class Guards:
     def _refusal(self, scope: Scope) -> Refusal | None:
         headers, rules = Headers(scope=scope), self._rules
         if scope["http_version"] not in _VERSIONS:
-            return Refusal(HTTPStatus.BAD_REQUEST, f"HTTP/{scope['http_version']} is not spoken here; there is HTTP/1.1")
+            return Refusal(
+                HTTPStatus.BAD_REQUEST, f"HTTP/{scope['http_version']} is not spoken here; there is HTTP/1.1"
+            )
         if "content-length" in headers and "transfer-encoding" in headers:  # proxies in front may take the other one
             return Refusal(HTTPStatus.BAD_REQUEST, "a body has either Content-Length or Transfer-Encoding, not both")
         host = headers.get("host", "")

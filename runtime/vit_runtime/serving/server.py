@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _SECONDS_TO_END: Final = 20
 """How long requests that are being answered have when the service ends."""
 _KEEP_ALIVE: Final = 15
-_MOST_HEAD_BYTES: Final = 64 << 10
 _BACKLOG: Final = 1024
 
 
@@ -67,7 +66,6 @@ def run(app: Starlette, listening: socket.socket, when_ready: Callable[[], None]
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_SECONDS_TO_END,
-        h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
         backlog=_BACKLOG,
     )
     with _signals_that_end_well():
