@@ -1,4 +1,4 @@
-"""Requests whose bodies are hostile, by number: damaged pictures, bombs, broken forms, JSON and tensors of wrong shapes."""
+"""Requests whose bodies are hostile, by number: damaged pictures, bombs, broken forms, odd JSON and tensors."""
 
 from __future__ import annotations
 
@@ -27,14 +27,12 @@ PICTURE_TYPES = (
 )
 OTHER_TYPES = (
     *("text/html", "application/xml", "video/mp4", "multipart/mixed; boundary=x", "image", "application/json5"),
-    *("application/json; charset=utf-16", "\xff\xfe", ";", "multipart/form-data", "a" * 3000, 'x/y; a="'),
+    *("application/json; charset=utf-16", "\xff\xfe", "multipart/form-data", "a" * 3000, 'x/y; a="'),
 )
 ODD_VALUES: tuple[Any, ...] = (
     *(None, True, 0, -1, 1e308, 10**40, "", "x", "\ud800", "\0", [], {}, [[]], [None], {"a": {}}, "A" * 5000),
     *([1, "2", [3]], {"data": None}, {"name": 1, "data": "aaaa"}, {"name": None}, "====", "aaa", "😀"),
 )
-SMALL = 40
-"""Edge of bombs that are sound: a few pixels with much text, or the like."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def broken_form(rng: random.Random, goods: Sequence[Good], _: str) -> Hostile:
     elif way == 6:
         body = body.replace(b"filename", b"file-name").replace(b"Content-Type: image/png", b"Content-Type: text/plain")
     elif way == 7:
-        body = body.replace(b"form-data", rng.choice([b"attachment", b"", b"\xff\xfe", b"form-data; name*=utf-8''%ff"]))
+        body = body.replace(b"form-data", rng.choice([b"attachment", b"", b"\xff\xfe"]))
     else:
         body = b"--limit--\r\n" if rng.random() < 0.5 else body.replace(b"\r\n", b"\n")
     return posted("broken form", rng.choice(V1), body, f"multipart/form-data; boundary={boundary}")

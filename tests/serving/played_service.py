@@ -20,6 +20,12 @@ def head_seconds(value: float) -> None:
     connections.HEAD_SECONDS = value  # type: ignore[misc]
 
 
+def taking_seconds(value: float) -> None:
+    from vit_runtime.serving import connections
+
+    connections.TAKING_SECONDS = value  # type: ignore[misc]
+
+
 def body_seconds(value: float) -> None:
     from vit_runtime.serving.limits import ServiceLimits
 
@@ -43,6 +49,7 @@ def hang(seconds: float) -> None:
 
 CHANGES: dict[str, Callable[[Any], None]] = {
     "head_seconds": head_seconds,
+    "taking_seconds": taking_seconds,
     "body_seconds": body_seconds,
     "hang": hang,
 }

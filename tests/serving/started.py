@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.hostile.good_pictures import colour, encoded
+
+PICTURE = encoded(colour(), "PNG")
+"""A sound one, small."""
 VIT_RUN = Path(sys.executable).with_name("vit-run")
 PLAYED = Path(__file__).with_name("played_service.py")
 ADDRESS = re.compile(r"http://[^:]+:(\d+): open this")

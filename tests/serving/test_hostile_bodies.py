@@ -21,10 +21,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and thre
 SOME, ALL = pytest.param(300, id="some"), pytest.param(3_000, id="all", marks=pytest.mark.slow)
 CLIENTS = 4
 CUT_AFTER = 0.4
+"""Seconds after which a client gives up that may not have sent all."""
 MOST_GROWTH = 40 << 20
 """Bytes that the second half of the requests may add to the service's memory."""
-PATIENCE = {"bomb", "raw", "form", "json"}
-"""Kinds whose client waits for its answer, however long: it has sent all."""
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def _wrong_reply(case: Hostile, reply: Reply) -> str:
 def hurl(service: Started, case: Hostile) -> tuple[str, list[int]]:
     """What was wrong with the answers to a request, and their statuses."""
     try:
-        replies = exchange(service.port, case.sent, cut_after=None if case.kind in PATIENCE else CUT_AFTER)
+        replies = exchange(service.port, case.sent, cut_after=CUT_AFTER if case.may_be_closed else None)
     except TimeoutError:
         return "neither answered nor closed", []
     return wrong(case, replies), [reply.status for reply in replies] or [0]
@@ -93,11 +92,12 @@ def test_hostile_requests(count: int, service: Started, goods: list[Good]):
         round_of(range(count // 2))
         half_way = service.resident()
         round_of(range(count // 2, count))
-    assert faults == []
+    assert "\n".join(faults) == ""
     assert service.process.poll() is None
     assert asked(service.port, "/v1/classify", goods[0].content).json()["results"][0]["predictions"] == before
     assert service.resident() - half_way < MOST_GROWTH
-    assert (service.threads(), service.open_files()) == (threads, files)
+    assert service.threads() == threads
+    assert service.open_files() <= files  # the first connection may still have been open
     assert sum(number for (_, status), number in seen.items() if status >= 400) > count // 2
     assert sum(number for (_, status), number in seen.items() if status == 200) > count // 20
     metrics = asked(service.port, "/metrics").body.decode()
