@@ -1,4 +1,4 @@
-"""`vit-run serve` with other limits of time, or with a decoder that hangs: python played_service.py CHANGES serve ...
+"""`vit-run serve` with other limits of time, or a decoder that hangs: python played_service.py CHANGES serve ...
 
 CHANGES is JSON: names of `CHANGES` below and their values.
 """
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-HANGS = b"hangs"
+HANGS, SLOW = b"hangs", b"slow"
 
 
 def head_seconds(value: float) -> None:
@@ -34,12 +34,21 @@ def body_seconds(value: float) -> None:
 
 def hang(seconds: float) -> None:
     """Pictures that begin with HANGS keep their decoder for so long, which hears nobody."""
+    _delay(HANGS, seconds)
+
+
+def slow(seconds: float) -> None:
+    """Pictures that begin with SLOW take so long."""
+    _delay(SLOW, seconds)
+
+
+def _delay(mark: bytes, seconds: float) -> None:
     from vit_runtime.pictures import reading
 
     sound = reading.decode_file
 
     def decode(file: BinaryIO, task: Any) -> Any:
-        if file.read(len(HANGS)) == HANGS:
+        if file.read(len(mark)) == mark:
             time.sleep(seconds)
         file.seek(0)
         return sound(file, task)
@@ -52,6 +61,7 @@ CHANGES: dict[str, Callable[[Any], None]] = {
     "taking_seconds": taking_seconds,
     "body_seconds": body_seconds,
     "hang": hang,
+    "slow": slow,
 }
 
 

@@ -34,14 +34,26 @@ class Side:
     told: str = ""
 
 
+def listed_photos(photos: Path, folder: Path) -> Path:
+    """A file in a folder with the paths of photos, a line each."""
+    target = folder / "photos"
+    paths = sorted(str(path.resolve()) for path in photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
+    target.write_text("\n".join(paths), encoding="utf-8")
+    return target
+
+
+def wrk(service: Started, listed: Path, seconds: float, connections: int) -> list[str]:
+    """The command that posts photos, over so many connections at a time."""
+    script, address = str(HERE / "photos.lua"), f"http://127.0.0.1:{service.port}"
+    options = ["-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "60s", "-s", script]
+    return ["wrk", *options, address, "--", str(listed), "/v1/classify"]
+
+
 def by_service(service: Started, photos: Path, seconds: float, connections: int) -> Side:
     """A while of requests in parallel."""
-    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "60s", "-s", HERE / "photos.lua"]
     before, client = service.cpu_seconds(), _of_children()
-    address = f"http://127.0.0.1:{service.port}"
-    done = subprocess.run(
-        [*map(str, words), address, "--", str(photos), "/v1/classify"], capture_output=True, text=True, check=True
-    )
+    words = wrk(service, photos, seconds, connections)
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     count = found["answered"]
     told = (
@@ -79,9 +91,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as kept:
-        listed = Path(kept, "photos")
-        paths = sorted(str(path) for path in asked.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
-        listed.write_text("\n".join(paths), encoding="utf-8")
+        listed = listed_photos(asked.photos, Path(kept))
         words = [sys.executable, str(HERE / "folder.py"), str(asked.model), str(listed)]
         rounds = []
         with (
