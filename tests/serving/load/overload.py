@@ -1,4 +1,4 @@
-"""More clients than the queue takes, for long: python -m tests.serving.load.overload MODEL.onnx PHOTOS [SECONDS CLIENTS]
+"""More clients than the queue takes: python -m tests.serving.load.overload MODEL.onnx PHOTOS [SECONDS CLIENTS]
 
 It needs wrk. Memory and answers are printed every ten seconds, and in the end what the service has counted.
 """
