@@ -45,8 +45,7 @@ def test_idle_connections_and_slow_bodies_are_not_waited_for(tiny_artifact: Path
         idle.sendall(request("GET", "/healthz"))
         answer = b""
         while not answer.endswith(b'{"status":"alive"}'):
-            assert (piece := idle.recv(1 << 16))
-            answer += piece
+            answer += idle.recv(1 << 16)
         head.sendall(b"GET /healthz HT")
         body.sendall(request("POST", "/v1/classify", PICTURE)[:-10])
         time.sleep(0.5)
