@@ -66,7 +66,7 @@ def application(service: Service, rules: Rules) -> Starlette:
     if rules.origins:
         allowed = {"allow_origins": sorted(rules.origins), "allow_methods": ["GET", "POST"], "allow_headers": ["*"]}
         middleware.insert(0, Middleware(CORSMiddleware, **allowed))  # type: ignore[arg-type]  # its own keywords
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=middleware,
         lifespan=_lifespan(service),
@@ -78,6 +78,8 @@ def application(service: Service, rules: Rules) -> Starlette:
             Exception: _unforeseen,
         },
     )
+    app.router.redirect_slashes = False  # an address has one spelling, and no answer is built from a Host header
+    return app
 
 
 def _lifespan(service: Service) -> Lifespan[Starlette]:
@@ -104,10 +106,10 @@ async def _refused(_: Request, refusal: Exception) -> Response:
 
 async def _by_starlette(request: Request, found: Exception) -> Response:
     assert isinstance(found, HTTPException)  # noqa: S101 - as above
-    status = HTTPStatus(found.status_code)
+    status, path = HTTPStatus(found.status_code), request.scope["path"]
     lines = {
-        HTTPStatus.NOT_FOUND: f"nothing is at {request.url.path}; see /openapi.json",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not answer {request.method}",
+        HTTPStatus.NOT_FOUND: f"nothing is at {path}; see /openapi.json",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{path} does not answer {request.method}",
     }
     return error(Refusal(status, lines.get(status, str(found.detail)), found.headers))
 

@@ -20,6 +20,7 @@ from vit_runtime.serving.replies import error
 
 _OPEN: Final = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
 """What answers without a token: it tells nothing about pictures or models."""
+_VERSIONS: Final = ("1.0", "1.1")
 _DRAINED_BYTES: Final = 8 << 20
 _DRAIN_SECONDS: Final = 3.0
 """How much of a refused body is read, so that a client that is still sending comes to read the answer."""
@@ -63,6 +64,12 @@ class Guards:
 
     def _refusal(self, scope: Scope) -> Refusal | None:
         headers, rules = Headers(scope=scope), self._rules
+        if scope["http_version"] not in _VERSIONS:
+            return Refusal(
+                HTTPStatus.BAD_REQUEST, f"HTTP/{scope['http_version']} is not spoken here; there is HTTP/1.1"
+            )
+        if "content-length" in headers and "transfer-encoding" in headers:  # proxies in front may take the other one
+            return Refusal(HTTPStatus.BAD_REQUEST, "a body has either Content-Length or Transfer-Encoding, not both")
         host = headers.get("host", "")
         if rules.hosts is not None and _name_of(host) not in rules.hosts:
             told = f"this service is not called {host[:80]!r}; name it by --allow-host"
@@ -132,7 +139,8 @@ def _name_of(host: str) -> str:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    return urlsplit(origin).netloc.lower() == host.lower() if "://" in origin else False
+    _, is_site, netloc = origin.partition("://")
+    return bool(is_site) and netloc.lower() == host.lower()
 
 
 def _carries(headers: Headers, token: str) -> bool:

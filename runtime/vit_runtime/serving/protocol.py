@@ -31,6 +31,8 @@ from vit_runtime.workers.works import Prepared
 _HEAD_LENGTH: Final = "inference-header-content-length"
 _VERSION: Final = "1"
 _MORE_VALUES: Final = 1000
+_MOST_VALUES: Final = 1_000_000
+"""In JSON, unless one picture has more: half a second's work, for which all others wait. As bytes there may be more."""
 
 
 class Protocol:
@@ -183,8 +185,8 @@ def _wanted(head: dict[str, Any], place: Place) -> list[tuple[Output, bool]]:
 
 
 def _most_values(shape: Shape) -> int:
-    """Separators in JSON for the most pixels that are allowed, nested: one a number, and one a pixel and row."""
-    return shape.most * shape.height * (shape.width * 4 + 2) + _MORE_VALUES
+    """Separators in JSON for one picture at least, nested: one a number, and one a pixel and row."""
+    return max(shape.height * (shape.width * 4 + 2), _MOST_VALUES) + _MORE_VALUES
 
 
 def _reply(reply: dict[str, Any], content: bytes) -> Response:

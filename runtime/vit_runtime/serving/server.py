@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _SECONDS_TO_END: Final = 20
 """How long requests that are being answered have when the service ends."""
 _KEEP_ALIVE: Final = 15
-_MOST_HEAD_BYTES: Final = 64 << 10
 _BACKLOG: Final = 1024
 
 
@@ -61,12 +60,12 @@ def run(app: Starlette, listening: socket.socket, when_ready: Callable[[], None]
         ws="none",
         lifespan="on",
         log_config=None,
+        log_level="error",  # whoever sends what is no HTTP would else fill the log, a line each
         access_log=False,
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_SECONDS_TO_END,
-        h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
         backlog=_BACKLOG,
     )
     with _signals_that_end_well():
