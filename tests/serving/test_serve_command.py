@@ -114,3 +114,14 @@ def test_another_address_with_a_token(start: Start, tiny_artifact: Path):
     service = start(tiny_artifact, "--host", EVERYWHERE, VIT_EDGE_TOKEN="f" * 32)
     assert service.get("/healthz", Host="pi.local").status == 200  # any name: what needs a token is safe from pages
     assert service.get("/metrics").status == 401
+
+
+def test_a_note_where_pages_of_any_site_could_ask(start: Start, tiny_artifact: Path):
+    """A name that is made to point to this machine has the origin of its own page."""
+    assert any(
+        "name this machine by --allow-host" in note
+        for note in start(tiny_artifact, "--host", EVERYWHERE, "--no-token").notes
+    )
+    named = start(tiny_artifact, "--host", EVERYWHERE, "--no-token", "--allow-host", "pi.local")
+    assert not any("warning" in note for note in named.notes)
+    assert named.get("/healthz", Host="evil.example").status == 421

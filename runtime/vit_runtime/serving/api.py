@@ -144,7 +144,7 @@ def _check_outputs(place: Place, wanted: Wanted) -> None:
 
 def _facts(place: Place) -> dict[str, Any]:
     artifact = place.artifact
-    notes = [place.note] if place.note else []
+    notes = [note for note in (place.failure and f"cannot be loaded: {place.failure}", place.note) if note]
     if artifact.source.is_random:
         notes.append("random weights: it was never trained, and its answers mean nothing")
     return {

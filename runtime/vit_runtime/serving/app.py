@@ -42,10 +42,9 @@ def application(service: Service, rules: Rules) -> Starlette:
         return Json({"status": "alive"})
 
     async def ready(_: Request) -> Response:
-        failures = service.failures()
-        if failures:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(failures))
-        return Json({"status": "ready", "models": [place.name for place in service.shelf]})
+        if service.failures():  # this answers without a token: which model, and why, is told by /v1/models
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "a model cannot be loaded; see the notes of /v1/models")
+        return Json({"status": "ready"})
 
     async def metrics(_: Request) -> Response:
         return plain(service.metrics.text(), CONTENT_TYPE)

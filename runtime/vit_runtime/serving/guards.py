@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from anyio import fail_after
+from anyio import move_on_after
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,9 +21,10 @@ from vit_runtime.serving.replies import error
 _OPEN: Final = frozenset({"/", "/healthz", "/readyz", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
 """What answers without a token: it tells nothing about pictures or models."""
 _VERSIONS: Final = ("1.0", "1.1")
-_DRAINED_BYTES: Final = 8 << 20
-_DRAIN_SECONDS: Final = 3.0
-"""How much of a refused body is read, so that a client that is still sending comes to read the answer."""
+_DRAINED_BYTES: Final = 128 << 20
+_DRAIN_SECONDS: Final = 5.0
+"""How much of a refused body is read, so that a client that is still sending comes to read the answer: what is closed
+while bytes are on their way takes the answer with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +91,12 @@ class _Watched:
         headers = Headers(scope=scope)
         self._receive, self._send = receive, send
         self._more = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-        self._expects = "expect" in headers
-        self._bytes = 0
+        self._drains = False
         self.status = 0
         """Of the answer; 0 until there is one."""
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self._bytes += len(message.get("body", b""))
         self._more = self._more and bool(message.get("more_body", False))
         return message
 
@@ -110,19 +109,21 @@ class _Watched:
             headers["Cross-Origin-Resource-Policy"] = "same-origin"
             headers.setdefault("Cache-Control", "no-store")
             if self._more:
-                await self._drain()
+                self._drains = True
                 headers["Connection"] = "close"
+        elif self._drains and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._drain()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
     async def _drain(self) -> None:
-        """Reads some of a body that nobody wants, unless its client waits to hear whether to send it."""
-        until, most = time.monotonic() + _DRAIN_SECONDS, self._bytes + _DRAINED_BYTES
-        while self._more and not self._expects and self._bytes < most and (left := until - time.monotonic()) > 0:
-            try:
-                with fail_after(left):
-                    await self.receive()
-            except TimeoutError:
-                return
+        """Reads some of a body that nobody wants, once its client has the answer."""
+        count = 0
+        with move_on_after(_DRAIN_SECONDS):
+            while self._more and count < _DRAINED_BYTES:
+                message = await self.receive()
+                count += len(message.get("body", b""))
 
 
 def loopback_names(host: str, further: Iterable[str]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -28,8 +28,14 @@ class ServiceLimits:
 class Gate:
     """Counts what the service has taken on, and refuses what goes beyond its limits. For the event loop's thread."""
 
-    def __init__(self, limits: ServiceLimits) -> None:
-        self._limits = limits
+    def __init__(self, limits: ServiceLimits, when_empty: Callable[[], None] = lambda: None) -> None:
+        """Starts with nothing.
+
+        Args:
+            limits: what the service takes on at a time.
+            when_empty: called whenever the last picture has gone.
+        """
+        self._limits, self._when_empty = limits, when_empty
         self.pictures = 0
         """Pictures that wait or are worked on."""
         self.bytes = 0
@@ -49,6 +55,8 @@ class Gate:
             yield
         finally:
             self.pictures -= count
+            if not self.pictures:
+                self._when_empty()
 
     def hold(self, count: int) -> None:
         """Counts bytes that have arrived; they count until `release`.

@@ -31,6 +31,7 @@ def load() -> Page:
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
     )
     return Page(content, "; ".join(directives))
 
