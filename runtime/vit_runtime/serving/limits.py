@@ -34,6 +34,8 @@ class Gate:
         """Pictures that wait or are worked on."""
         self.bytes = 0
         """Bytes of bodies in memory."""
+        self.admitted = 0
+        """Pictures that were ever taken on."""
 
     @contextmanager
     def admit(self, count: int) -> Iterator[None]:
@@ -45,6 +47,7 @@ class Gate:
         if self.pictures + count > self._limits.queue:
             raise busy(f"busy: {self.pictures} pictures are waiting; try again in a second")
         self.pictures += count
+        self.admitted += count
         try:
             yield
         finally:
