@@ -27,7 +27,7 @@ QUERIES = (
         "also=all",
         "also=map,,x",
         "also=%ff",
-        "also=" + "map," * 9000,
+        "also=" + "maps," * 9000,
     ),
     *("model=", "model=%00", "model=../x", "model=" + "m" * 50_000, "also=nearest", "top=5&top=x", "top=5;top=6&top=x"),
 )

@@ -32,6 +32,12 @@ def body_seconds(value: float) -> None:
     ServiceLimits.__init__.__kwdefaults__["body_seconds"] = value
 
 
+def tidy_seconds(value: float) -> None:
+    from vit_runtime.serving import service
+
+    service._TIDY_SECONDS = value  # type: ignore[misc]
+
+
 def hang(seconds: float) -> None:
     """Pictures that begin with HANGS keep their decoder for so long, which hears nobody."""
     _delay(HANGS, seconds)
@@ -60,6 +66,7 @@ CHANGES: dict[str, Callable[[Any], None]] = {
     "head_seconds": head_seconds,
     "taking_seconds": taking_seconds,
     "body_seconds": body_seconds,
+    "tidy_seconds": tidy_seconds,
     "hang": hang,
     "slow": slow,
 }

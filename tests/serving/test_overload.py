@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.hostile.bombs import png_of_nothing
 
 from .played_service import HANGS
 from .started import PICTURE, Reply, Started, asked, started
@@ -71,6 +72,19 @@ def test_more_clients_than_the_queue_takes(tiny_artifact: Path, tmp_path: Path):
         assert "vit_edge_pictures_in_flight 0.0" in metrics
         assert service.end() == 0
         assert "Traceback" not in service.printed()
+
+
+def test_an_idle_service_gives_the_memory_of_large_pictures_back(tiny_artifact: Path, tmp_path: Path):
+    with started(tiny_artifact, tmp_path / "log", played={"tidy_seconds": 2.0}) as service:
+        assert asked(service.port, "/v1/classify", PICTURE).status == 200
+        time.sleep(3)
+        before = service.resident()
+        for side in (3000, 6000, 2000, 5000):  # the buffers of one are no room for the next
+            assert asked(service.port, "/v1/classify", png_of_nothing(side, side, "rgb")).status == 200
+        held = service.resident() - before
+        assert held > 80 << 20
+        time.sleep(4)
+        assert service.resident() - before < held / 2
 
 
 def test_pictures_that_hang_a_decoder_do_not_hang_the_service(tiny_artifact: Path, tmp_path: Path):

@@ -85,14 +85,17 @@ def _lifespan(service: Service) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         seconds = service.idle_seconds
-        unloading = None if seconds is None else asyncio.create_task(service.shelf.unload_idle(seconds))
+        chores = [asyncio.create_task(service.tidy())]
+        if seconds is not None:
+            chores.append(asyncio.create_task(service.shelf.unload_idle(seconds)))
         try:
             yield
         finally:
-            if unloading is not None:
-                unloading.cancel()
+            for chore in chores:
+                chore.cancel()
+            for chore in chores:
                 with suppress(asyncio.CancelledError):
-                    await unloading
+                    await chore
             await asyncio.to_thread(service.shelf.close)
 
     return lifespan

@@ -8,6 +8,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias, TypeVar
 
+from anyio import move_on_after
+
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Output
 from vit_runtime.errors import ImageError
@@ -47,10 +49,8 @@ class Desk:
                 break
             if self._closed:
                 raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, _CLOSED)
-            try:
-                await asyncio.wait_for(done.wait(), LOOK_AGAIN)
-            except asyncio.TimeoutError:
-                continue
+            with move_on_after(LOOK_AGAIN):  # makes no task of its own, as asyncio.wait_for does
+                await done.wait()
         if task.is_done:
             return task.result()
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -28,18 +28,14 @@ class ServiceLimits:
 class Gate:
     """Counts what the service has taken on, and refuses what goes beyond its limits. For the event loop's thread."""
 
-    def __init__(self, limits: ServiceLimits, when_empty: Callable[[], None] = lambda: None) -> None:
-        """Starts with nothing.
-
-        Args:
-            limits: what the service takes on at a time.
-            when_empty: called whenever the last picture has gone.
-        """
-        self._limits, self._when_empty = limits, when_empty
+    def __init__(self, limits: ServiceLimits) -> None:
+        self._limits = limits
         self.pictures = 0
         """Pictures that wait or are worked on."""
         self.bytes = 0
         """Bytes of bodies in memory."""
+        self.admitted = 0
+        """Pictures that were ever taken on."""
 
     @contextmanager
     def admit(self, count: int) -> Iterator[None]:
@@ -51,12 +47,11 @@ class Gate:
         if self.pictures + count > self._limits.queue:
             raise busy(f"busy: {self.pictures} pictures are waiting; try again in a second")
         self.pictures += count
+        self.admitted += count
         try:
             yield
         finally:
             self.pictures -= count
-            if not self.pictures:
-                self._when_empty()
 
     def hold(self, count: int) -> None:
         """Counts bytes that have arrived; they count until `release`.

@@ -12,7 +12,6 @@ from vit_runtime.serving.metrics import Metrics
 from vit_runtime.serving.shelf import Shelf
 
 _TIDY_SECONDS: Final = 5.0
-"""How long nobody has to wait before freed memory is given back: the next picture would take it again."""
 
 
 @dataclass
@@ -25,20 +24,22 @@ class Service:
     """After how long a model that nobody asks is unloaded; None for never."""
 
     def __post_init__(self) -> None:
-        self.gate = Gate(self.limits, self._tidy)
+        self.gate = Gate(self.limits)
         self.metrics = Metrics(self.gate, self.shelf)
-        self._tidying: asyncio.TimerHandle | None = None
-
-    def _tidy(self) -> None:
-        """Gives freed memory back to the system soon, unless somebody asks by then: large pictures leave much of it."""
-        if self._tidying is None:
-            self._tidying = asyncio.get_running_loop().call_later(_TIDY_SECONDS, self._release)
-
-    def _release(self) -> None:
-        self._tidying = None
-        if not self.gate.pictures:
-            asyncio.get_running_loop().run_in_executor(None, release_freed_memory)
 
     def failures(self) -> list[str]:
         """Models that could not be loaded again, and why."""
         return [f"{place.name}: {place.failure}" for place in self.shelf if place.failure]
+
+    async def tidy(self) -> None:
+        """Gives memory back when nothing is to be done: large pictures leave some hundred megabytes that are not used.
+
+        For as long as the service runs. Programs keep freed blocks for the next photo (`devices.memory`), which is
+        worth it while there is one.
+        """
+        tidied = 0
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            if not self.gate.pictures and self.gate.admitted != tidied:
+                tidied = self.gate.admitted
+                await asyncio.to_thread(release_freed_memory)
