@@ -23,6 +23,8 @@ PICTURE = encoded(colour(), "PNG")
 VIT_RUN = Path(sys.executable).with_name("vit-run")
 PLAYED = Path(__file__).with_name("played_service.py")
 ADDRESS = re.compile(r"http://[^:]+:(\d+): open this")
+KEPT_THREADS = min(32, (os.cpu_count() or 1) + 4)
+"""Threads that asyncio keeps once there was work for them: a large body, memory to give back."""
 SECONDS_TO_START = 60
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import Counter
@@ -16,15 +15,13 @@ from tests.hostile.good_pictures import Good, good_pictures
 
 from .hostile_bodies import Hostile
 from .hostile_requests import hostile_requests
-from .started import Reply, Started, asked, exchange, started
+from .started import KEPT_THREADS, Reply, Started, asked, exchange, started
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and threads are read from /proc")
 
 SOME, ALL = pytest.param(300, id="some"), pytest.param(3_000, id="all", marks=pytest.mark.slow)
 CLIENTS = 4
 TIDY = 0.5
-PARSERS = min(32, (os.cpu_count() or 1) + 4)
-"""Threads that asyncio keeps for large bodies."""
 CUT_AFTER = 0.4
 """Seconds after which a client gives up that may not have sent all."""
 MOST_GROWTH = 40 << 20
@@ -107,7 +104,7 @@ def test_hostile_requests(count: int, service: Started, goods: list[Good]):
     assert service.process.poll() is None
     assert asked(service.port, "/v1/classify", goods[0].content).json()["results"][0]["predictions"] == before
     assert settled(service) - half_way < MOST_GROWTH
-    assert service.threads() <= threads + PARSERS
+    assert service.threads() <= threads + KEPT_THREADS
     assert service.open_files() <= files  # the first connection may still have been open
     assert sum(number for (_, status), number in seen.items() if status >= 400) > count // 2
     assert sum(number for (_, status), number in seen.items() if status == 200) > count // 20

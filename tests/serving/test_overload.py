@@ -12,7 +12,7 @@ import pytest
 from tests.hostile.bombs import png_of_nothing
 
 from .played_service import HANGS
-from .started import PICTURE, Reply, Started, asked, started
+from .started import KEPT_THREADS, PICTURE, Reply, Started, asked, started
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and threads are read from /proc")
 
@@ -65,7 +65,7 @@ def test_more_clients_than_the_queue_takes(tiny_artifact: Path, tmp_path: Path):
         assert answered > 0
         assert answered_since > 0
         assert grown < MOST_GROWTH
-        assert service.threads() == threads
+        assert service.threads() <= threads + KEPT_THREADS
         assert asked(service.port, "/v1/classify", PICTURE).json()["results"][0]["predictions"] == right
         metrics = asked(service.port, "/metrics").body.decode()
         assert f'vit_edge_requests_total{{path="/v1/classify",status="429"}} {crowd.statuses[429]}.0' in metrics
@@ -75,16 +75,16 @@ def test_more_clients_than_the_queue_takes(tiny_artifact: Path, tmp_path: Path):
 
 
 def test_an_idle_service_gives_the_memory_of_large_pictures_back(tiny_artifact: Path, tmp_path: Path):
-    with started(tiny_artifact, tmp_path / "log", played={"tidy_seconds": 2.0}) as service:
+    with started(tiny_artifact, tmp_path / "log", played={"tidy_seconds": 1.0}) as service:
         assert asked(service.port, "/v1/classify", PICTURE).status == 200
-        time.sleep(3)
-        before = service.resident()
+        time.sleep(2)
+        most = before = service.resident()
         for side in (3000, 6000, 2000, 5000):  # the buffers of one are no room for the next
             assert asked(service.port, "/v1/classify", png_of_nothing(side, side, "rgb")).status == 200
-        held = service.resident() - before
-        assert held > 80 << 20
-        time.sleep(4)
-        assert service.resident() - before < held / 2
+            most = max(most, service.resident())
+        assert most - before > 80 << 20
+        time.sleep(2.5)
+        assert service.resident() - before < (most - before) / 2
 
 
 def test_pictures_that_hang_a_decoder_do_not_hang_the_service(tiny_artifact: Path, tmp_path: Path):
@@ -112,6 +112,7 @@ def test_pictures_that_hang_a_decoder_do_not_hang_the_service(tiny_artifact: Pat
         assert "Traceback" not in service.printed()
 
 
+@pytest.mark.slow
 def test_when_too_many_pictures_hang_the_others_are_answered(tiny_artifact: Path, tmp_path: Path):
     """Threads that never come back are memory that is lost: at 16 of them the service says so."""
     options = ("--max-seconds", 0.1, "--queue", 64)

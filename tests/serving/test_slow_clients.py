@@ -17,7 +17,7 @@ from .started import PICTURE, Started, asked, connected, exchange, request, star
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="open files are counted in /proc")
 
-QUICK = {"head_seconds": 2.0, "body_seconds": 4.0, "taking_seconds": 1.0}
+QUICK = {"head_seconds": 2.0, "body_seconds": 3.0, "taking_seconds": 1.0}
 DRAINED = 3.0
 """Seconds for which the rest of a refused body is read."""
 LATE = 10.0
