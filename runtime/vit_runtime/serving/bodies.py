@@ -55,7 +55,7 @@ async def body_of(request: Request, limits: ServiceLimits, gate: Gate) -> AsyncI
 
 
 async def parsed(parse: Callable[..., _Result], body: bytes, *arguments: object) -> _Result:
-    """Parses a body, a large one in a thread: others are answered meanwhile."""
+    """Parses a body, a large one in a thread. Others are answered meanwhile, though not while JSON is parsed."""
     if len(body) < _LARGE:
         return parse(body, *arguments)
     return await asyncio.to_thread(parse, body, *arguments)
