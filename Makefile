@@ -9,7 +9,8 @@ PLATFORM := $(shell $(PYTHON) -c 'import platform as p; print(*p.python_version_
 CONSTRAINTS ?= .ci/constraints-$(PLATFORM).txt
 PINS := $(wildcard $(CONSTRAINTS))
 PHOTOS ?= 10
-# A file of tests after the other, on each core; more than four would take 6 GB.
+# A file of tests after the other, on each core; more than four would take 8 GB. PyTorch's own threads would wait for each
+# other then, by spinning: with them the tests take half as long again.
 SHARED := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 UPGRADE ?= --upgrade
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(UPGRADE) $(addprefix --constraint ,$(PINS))
@@ -50,7 +51,7 @@ report: $(VENV)/.dev  ## put the committed results into README and docs/benchmar
 	$(BIN)/vit-bench report bench/results/*.json --page docs/benchmarks.md --summary README.md
 
 test: check  ## the above, and every test but the slow ones
-	$(BIN)/pytest -m "not slow" $(SHARED) --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" $(SHARED) --durations=15
 
 test-all: check  ## every test; takes a quarter of an hour more, 5 GB of memory and 6 GB of disk
 	$(BIN)/pytest
