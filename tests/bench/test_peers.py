@@ -59,7 +59,10 @@ def test_all_are_made(peers: Peers):
     assert peers.own_weights
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(
+    "tool",
+    [pytest.param(tool, marks=pytest.mark.slow) if tool in ("torch-compile", "torch-int8") else tool for tool in TOOLS],
+)
 def test_each_gives_torchvisions_scores(tool: str, peers: Peers, expected: np.ndarray, photos: list[Path]):
     entrant = _named(peers, tool)
     finished = entrant.run(replace(entrant.task, photos=(str(photos[0]),), seconds=0.01))

@@ -191,6 +191,7 @@ def test_each_artifact_reads_exactly_and_fast(tiny_artifact: Path):
     assert len(runners([*entrants, torch], decode_image=False)) == 3
 
 
+@pytest.mark.slow
 def test_artifacts_and_pytorch_really_answer_each_picture_once(
     vit_bench_cli: Run, tiny_artifact: Path, tiny_checkpoint: Path, photos: list[Path], tmp_path: Path
 ):
