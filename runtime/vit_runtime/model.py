@@ -14,10 +14,10 @@ import numpy as np
 from vit_runtime.answers import Answer, ImageSources, is_one, sources_of
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Artifact, Output, Probabilities
-from vit_runtime.artifact.signature import empty_answer
+from vit_runtime.artifact.signature import check_finite, empty_answer
 from vit_runtime.checks import whole_number
 from vit_runtime.devices.session import OpenedSession
-from vit_runtime.errors import ArtifactError, ImageError
+from vit_runtime.errors import ImageError
 from vit_runtime.graph import Graph
 from vit_runtime.heatmap import AttentionMap, keep
 from vit_runtime.pictures.limits import LIMITS, Limits
@@ -160,8 +160,7 @@ class ViT(Graph):
         Raises:
             ArtifactError: the logits are NaN or infinite, so that there is no likeliest class.
         """
-        if not np.isfinite(logits).all():
-            raise ArtifactError(self.artifact.model, "answers with NaN or infinity", "run vit-run check on its file")
+        check_finite(logits, self.artifact)
         kind = self.probability_kind
         found = probabilities(logits, kind)
         labels = self.artifact.labels

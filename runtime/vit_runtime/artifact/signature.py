@@ -42,6 +42,16 @@ def check_signature(session: ort.InferenceSession, description: Description, pat
             raise ArtifactError(path, told, _REMEDY)
 
 
+def check_finite(values: FloatArray, description: Description) -> None:
+    """Checks that an output has neither NaN nor infinity: no answer can be made of them.
+
+    Raises:
+        ArtifactError: it has.
+    """
+    if not np.isfinite(values).all():
+        raise ArtifactError(description.model, "answers with NaN or infinity", "run vit-run check on its file")
+
+
 def check_answers(
     answers: Sequence[object], outputs: Sequence[Output], description: Description, pictures: int
 ) -> None:

@@ -10,18 +10,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-import numpy as np
 import typer
 
 from vit_runtime.arrays import FloatArray, UInt8Array
 from vit_runtime.artifact import Output
+from vit_runtime.artifact.signature import check_finite
 from vit_runtime.command_line.console import complain, note
 from vit_runtime.command_line.progress import progress
 from vit_runtime.command_line.running import Choice, load_model
 from vit_runtime.command_line.stopping import Stopping
 from vit_runtime.devices.purpose import Purpose
 from vit_runtime.devices.room import workers_with_room
-from vit_runtime.errors import EXIT_INPUT, ArtifactError, ImageError
+from vit_runtime.errors import EXIT_INPUT, ImageError
 from vit_runtime.model import answer_items
 from vit_runtime.pictures.limits import Limits
 from vit_runtime.pictures.preprocess import Decode, load_pixels
@@ -160,10 +160,7 @@ class PictureJob:
         Raises:
             ArtifactError: it is not.
         """
-        if not np.isfinite(row).all():
-            raise ArtifactError(
-                self.vit.artifact.model, "answers with NaN or infinity", "run vit-run check on its file"
-            )
+        check_finite(row, self.vit.artifact)
         return row
 
     def each(

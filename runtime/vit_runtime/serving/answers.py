@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from vit_runtime.arrays import FloatArray
 from vit_runtime.artifact import Output
-from vit_runtime.errors import ArtifactError, ImageError
+from vit_runtime.artifact.signature import check_finite
+from vit_runtime.errors import ImageError
 from vit_runtime.model import ViT
 from vit_runtime.pictures.preprocess import crop_box, load_with_size
 from vit_runtime.searching.index import Index
@@ -109,8 +108,8 @@ def _described(
     """Puts outputs into words and numbers."""
     wanted, vit = asked.wanted, asked.vit
     by_output = dict(zip(wanted.outputs, rows, strict=True))
-    if not all(np.isfinite(row).all() for row in rows):
-        raise ArtifactError(vit.artifact.model, "answers with NaN or infinity", "run vit-run check on its file")
+    for row in rows:
+        check_finite(row, vit.artifact)
     record: Record = {}
     if wanted.predictions:
         record["predictions"] = [vars(each) for each in vit.top(by_output["logits"], top_k=wanted.top)]

@@ -86,7 +86,7 @@ class Api:
             kind = request.headers.get("content-type", "")
             pictures = await parsed(pictures_in, body, kind, service.limits.pictures)
             with service.gate.admit(len(pictures)):
-                if wanted == Wanted(map=True, top=wanted.top, most_nearest=wanted.most_nearest) and _wants_png(request):
+                if wanted.outputs == ("rollout",) and _wants_png(request):
                     return await self._overlay(place, pictures)
                 records = await self._records(place, wanted, pictures)
         spent = round(1000 * (time.monotonic() - begun), 2)

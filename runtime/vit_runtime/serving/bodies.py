@@ -17,6 +17,7 @@ from vit_runtime.serving.refusals import Refusal
 _Result = TypeVar("_Result")
 
 _LARGE: Final = 1 << 20
+"""Bytes from which a body is parsed in a thread; below that the way there takes longer than the parsing."""
 
 
 @asynccontextmanager

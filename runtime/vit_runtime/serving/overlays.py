@@ -6,10 +6,8 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Final
 
-import numpy as np
-
 from vit_runtime.arrays import FloatArray
-from vit_runtime.errors import ArtifactError
+from vit_runtime.artifact.signature import check_finite
 from vit_runtime.heatmap import AttentionMap
 from vit_runtime.model import ViT
 from vit_runtime.pictures.preprocess import fit
@@ -31,8 +29,7 @@ def overlay(vit: ViT, picture: Picture) -> Callable[[], Prepared[bytes]]:
         photo.thumbnail((_LONGEST_EDGE, _LONGEST_EDGE))
 
         def draw(rows: tuple[FloatArray, ...]) -> bytes:
-            if not np.isfinite(rows[0]).all():
-                raise ArtifactError(vit.artifact.model, "answers with NaN or infinity", "run vit-run check on its file")
+            check_finite(rows[0], vit.artifact)
             encoded = BytesIO()
             AttentionMap(rows[0], photo, preprocessing).overlay().save(encoded, "PNG", compress_level=1)
             return encoded.getvalue()
